@@ -1,0 +1,58 @@
+"""What the programs in scripts/ share: common options, logging, and one-line errors."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable
+
+from mose.errors import MoseError
+
+
+def parser(description: str, model: bool = False) -> argparse.ArgumentParser:
+    """A parser with the options that every program has; with `model`, those that load one."""
+    made = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    if model:
+        made.add_argument("--model", required=True, help="manifest.json of the model")
+        made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+        made.add_argument("--dtype", default="float32", help="what the model runs in")
+        made.add_argument("--threads", type=int, default=1, help="CPU threads of this program")
+    return made
+
+
+def layers(text: str) -> list[int]:
+    """Layers as "4,5,6" or "4-8"."""
+    found: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found.extend(range(int(first), int(last or first) + 1))
+    return found
+
+
+def use_threads(count: int) -> None:
+    """Bound the threads of BLAS and torch; before torch is first imported."""
+    for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ[name] = str(count)
+    import torch
+
+    torch.set_num_threads(count)
+
+
+def run(program: Callable[[argparse.Namespace], None], made: argparse.ArgumentParser) -> None:
+    """Parse, run, and turn this package's errors into one line and exit status 1."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
+    )
+    logging.captureWarnings(True)
+    # Records of every HTTP request and the like are no news to whoever reads the log.
+    for noisy in ("httpx", "huggingface_hub", "datasets", "fsspec"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    arguments = made.parse_args()
+    if "threads" in arguments:
+        use_threads(arguments.threads)
+    try:
+        program(arguments)
+    except MoseError as error:
+        sys.exit(f"error: {error}")

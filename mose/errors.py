@@ -1,0 +1,25 @@
+"""One family of exceptions: each message is one line that says what, where and what to do."""
+
+
+class MoseError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class ConfigError(MoseError):
+    """A configuration that is misspelt, contradicts itself or asks for what does not exist."""
+
+
+class StoreError(MoseError):
+    """A file that is missing, damaged, foreign or of another version."""
+
+
+class ModelError(MoseError):
+    """A model that cannot be loaded, or whose architecture is unknown."""
+
+
+class RequestError(MoseError):
+    """An edit request, a data set or a corpus that cannot be used."""
+
+
+class NumericalError(MoseError):
+    """A computation whose result cannot be trusted."""

@@ -1,0 +1,162 @@
+"""What a model says: scores of every prompt of a request, by teacher forcing.
+
+One row per prompt, raw enough that every metric of `mose.tables` can be computed from it later.
+Targets follow their prompt after a space. Where one continuation's tokens begin with the other's
+the prompt's pass is shared: the head is read at the target's positions only.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mose.model import CausalLM
+from mose.requests import EditRequest
+from mose.tokens import batches_by_length, encode_pair, pad
+
+COLUMNS = (
+    "order",
+    "request",
+    "kind",
+    "prompt",
+    "tokens_new",
+    "right_new",
+    "logprob_new",
+    "tokens_true",
+    "right_true",
+    "logprob_true",
+    "predicted_true",
+)
+
+
+@dataclass(frozen=True)
+class TargetScore:
+    """A target after a prompt.
+
+    predicted: the model's own choice at each of the target's positions, the target's earlier
+    tokens given. right: how many of them are the target's. logprob: the target's, summed, nats.
+    """
+
+    tokens: int
+    right: int
+    logprob: float
+    predicted: tuple[int, ...]
+
+
+NO_TARGET = TargetScore(0, 0, 0.0, ())
+
+
+@torch.no_grad()
+def score_targets(
+    lm: CausalLM, pairs: Sequence[tuple[str, str]], tokens_per_pass: int = 4096
+) -> list[TargetScore]:
+    """Score (prompt, target) pairs; an empty target scores nothing.
+
+    Returns one TargetScore per pair, in order.
+    """
+    encoded = {
+        i: encode_pair(lm.tokenizer, prompt, target)
+        for i, (prompt, target) in enumerate(pairs)
+        if target
+    }
+    rows, row_of = _shared_rows({i: (*p, *t[:-1]) for i, (p, t) in encoded.items()})
+    readers: dict[int, list[int]] = {}
+    for i, row in row_of.items():
+        readers.setdefault(row, []).append(i)
+    scores = [NO_TARGET] * len(pairs)
+    for group in batches_by_length([len(row) for row in rows], tokens_per_pass):
+        hidden = lm.hidden(*pad([rows[g] for g in group]))
+        for place, g in enumerate(group):
+            for i in readers[g]:
+                prompt, target = encoded[i]
+                span = slice(len(prompt) - 1, len(prompt) - 1 + len(target))
+                scores[i] = _score(lm.head(hidden[place, span]), target)
+    return scores
+
+
+def _shared_rows(inputs: dict[int, tuple[int, ...]]) -> tuple[list[tuple[int, ...]], dict[int, int]]:
+    """Rows that need a pass, and for each input the row it is the beginning of."""
+    rows: list[tuple[int, ...]] = []
+    row_of = {}
+    # In descending order an input follows right after the rows that it is the beginning of.
+    for i, ids in sorted(inputs.items(), key=lambda item: item[1], reverse=True):
+        if not rows or rows[-1][: len(ids)] != ids:
+            rows.append(ids)
+        row_of[i] = len(rows) - 1
+    return rows, row_of
+
+
+def _score(logits: Tensor, target: Sequence[int]) -> TargetScore:
+    log_probs = logits.float().log_softmax(-1).cpu()
+    wanted = torch.tensor(target)
+    predicted = log_probs.argmax(-1)
+    logprob = log_probs.gather(1, wanted[:, None]).sum()
+    right = int((predicted == wanted).sum())
+    return TargetScore(len(target), right, float(logprob), tuple(predicted.tolist()))
+
+
+def score_requests(
+    lm: CausalLM, requests: Sequence[EditRequest], first: int
+) -> list[dict[str, int | float | str]]:
+    """Rows (COLUMNS) for every prompt of some requests; `first` is the first one's place."""
+    prompts: list[tuple[int, EditRequest, str, int, str, str]] = []
+    for place, request in enumerate(requests, first):
+        for kind, number, text, true in _prompts(request):
+            prompts.append((place, request, kind, number, text, true))
+    pairs = [
+        (text, target)
+        for _, request, _, _, text, true in prompts
+        for target in (request.target_new, true)
+    ]
+    scores = score_targets(lm, pairs)
+    rows = []
+    for i, (place, request, kind, number, _, _) in enumerate(prompts):
+        new, true_score = scores[2 * i], scores[2 * i + 1]
+        rows.append(
+            {
+                "order": place,
+                "request": request.id,
+                "kind": kind,
+                "prompt": number,
+                "tokens_new": new.tokens,
+                "right_new": new.right,
+                "logprob_new": new.logprob,
+                "tokens_true": true_score.tokens,
+                "right_true": true_score.right,
+                "logprob_true": true_score.logprob,
+                "predicted_true": " ".join(map(str, true_score.predicted)),
+            }
+        )
+    return rows
+
+
+def _prompts(request: EditRequest) -> Iterable[tuple[str, int, str, str]]:
+    yield "edit", 0, request.text, request.target_true
+    for number, text in enumerate(request.paraphrases):
+        yield "paraphrase", number, text, request.target_true
+    for number, probe in enumerate(request.locality):
+        yield "locality", number, probe.prompt, probe.target
+
+
+@torch.no_grad()
+def perplexity(
+    lm: CausalLM, windows: NDArray[np.integer], tokens_per_pass: int = 2048
+) -> tuple[int, float]:
+    """Tokens predicted and mean NLL (nats per token) over token windows (n, T).
+
+    The first token of a window is given, the others are predicted.
+    """
+    total, count = 0.0, 0
+    rows = max(1, tokens_per_pass // windows.shape[1])
+    for start in range(0, len(windows), rows):
+        ids = torch.from_numpy(windows[start : start + rows].astype(np.int64))
+        hidden = lm.hidden(ids, torch.ones_like(ids))
+        # The head of one window at a time: its logits are the largest tensor of all.
+        for row, states in zip(ids.to(lm.device), hidden, strict=True):
+            logits = lm.head(states[:-1]).float()
+            total += float(torch.nn.functional.cross_entropy(logits, row[1:], reduction="sum"))
+            count += len(row) - 1
+    return count, total / count

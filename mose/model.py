@@ -1,0 +1,369 @@
+"""A causal language model whose edited projections can be read, written, and run in part.
+
+An edited projection is the output projection of a block's MLP. Its weight W is always
+(d_out, d_in) here, whatever the module stores, and its output is added to the residual stream
+without a norm in between, so that a change of its output is a change of the block's output.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    DynamicCache,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.cache_utils import Cache, DynamicLayer
+from transformers.utils.logging import disable_progress_bar
+
+from mose import store
+from mose.errors import ConfigError, ModelError
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """Where a model class keeps its blocks, edited projections (in a block) and final norm."""
+
+    blocks: str
+    projection: str
+    norm: str
+    transposed: bool = False
+
+
+ARCHITECTURES = {
+    **{
+        name: Architecture("model.layers", "mlp.down_proj", "model.norm")
+        for name in (
+            "LlamaForCausalLM",
+            "MistralForCausalLM",
+            "Qwen2ForCausalLM",
+            "Qwen3ForCausalLM",
+            "GemmaForCausalLM",
+        )
+    },
+    "PhiForCausalLM": Architecture("model.layers", "mlp.fc2", "model.final_layernorm"),
+    "GPT2LMHeadModel": Architecture("transformer.h", "mlp.c_proj", "transformer.ln_f", True),
+    "GPTJForCausalLM": Architecture("transformer.h", "mlp.fc_out", "transformer.ln_f"),
+    "GPTNeoXForCausalLM": Architecture(
+        "gpt_neox.layers", "mlp.dense_4h_to_h", "gpt_neox.final_layer_norm"
+    ),
+    "OPTForCausalLM": Architecture(
+        "model.decoder.layers", "fc2", "model.decoder.final_layer_norm"
+    ),
+}
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+class _PassComplete(Exception):
+    """Ends a forward pass once everything asked for has been seen."""
+
+
+class _FrozenLayer(DynamicLayer):
+    """Keys and values of a prefix: later tokens attend to them and are not appended."""
+
+    def __init__(self, keys: Tensor, values: Tensor) -> None:
+        super().__init__()
+        self.lazy_initialization(keys, values)
+        self.keys, self.values = keys, values
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
+        return (
+            torch.cat([self.keys, key_states], dim=-2),
+            torch.cat([self.values, value_states], dim=-2),
+        )
+
+
+class PrefixCache(Cache):
+    """The attention keys and values of prefixes, read as often as wanted, never changed."""
+
+    def __init__(self, keys_values: Sequence[tuple[Tensor, Tensor]]) -> None:
+        super().__init__(layers=[_FrozenLayer(k, v) for k, v in keys_values])
+
+    def take(self, rows: Tensor) -> "PrefixCache":
+        """The cache of some of its rows."""
+        return PrefixCache([(la.keys[rows], la.values[rows]) for la in self.layers])
+
+
+@dataclass
+class Trace:
+    """What a truncated pass saw.
+
+    inputs: per layer asked for, the input of its edited projection (B, T, d_in).
+    hidden: the output of the deepest block run (B, T, d_model).
+    """
+
+    inputs: dict[int, Tensor]
+    hidden: Tensor
+
+
+class CausalLM:
+    """A model in evaluation mode with frozen weights, and its tokenizer."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fingerprint: str
+    ) -> None:
+        self.architecture = architecture_of(type(model).__name__)
+        if not tokenizer.is_fast:
+            raise ModelError(
+                f"{type(tokenizer).__name__} gives no character offsets; a fast tokenizer "
+                "(tokenizer.json) is needed"
+            )
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.fingerprint = fingerprint
+        self.blocks: nn.ModuleList = model.get_submodule(self.architecture.blocks)
+        self.norm = model.get_submodule(self.architecture.norm)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+    def projection(self, layer: int) -> nn.Module:
+        """The module that is edited in `layer`."""
+        return self.blocks[layer].get_submodule(self.architecture.projection)
+
+    def weight(self, layer: int) -> Tensor:
+        """W (d_out, d_in) of the edited projection: a view of what the model runs with."""
+        weight = self.projection(layer).weight
+        return weight.mT if self.architecture.transposed else weight
+
+    def write(self, layer: int, weight: Tensor) -> None:
+        """Let the model run with `weight` (d_out, d_in), cast to its own dtype."""
+        self.weight(layer).copy_(weight)
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (..., vocabulary) of outputs of the last block (..., d_model)."""
+        return self.model.get_output_embeddings()(self.norm(hidden))
+
+    def check_layers(self, layers: Sequence[int], where: str) -> None:
+        """Refuse layers that the model does not have; `where` names the config key."""
+        wrong = [layer for layer in layers if not 0 <= layer < self.n_layers]
+        if wrong:
+            raise ConfigError(
+                f"{where}: layer {wrong[0]} is out of range, "
+                f"the model has layers 0 to {self.n_layers - 1}"
+            )
+
+    def _base(self, ids: Tensor, mask: Tensor, past: Cache | None, **kwargs: Any) -> Any:
+        """The model without its head; mask covers the past as well; positions follow the mask."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, mask.shape[1] - ids.shape[1] :]
+        return self.model.base_model(
+            input_ids=ids.to(self.device),
+            attention_mask=mask.to(self.device),
+            position_ids=positions.to(self.device),
+            past_key_values=past,
+            **kwargs,
+        )
+
+    @torch.no_grad()
+    def truncated(self, ids: Tensor, mask: Tensor, layers: Sequence[int]) -> Trace:
+        """Run up to the deepest of `layers`, no further, and no head.
+
+        ids, mask: (B, T). Returns the inputs of the edited projections of all `layers`, and the
+        deepest block's output.
+        """
+        deepest = max(layers)
+        inputs: dict[int, Tensor] = {}
+        hidden: list[Tensor] = []
+
+        def keep_output(_module: nn.Module, _args: Any, output: Any) -> None:
+            hidden.append(_first(output))
+            raise _PassComplete
+
+        hooks: list[Any] = [
+            self.projection(layer).register_forward_pre_hook(_keep_input(inputs, layer))
+            for layer in layers
+        ]
+        hooks.append(self.blocks[deepest].register_forward_hook(keep_output))
+        with _hooked(hooks):
+            try:
+                self._base(ids, mask, None, use_cache=False)
+            except _PassComplete:
+                return Trace(inputs, hidden[0])
+        raise ModelError(f"block {deepest} was never run")
+
+    @torch.no_grad()
+    def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Output of the last block (B, T, d_model) before the final norm."""
+        return self.truncated(ids, mask, [self.n_layers - 1]).hidden
+
+    @torch.no_grad()
+    def prefill(self, ids: Tensor, mask: Tensor) -> PrefixCache:
+        """Keys and values of left-padded prefixes (B, P), in every block."""
+        cache = DynamicCache()
+        if ids.shape[1]:
+            self._base(ids, mask, cache, use_cache=True)
+            return PrefixCache([(la.keys, la.values) for la in cache.layers])
+        # No row has a prefix: one token tells the shapes, and is cut off again.
+        ones = torch.ones(ids.shape[0], 1, dtype=torch.int64)
+        self._base(ones, ones, cache, use_cache=True)
+        return PrefixCache([(la.keys[..., :0, :], la.values[..., :0, :]) for la in cache.layers])
+
+    @torch.no_grad()
+    def above(self, ids: Tensor, mask: Tensor, past: PrefixCache, layer: int) -> "Above":
+        """Run tokens that follow a prefix once; return the blocks above `layer`, ready to rerun.
+
+        ids: (B, S), right-padded. mask: (B, P + S), prefix and these tokens.
+        """
+        inputs: dict[int, Tensor] = {}
+        calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        hidden: list[Tensor] = []
+
+        def keep_call(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            kwargs = dict(kwargs)
+            first = args[0] if args else kwargs.pop("hidden_states")
+            hidden.append(first)
+            calls.append((args[1:], kwargs))
+
+        def keep_last(_module: nn.Module, _args: Any, output: Any) -> None:
+            hidden.append(_first(output))
+
+        upper = list(self.blocks[layer + 1 :])
+        hooks: list[Any] = [
+            block.register_forward_pre_hook(keep_call, with_kwargs=True) for block in upper
+        ]
+        hooks.append(self.blocks[-1].register_forward_hook(keep_last))
+        hooks.append(self.projection(layer).register_forward_pre_hook(_keep_input(inputs, layer)))
+        with _hooked(hooks):
+            self._base(ids, mask, past, use_cache=True)
+        return Above(upper, calls, hidden[0], hidden[-1], inputs[layer])
+
+
+@dataclass
+class Above:
+    """The blocks above an edited layer, with everything they were called with but the input.
+
+    hidden: (B, S, d_model), the edited block's output as the model gave it.
+    final: (B, S, d_model), the last block's output that followed from it.
+    keys: (B, S, d_in), the input of the edited projection.
+    """
+
+    blocks: list[nn.Module]
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
+    hidden: Tensor
+    final: Tensor
+    keys: Tensor
+
+    def run(self, hidden: Tensor) -> Tensor:
+        """The last block's output for another output of the edited block, differentiable."""
+        for block, (args, kwargs) in zip(self.blocks, self.calls, strict=True):
+            hidden = _first(block(hidden, *args, **kwargs))
+        return hidden
+
+    def take(self, rows: Tensor) -> "Above":
+        """The same for some of the rows."""
+        size = self.hidden.shape[0]
+        # The blocks share masks, positions and cache: each is cut once.
+        done: dict[int, Any] = {}
+
+        def cut(value: Any) -> Any:
+            if id(value) not in done:
+                done[id(value)] = _take(value, rows, size)
+            return done[id(value)]
+
+        calls = [
+            (tuple(cut(a) for a in args), {k: cut(v) for k, v in kwargs.items()})
+            for args, kwargs in self.calls
+        ]
+        return Above(
+            self.blocks, calls, self.hidden[rows], self.final[rows], self.keys[rows]
+        )
+
+
+def _take(value: Any, rows: Tensor, size: int) -> Any:
+    if isinstance(value, PrefixCache):
+        return value.take(rows)
+    if isinstance(value, Tensor):
+        return value[rows] if value.ndim > 1 and value.shape[0] == size else value
+    if isinstance(value, tuple):
+        return tuple(_take(v, rows, size) for v in value)
+    return value
+
+
+def _first(output: Any) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _keep_input(into: dict[int, Tensor], layer: int) -> Callable[..., None]:
+    def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        into[layer] = args[0]
+
+    return hook
+
+
+@contextmanager
+def _hooked(hooks: Sequence[Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def architecture_of(name: str) -> Architecture:
+    """The row of ARCHITECTURES for a model class's name."""
+    if name not in ARCHITECTURES:
+        raise ModelError(
+            f"architecture {name} is unknown; known are {', '.join(sorted(ARCHITECTURES))}"
+        )
+    return ARCHITECTURES[name]
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` takes a GPU if there is one; anything else must exist."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(wanted)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device: {wanted} was asked for and no CUDA device is there; use cpu")
+    logger.info("device %s, %d threads", device, torch.get_num_threads())
+    return device
+
+
+def load(manifest_path: str | Path, device: str = "auto", dtype: str = "float32") -> CausalLM:
+    """Load the model that a manifest (written by `mose.sources`) describes."""
+    manifest = store.read_json(manifest_path)
+    needed = manifest["parameters"] * DTYPES[dtype].itemsize
+    where = choose_device(device)
+    available = psutil.virtual_memory().available
+    if where.type == "cpu" and needed > available:
+        raise ModelError(
+            f"{manifest['directory']} needs {needed / 2**30:.1f} GiB as {dtype} and "
+            f"{available / 2**30:.1f} GiB are free; use a smaller model or a larger machine"
+        )
+    model, tokenizer = load_directory(manifest["directory"], dtype)
+    return CausalLM(model.to(where), tokenizer, manifest["fingerprint"])
+
+
+def load_directory(
+    directory: str | Path, dtype: str = "float32"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a local directory of safetensors; no pickles, no remote code."""
+    disable_progress_bar()
+    directory = Path(directory)
+    if not any(directory.glob("*.safetensors")):
+        raise ModelError(f"{directory}: no .safetensors file; delete its manifest.json and run again")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            directory, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{directory}: cannot be loaded ({str(error).splitlines()[0]})") from None
+    return model, tokenizer

@@ -1,0 +1,163 @@
+"""Second moments of keys: C = E[k k^T] over a corpus, uncentred, per token.
+
+All layers are summed in one pass that stops at the deepest of them and runs no head. What is
+kept is the sum (float64) and the count, so that shards add.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mose import store
+from mose.errors import NumericalError, StoreError
+from mose.model import CausalLM
+from mose.progress import track
+
+logger = logging.getLogger(__name__)
+
+ENOUGH_TOKENS_PER_DIMENSION = 10
+
+
+@dataclass
+class SecondMoment:
+    """C (d_in, d_in) float64 of one layer, with its Cholesky factor made once, when asked for."""
+
+    matrix: Tensor
+    where: str = field(default="second moment")
+
+    @cached_property
+    def cholesky(self) -> Tensor:
+        factor, info = torch.linalg.cholesky_ex(self.matrix)
+        if int(info) != 0:
+            raise NumericalError(
+                f"{self.where} is singular: too few tokens for its width, or neurons that never "
+                "fire; use more tokens (corpus.tokens)"
+            )
+        return factor
+
+    def solve(self, keys: Tensor) -> Tensor:
+        """C^-1 keys, for keys (d_in, n)."""
+        return torch.cholesky_solve(keys.to(torch.float64), self.cholesky)
+
+
+def accumulate(
+    lm: CausalLM,
+    windows: NDArray[np.integer],
+    layers: Sequence[int],
+    include_first: bool,
+    tokens_per_pass: int = 2048,
+) -> tuple[dict[int, Tensor], int]:
+    """Sum of k k^T (d_in, d_in) float64 per layer over token windows (n, T), and the token count.
+
+    include_first: whether the keys of each window's first position count. They are unlike all
+    others in many models (attention sinks), so that the field's practice differs; ours is no.
+    """
+    first = 0 if include_first else 1
+    sums = {
+        layer: torch.zeros(
+            (lm.weight(layer).shape[1],) * 2, dtype=torch.float64, device=lm.device
+        )
+        for layer in layers
+    }
+    rows = max(1, tokens_per_pass // windows.shape[1])
+    for start in track(range(0, len(windows), rows), "second moments"):
+        ids = torch.from_numpy(windows[start : start + rows].astype(np.int64))
+        trace = lm.truncated(ids, torch.ones_like(ids), layers)
+        for layer, keys in trace.inputs.items():
+            flat = keys[:, first:].reshape(-1, keys.shape[-1]).to(torch.float64)
+            sums[layer].addmm_(flat.mT, flat)
+    count = len(windows) * (windows.shape[1] - first)
+    return {layer: total.cpu() for layer, total in sums.items()}, count
+
+
+def save(
+    path: str | Path,
+    sums: Mapping[int, Tensor],
+    count: int,
+    provenance: store.Attributes,
+    shard: tuple[int, int],
+) -> str:
+    """Write packed sums and the count; provenance says corpus, model, window, options.
+
+    shard: (index, of how many); a whole is shard (0, 1).
+    """
+    arrays = {f"layers/{layer}/sum": store.pack(total.numpy()) for layer, total in sums.items()}
+    attributes = {
+        **provenance,
+        "tokens": count,
+        "dtype": "float64",
+        "shard": shard[0],
+        "shards": shard[1],
+    }
+    return store.write(path, "moments", arrays, attributes)
+
+
+def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:
+    """Add the shards of one corpus into one file; returns the token count.
+
+    Raises StoreError when shards are missing, doubled, or of different corpora or models.
+    """
+    total: dict[str, NDArray] = {}
+    count, seen, expected = 0, set(), None
+    for shard in paths:
+        contents = store.read(shard, "moments")
+        same = {
+            k: v for k, v in contents.attributes.items() if k not in ("tokens", "shard")
+        }
+        expected = expected or same
+        if same != expected:
+            differing = sorted(k for k in same if same[k] != expected.get(k))
+            raise StoreError(f"{shard}: is of another corpus or model ({', '.join(differing)})")
+        seen.add(int(contents.attributes["shard"]))
+        count += int(contents.attributes["tokens"])
+        for name, array in contents.arrays.items():
+            total[name] = total[name] + array if name in total else array
+    if expected is None or len(paths) != expected["shards"] or seen != set(range(len(paths))):
+        raise StoreError(
+            f"{path}: needs every shard once, found {sorted(seen)} in {len(paths)} files; "
+            "delete the shards and run again"
+        )
+    attributes = {**expected, "tokens": count, "shard": 0, "shards": 1}
+    store.write(path, "moments", total, attributes)
+    for name, array in total.items():
+        width = store.unpack(array).shape[0]
+        if count < ENOUGH_TOKENS_PER_DIMENSION * width:
+            logger.warning(
+                "%s: %d tokens for a width of %d; at least %d are advised",
+                name,
+                count,
+                width,
+                ENOUGH_TOKENS_PER_DIMENSION * width,
+            )
+    return count
+
+
+def load(path: str | Path, layers: Sequence[int], fingerprint: str) -> dict[int, SecondMoment]:
+    """C of some layers, checked to be of the model with this fingerprint."""
+    names = [f"layers/{layer}/sum" for layer in layers]
+    contents = store.read(path, "moments", names)
+    if contents.attributes["model"] != fingerprint:
+        raise StoreError(
+            f"{path}: second moments of model {contents.attributes['model'][:12]}, "
+            f"this is model {fingerprint[:12]}; delete it and run again"
+        )
+    count = contents.attributes["tokens"]
+    return {
+        layer: SecondMoment(
+            torch.from_numpy(store.unpack(contents.arrays[name])) / count,
+            f"{path}: second moment of layer {layer}",
+        )
+        for layer, name in zip(layers, names, strict=True)
+    }
+
+
+def identity(width: int) -> SecondMoment:
+    """C = I, for those who ask for it by name (ROME without statistics)."""
+    return SecondMoment(torch.eye(width, dtype=torch.float64), "identity")

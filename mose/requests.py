@@ -1,0 +1,220 @@
+"""Edit requests, and the facts they are drawn from.
+
+A fact is something true (or, in data sets that bring their own false targets, a ready-made
+request): subject, prompt, true object. A request adds the new object, paraphrases and locality
+prompts. Which requests there are, and their order, depends on the data set and the seed only,
+never on how many edits are asked for.
+"""
+
+import random
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mose import store
+from mose.errors import RequestError
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A prompt whose true continuation should stay what it is."""
+
+    prompt: str
+    target: str
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """One fact to rewrite.
+
+    prompt: has exactly one `{}`, for the subject. paraphrases: full prompts without `{}`.
+    """
+
+    id: str
+    subject: str
+    prompt: str
+    target_new: str
+    target_true: str = ""
+    relation: str = ""
+    paraphrases: tuple[str, ...] = ()
+    locality: tuple[Probe, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt, self.subject, self.id)
+        if not self.target_new.strip():
+            raise RequestError(f"request {self.id}: target_new is empty")
+
+    @property
+    def text(self) -> str:
+        """The edit prompt with its subject in place."""
+        return self.prompt.replace("{}", self.subject)
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A true statement that a request can be drawn from.
+
+    prompt: has one `{}`. also: other objects that are as true. target_new, locality: given by
+    data sets that bring them; otherwise drawn.
+    known: whether the model says the object by itself; None where that was not asked.
+    """
+
+    id: str
+    subject: str
+    prompt: str
+    target_true: str
+    relation: str = ""
+    also: tuple[str, ...] = ()
+    paraphrases: tuple[str, ...] = ()
+    target_new: str = ""
+    locality: tuple[Probe, ...] = ()
+    known: bool | None = field(default=None)
+
+    def __post_init__(self) -> None:
+        check_prompt(self.prompt, self.subject, self.id)
+
+    @property
+    def text(self) -> str:
+        """The prompt with its subject in place."""
+        return self.prompt.replace("{}", self.subject)
+
+
+def check_prompt(prompt: str, subject: str, where: str) -> None:
+    """Refuse an empty subject, and a prompt that does not hold exactly one `{}`."""
+    if not subject.strip():
+        raise RequestError(f"request {where}: subject is empty")
+    if prompt.count("{}") != 1:
+        raise RequestError(
+            f"request {where}: prompt {prompt!r} needs exactly one {{}} for the subject"
+        )
+
+
+def _probes(values: Sequence[Mapping[str, str]]) -> tuple[Probe, ...]:
+    return tuple(Probe(**value) for value in values)
+
+
+def _from_record(kind: type, record: Mapping[str, Any], where: str) -> Any:
+    try:
+        values = {
+            k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k != "locality"
+        }
+        return kind(**values, locality=_probes(record.get("locality", [])))
+    except TypeError as error:
+        raise RequestError(f"{where}: not a record of this project ({error})") from None
+
+
+def read_requests(path: str | Path) -> list[EditRequest]:
+    """Read requests in their fixed order (JSON lines)."""
+    return [_from_record(EditRequest, record, str(path)) for record in store.read_jsonl(path)]
+
+
+def read_facts(path: str | Path) -> list[Fact]:
+    """Read facts (JSON lines)."""
+    return [_from_record(Fact, record, str(path)) for record in store.read_jsonl(path)]
+
+
+def write_records(path: str | Path, records: Sequence[EditRequest] | Sequence[Fact]) -> None:
+    """Write requests or facts as JSON lines."""
+    store.write_jsonl(path, [asdict(record) for record in records])
+
+
+def digest_of_requests(requests: Sequence[EditRequest]) -> str:
+    """Digest of some requests in their order."""
+    return store.digest_of([asdict(request) for request in requests])
+
+
+def draw_requests(
+    facts: Sequence[Fact], seed: int, known_only: bool, neighbours: int, held_out: float
+) -> list[EditRequest]:
+    """Turn facts into requests in a seeded order.
+
+    known_only: leave out facts that the model does not say by itself.
+    neighbours: locality prompts per request, drawn from the same relation among subjects that
+    are never edited; held_out is the share of subjects kept aside for that. Facts that bring
+    their own target or locality prompts keep them (cut to `neighbours`).
+    Raises RequestError when nothing is left, or knowledge was asked for and never measured.
+    """
+    if known_only and any(fact.known is None for fact in facts):
+        raise RequestError("known_only: the facts were never asked of the model")
+    usable = [fact for fact in facts if fact.known or not known_only]
+    generator = random.Random(seed)
+    subjects = sorted({fact.subject for fact in usable if not fact.locality})
+    generator.shuffle(subjects)
+    aside = set(subjects[: round(held_out * len(subjects))])
+    objects = _objects(facts)
+    requests = []
+    for fact in generator.sample(usable, len(usable)):
+        if fact.subject in aside:
+            continue
+        # Each request draws from its own generator: what one fact has or lacks moves no other.
+        own = random.Random(f"{seed} {fact.id}")
+        target = fact.target_new or _draw_target(fact, objects[fact.relation], own)
+        if not target:
+            continue
+        if fact.locality:
+            probes = list(fact.locality[:neighbours])
+        else:
+            probes = _draw_neighbours(fact, target, usable, aside, neighbours, own)
+        requests.append(
+            EditRequest(
+                id=fact.id,
+                subject=fact.subject,
+                prompt=fact.prompt,
+                target_new=target,
+                target_true=fact.target_true,
+                relation=fact.relation,
+                paraphrases=fact.paraphrases,
+                locality=tuple(probes),
+            )
+        )
+    if not requests:
+        raise RequestError(
+            f"no request is left of {len(facts)} facts ({len(usable)} usable); "
+            "set known_only: false, or give more facts"
+        )
+    return requests
+
+
+def _objects(facts: Sequence[Fact]) -> dict[str, list[str]]:
+    """The different objects of each relation, sorted."""
+    found: dict[str, set[str]] = {}
+    for fact in facts:
+        found.setdefault(fact.relation, set()).add(fact.target_true)
+    return {relation: sorted(objects) for relation, objects in found.items()}
+
+
+def _draw_target(fact: Fact, objects: Sequence[str], generator: random.Random) -> str:
+    """A false object of the relation, or "" where there is none."""
+    true = {fact.target_true, *fact.also}
+    false = [candidate for candidate in objects if candidate not in true]
+    return generator.choice(false) if false else ""
+
+
+def _draw_neighbours(
+    fact: Fact,
+    target: str,
+    facts: Sequence[Fact],
+    aside: set[str],
+    count: int,
+    generator: random.Random,
+) -> list[Probe]:
+    """Prompts of the same relation about subjects kept aside, whose object is not `target`."""
+    pool = [
+        other
+        for other in facts
+        if other.relation == fact.relation
+        and other.subject in aside
+        and target not in (other.target_true, *other.also)
+    ]
+    chosen = generator.sample(pool, min(count, len(pool)))
+    return [Probe(other.text, other.target_true) for other in chosen]
+
+
+def knowledge_report(facts: Sequence[Fact]) -> str:
+    """How many facts the model knows, in all and by relation, as one line each."""
+    total, known = Counter(f.relation for f in facts), Counter(f.relation for f in facts if f.known)
+    lines = [f"{sum(known.values())} of {len(facts)} facts are known to the model"]
+    lines += [f"  {relation}: {known[relation]} of {total[relation]}" for relation in sorted(total)]
+    return "\n".join(lines)

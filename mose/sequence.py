@@ -1,0 +1,266 @@
+"""The sequential loop: batches of requests written one after another, and its checkpoints.
+
+A checkpoint is the state after n edits: per edited layer what the method needs to restore the
+edited weight and to go on, a record of every request so far, and the digests that tie it to its
+model, second moments, requests, templates, options and parent.
+"""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mose import keys as keys_of
+from mose import store, targets
+from mose.errors import StoreError
+from mose.linalg import on_sphere
+from mose.methods import EDITORS, Editor
+from mose.model import CausalLM
+from mose.moments import SecondMoment
+from mose.options import Variant
+from mose.progress import track
+from mose.requests import EditRequest, digest_of_requests
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What became of one request: the columns of the checkpoint's record.
+
+    order: place in the sequence; batch: its batch; steps: loss evaluations; loss: the last one.
+    attained: projection of the change at the last edited layer on the residual asked for, over
+    the residual's length (1: fully written).
+    seconds: time spent on it, its batch's update divided evenly.
+    """
+
+    order: int
+    request: str
+    batch: int
+    steps: int
+    loss: float
+    attained: float
+    seconds: float
+
+
+@dataclass
+class State:
+    """Where a sequence stands: how many edits, one editor per layer, and the record so far."""
+
+    editors: dict[int, Editor]
+    edits: int = 0
+    diagnoses: list[Diagnosis] = field(default_factory=list)
+    parent: str = ""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a chain of checkpoints must agree on, beside its requests."""
+
+    variant: Variant
+    model: str
+    moments: str
+    templates: str
+    seed: int
+    batch: int
+
+    def attributes(self) -> dict[str, str | int]:
+        """As HDF5 attributes."""
+        return {
+            **asdict(self),
+            "variant": json.dumps(self.variant.as_dict(), sort_keys=True),
+        }
+
+
+def make_editors(
+    weights: Mapping[int, Tensor], moments: Mapping[int, SecondMoment], variant: Variant
+) -> dict[int, Editor]:
+    """Editors of the variant's layers; weights: the unedited (d_out, d_in) by layer."""
+    kind = EDITORS[variant.method]
+    return {
+        layer: kind(weights[layer].detach().cpu(), moments[layer], variant.options)
+        for layer in variant.options.layers
+    }
+
+
+def put_into(lm: CausalLM, state: State) -> None:
+    """Let the model run with the state's weights."""
+    for layer, editor in state.editors.items():
+        lm.write(layer, editor.weight)
+
+
+def run(
+    lm: CausalLM,
+    state: State,
+    variant: Variant,
+    requests: Sequence[EditRequest],
+    templates: Sequence[str],
+    batch: int,
+    last: int,
+    after_batch: Callable[[int, Sequence[EditRequest]], None] = lambda *_: None,
+) -> None:
+    """Go on from `state` (already in the model) to `last` edits, in batches.
+
+    requests: the whole fixed order; those from state.edits on are written.
+    after_batch: called with the first request's place and the batch, right after it is written.
+    """
+    starts = range(state.edits, last, batch)
+    for start in track(starts, "editing batches"):
+        members = requests[start : min(start + batch, last)]
+        diagnoses = write_batch(lm, state.editors, variant, members, templates)
+        for place, values in enumerate(diagnoses):
+            state.diagnoses.append(
+                Diagnosis(start + place, members[place].id, start // batch, *values)
+            )
+        state.edits = start + len(members)
+        attained = np.mean([d.attained for d in state.diagnoses[start:]])
+        loss = np.mean([d.loss for d in state.diagnoses[start:]])
+        logger.info("%d edits: mean attained %.3f, mean loss %.3f", state.edits, attained, loss)
+        after_batch(start, members)
+
+
+def write_batch(
+    lm: CausalLM,
+    editors: Mapping[int, Editor],
+    variant: Variant,
+    requests: Sequence[EditRequest],
+    templates: Sequence[str],
+) -> list[tuple[int, float, float, float]]:
+    """Write one batch into editors and model; per request (steps, loss, attained, seconds)."""
+    options = variant.options
+    found = targets.optimise(lm, requests, templates, options)
+    begun = time.perf_counter()
+    if options.target_space == "free":
+        attained = _spread(lm, editors, options.layers, requests, templates, found.shift.mT)
+    else:
+        attained = _rotate_to_sphere(lm, editors, variant, requests, templates, found.shift.mT)
+    share = (time.perf_counter() - begun) / len(requests)
+    return [
+        (steps, loss, float(part), seconds + share)
+        for steps, loss, part, seconds in zip(
+            found.steps, found.loss, attained, found.seconds, strict=True
+        )
+    ]
+
+
+def _spread(
+    lm: CausalLM,
+    editors: Mapping[int, Editor],
+    layers: Sequence[int],
+    requests: Sequence[EditRequest],
+    templates: Sequence[str],
+    shift: Tensor,
+) -> Tensor:
+    """Write free targets over several layers; returns the attained fractions (n,).
+
+    As MEMIT and the authors of MOSE do: at each layer in turn, what is still missing at the last
+    layer, divided by the layers left, is asked of this layer; keys and what is missing are taken
+    from the model as edited so far.
+    shift: (d_out, n), what the last layer's output should change by.
+    """
+    last = layers[-1]
+    before = seen = keys_of.collect(lm, requests, templates, [*layers])
+    wanted = before.bare + shift
+    for done, layer in enumerate(layers):
+        if done:
+            seen = keys_of.collect(lm, requests, templates, sorted({layer, last}))
+        residuals = (wanted - seen.bare) / (len(layers) - done)
+        editors[layer].update(seen.keys[layer], residuals)
+        lm.write(layer, editors[layer].weight)
+    after = keys_of.collect(lm, requests, templates, [last])
+    return attained_fraction(after.mean_hidden() - before.mean_hidden(), shift)
+
+
+def _rotate_to_sphere(
+    lm: CausalLM,
+    editors: Mapping[int, Editor],
+    variant: Variant,
+    requests: Sequence[EditRequest],
+    templates: Sequence[str],
+    shift: Tensor,
+) -> Tensor:
+    """Write reachable targets of one layer; returns the attained fractions (n,).
+
+    shift: (d_out, n) or (d_in, n), what moves the mean value or key along its sphere.
+    """
+    (layer,) = variant.options.layers
+    editor = editors[layer]
+    key = keys_of.collect(lm, requests, templates, [layer]).keys[layer]
+    before = editor.weight.to(torch.float64)
+    base = before @ key if variant.options.target_space == "value" else key
+    residuals = on_sphere(base.mT, shift.mT).mT - base
+    wanted = residuals if variant.options.target_space == "value" else before @ residuals
+    editor.update(key, residuals)
+    lm.write(layer, editor.weight)
+    return attained_fraction((editor.weight.to(torch.float64) - before) @ key, wanted)
+
+
+def attained_fraction(change: Tensor, wanted: Tensor) -> Tensor:
+    """Per column, the projection of `change` on `wanted` over the length of `wanted`: (n,)."""
+    return (change * wanted).sum(0) / (wanted**2).sum(0).clamp(min=torch.finfo(wanted.dtype).tiny)
+
+
+def save(
+    path: str | Path, state: State, identity: Identity, requests: Sequence[EditRequest]
+) -> str:
+    """Write a checkpoint; returns its digest."""
+    arrays = {
+        f"layers/{layer}/{name}": tensor.contiguous().numpy()
+        for layer, editor in state.editors.items()
+        for name, tensor in editor.state().items()
+    }
+    arrays["record"] = np.frombuffer(
+        json.dumps([asdict(d) for d in state.diagnoses]).encode(), dtype=np.uint8
+    )
+    attributes = {
+        **identity.attributes(),
+        "edits": state.edits,
+        "requests": digest_of_requests(requests[: state.edits]),
+        "parent": state.parent,
+    }
+    return store.write(path, "checkpoint", arrays, attributes)
+
+
+def load(
+    path: str | Path, state: State, identity: Identity, requests: Sequence[EditRequest]
+) -> None:
+    """Take a checkpoint into fresh editors, after checking that it is this chain's own."""
+    contents = store.read(path, "checkpoint")
+    found = contents.attributes
+    edits = int(found["edits"])
+    expected = {**identity.attributes(), "requests": digest_of_requests(requests[:edits])}
+    for key, value in expected.items():
+        if found[key] != value:
+            raise StoreError(
+                f"{path}: made with another {key} ({_short(found[key])}, "
+                f"expected {_short(value)}); delete the checkpoints of this method, or give the "
+                "changed one a new label"
+            )
+    for layer, editor in state.editors.items():
+        start = f"layers/{layer}/"
+        editor.load(
+            {
+                name.removeprefix(start): torch.from_numpy(array)
+                for name, array in contents.arrays.items()
+                if name.startswith(start)
+            }
+        )
+    state.edits = edits
+    state.diagnoses = [Diagnosis(**d) for d in read_record(contents)]
+    state.parent = contents.digest
+
+
+def read_record(contents: store.Contents) -> list[dict[str, int | float | str]]:
+    """The per-request record of a checkpoint that `store.read` gave."""
+    return json.loads(contents.arrays["record"].tobytes())
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 160 else f"{text[:157]}..."

@@ -1,0 +1,222 @@
+"""Atomic, checksummed files.
+
+A file appears under its final name whole or not at all: it is written beside it under a name
+that belongs to this process alone, flushed to disk, and renamed. HDF5 files carry a SHA-256 per
+array (checked when that array is read), a fletcher32 per chunk, and a digest over all of it,
+which a child file keeps as the name of its parent.
+
+Symmetric matrices are stored as a packed upper triangle, row by row: half the bytes, and exactly
+symmetric when read.
+"""
+
+import hashlib
+import json
+import os
+import socket
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mose.errors import StoreError
+
+FORMAT = 1
+CHUNK_BYTES = 1 << 20
+
+Attributes = Mapping[str, str | int | float | bool]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a file holds: arrays by path, attributes, and the digest over both."""
+
+    arrays: dict[str, NDArray]
+    attributes: dict[str, Any]
+    digest: str
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it becomes `path`, on error it goes.
+
+    The temporary name holds host and process, so that two writers never share one: an attempt
+    that a scheduler gave up on may still be running.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write `text` (UTF-8) atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON, atomically."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file; a missing or damaged one is a StoreError that names it."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such file; run the stage that makes it") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: not valid JSON ({error}); delete it and run again") from None
+
+
+def write_jsonl(path: str | Path, records: list[dict[str, Any]]) -> None:
+    """Write one JSON object a line, atomically."""
+    write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
+
+
+def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
+    """Read a JSON lines file; errors name the file and the line."""
+    records = []
+    try:
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such file; run the stage that makes it") from None
+    for number, line in enumerate(lines, 1):
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise StoreError(f"{path}, line {number}: not valid JSON ({error})") from None
+    return records
+
+
+def sha256_of_file(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as hex."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def digest_of(value: Any) -> str:
+    """SHA-256 (hex) of a value's canonical JSON: for configs and lists of requests."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _array_digest(array: NDArray) -> str:
+    head = f"{array.dtype.str}{array.shape}".encode()
+    return hashlib.sha256(head + np.ascontiguousarray(array).tobytes()).hexdigest()
+
+
+def _total_digest(kind: str, attributes: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in attributes.items()}
+    return digest_of([kind, FORMAT, plain, dict(digests)])
+
+
+def write(
+    path: str | Path, kind: str, arrays: Mapping[str, NDArray], attributes: Attributes
+) -> str:
+    """Write arrays and attributes as one HDF5 file, atomically; return its digest.
+
+    kind: what the file is ("moments", "checkpoint", ...): checked when it is read.
+    arrays: by path inside the file, e.g. "layers/6/sum".
+    """
+    digests = {name: _array_digest(array) for name, array in arrays.items()}
+    total = _total_digest(kind, attributes, digests)
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, array in arrays.items():
+            rows = max(1, CHUNK_BYTES // max(1, array.dtype.itemsize * int(np.prod(array.shape[1:]))))
+            chunks = (min(rows, array.shape[0]), *array.shape[1:]) if array.size else None
+            dataset = file.create_dataset(
+                name, data=array, chunks=chunks, fletcher32=chunks is not None
+            )
+            dataset.attrs["sha256"] = digests[name]
+        file.attrs.update({"kind": kind, "format": FORMAT, "digest": total})
+        file.create_group("attributes").attrs.update(attributes)
+    return total
+
+
+def read(path: str | Path, kind: str, names: Collection[str] | None = None) -> Contents:
+    """Read a file that `write` made, checking kind, version, attributes and every array read.
+
+    names: the arrays to read; all of them when None.
+    Raises StoreError, naming the file and the cure, when anything does not hold.
+    """
+    cure = "delete it and run again"
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            if "digest" not in file.attrs or "attributes" not in file:
+                raise StoreError(f"{path}: not a file of this project; {cure}")
+            found = str(file.attrs["kind"]), int(file.attrs["format"])
+            if found != (kind, FORMAT):
+                raise StoreError(
+                    f"{path}: found {found[0]} of format {found[1]}, "
+                    f"expected {kind} of format {FORMAT}; {cure}"
+                )
+            digests: dict[str, str] = {}
+            file.visititems(
+                lambda name, item: (
+                    digests.__setitem__(name, str(item.attrs["sha256"]))
+                    if isinstance(item, h5py.Dataset)
+                    else None
+                )
+            )
+            attributes = {
+                name: value.item() if isinstance(value, np.generic) else value
+                for name, value in file["attributes"].attrs.items()
+            }
+            total = str(file.attrs["digest"])
+            if _total_digest(kind, attributes, digests) != total:
+                raise StoreError(f"{path}: damaged (its digest does not match); {cure}")
+            arrays = {}
+            for name in digests if names is None else names:
+                if name not in digests:
+                    raise StoreError(f"{path}: holds no {name}; it has {', '.join(digests)}")
+                arrays[name] = file[name][()]
+                if _array_digest(arrays[name]) != digests[name]:
+                    raise StoreError(f"{path}: {name} is damaged; {cure}")
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such file; run the stage that makes it") from None
+    except (OSError, KeyError, RuntimeError, ValueError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); {cure}") from None
+    return Contents(arrays, attributes, total)
+
+
+def pack(matrix: NDArray) -> NDArray:
+    """(d, d) symmetric -> its upper triangle, row by row, (d (d + 1) / 2,)."""
+    d = matrix.shape[0]
+    packed = np.empty(d * (d + 1) // 2, matrix.dtype)
+    start = 0
+    for row in range(d):
+        packed[start : start + d - row] = matrix[row, row:]
+        start += d - row
+    return packed
+
+
+def unpack(packed: NDArray) -> NDArray:
+    """The inverse of `pack`: (d (d + 1) / 2,) -> (d, d), exactly symmetric."""
+    d = (int(np.sqrt(8 * packed.size + 1)) - 1) // 2
+    if d * (d + 1) // 2 != packed.size:
+        raise StoreError(f"{packed.size} numbers are no packed triangle")
+    matrix = np.empty((d, d), packed.dtype)
+    start = 0
+    for row in range(d):
+        values = packed[start : start + d - row]
+        matrix[row, row:] = values
+        matrix[row:, row] = values
+        start += d - row
+    return matrix

@@ -1,0 +1,422 @@
+"""Tables: from the files of single checkpoints to the frames a paper reports.
+
+Everything here takes data frames and returns data frames; nothing reads or writes files. A run is
+named by its model, dataset, method and seed, a checkpoint by its run and `edits`, the number of
+requests edited so far. `identify` puts those columns in front of a file's rows; every function
+below that takes `metrics` expects them.
+
+Two families of metrics are kept apart. Reliability, generalization and locality are EasyEdit's
+(Wang et al. 2023, arXiv 2308.07269): shares of target tokens. Efficacy, paraphrase and
+neighborhood are MEMIT's (Meng et al. 2023, arXiv 2210.07229): which of two objects is likelier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+RUN = ["model", "dataset", "method", "seed"]
+CHECKPOINT = [*RUN, "edits"]
+PROMPT = ["request", "kind", "prompt"]
+
+SCORES = ["reliability", "generalization", "locality", "efficacy", "paraphrase", "neighborhood"]
+RATIOS = ["frobenius_ratio", "condition_ratio"]
+SUMMARY = ["method", "seed", "edits", *SCORES, "perplexity", *RATIOS, "model", "dataset"]
+METRICS = [*CHECKPOINT, "when", "order", *PROMPT, "metric", "value"]
+
+SCORE_DTYPES = {"request": str, "kind": str, "predicted_true": str}
+"""For `pandas.read_csv(..., dtype=SCORE_DTYPES)`: ids that look like numbers stay text."""
+
+# Headings of `format_summary`, broken over two lines so that a row fits in 120 columns.
+HEADINGS = {
+    "method": ("", "method"),
+    "seed": ("", "seed"),
+    "edits": ("", "edits"),
+    "reliability": ("relia-", "bility"),
+    "generalization": ("general-", "ization"),
+    "locality": ("", "locality"),
+    "efficacy": ("", "efficacy"),
+    "paraphrase": ("para-", "phrase"),
+    "neighborhood": ("neighbor-", "hood"),
+    "perplexity": ("perplex-", "ity"),
+    "frobenius_ratio": ("Frobenius", "ratio"),
+    "condition_ratio": ("condition", "ratio"),
+}
+
+
+def identify(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
+    """`frame` with constant columns put in front, in the order given.
+
+    identify(stability, model="gpt2", dataset="counterfact", method="memit", seed=0, edits=20)
+    """
+    clash = [name for name in columns if name in frame.columns]
+    if clash:
+        raise ValueError(f"the frame already has the identifying columns {clash}")
+    named = pd.DataFrame(columns, index=frame.index)
+    return pd.concat([named, frame], axis=1)
+
+
+def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
+    """Every metric of every prompt, long: order, request, kind, prompt, metric, value.
+
+    scores, unedited: one row per prompt, as the scoring stage writes them, of the edited and of
+    the unedited model. Log-probabilities are sums over a target's tokens, in nats.
+
+    edit        reliability, the share of the new object's tokens that are predicted;
+                efficacy, 1 if the new object is likelier than the true one
+    paraphrase  generalization and paraphrase, the same for prompts in other words
+    locality    locality, the share of predicted tokens that are the unedited model's;
+                locality_truth, the share that are the neighbour's true object;
+                neighborhood, 1 if the true object is likelier than the request's new one
+
+    Each share has an `_exact` companion, 1 if all tokens agree; each comparison a `_margin`, the
+    difference of mean log-probabilities in nats per token, positive where it is won.
+
+    The likelier of two objects is the one with the higher mean log-probability per token, as in
+    MEMIT's code; a tie counts as 0. Raises ValueError where the unedited model was not scored on
+    the same prompt, or was scored on other tokens.
+    """
+    scores = _with_unedited(scores, unedited)
+    margin = scores["logprob_new"] / scores["tokens_new"]
+    margin = margin - scores["logprob_true"] / scores["tokens_true"]
+    written = scores["right_new"] / scores["tokens_new"]
+    true = scores["right_true"] / scores["tokens_true"]
+    kind = scores["kind"]
+
+    parts = []
+    for name, share, success in (
+        ("edit", "reliability", "efficacy"),
+        ("paraphrase", "generalization", "paraphrase"),
+    ):
+        rows = scores[kind == name]
+        parts += _share(rows, share, written)
+        parts += _preference(rows, success, margin)
+    rows = scores[kind == "locality"]
+    parts += _share(rows, "locality", _agreement(rows))
+    parts += _share(rows, "locality_truth", true)
+    parts += _preference(rows, "neighborhood", -margin)
+    return pd.concat(parts, ignore_index=True)
+
+
+def mark_when(metrics: pd.DataFrame, edits: int, newest: int) -> pd.DataFrame:
+    """The rows of one checkpoint that count, with a column `when` in front.
+
+    metrics: `score_metrics` at the checkpoint after `edits` requests. Rows with order < edits are
+    `retention`; those with newest <= order, whose batch was the last before this checkpoint, are
+    repeated as `immediate` (`newest_order` finds it). For edits = 0, the unedited model, all rows
+    are kept as `retention` and none is immediate. Where every batch is scored right after itself,
+    label those frames `identify(..., when="immediate")` and take only the retention rows here.
+    """
+    if edits == 0:
+        return identify(metrics, when="retention")
+    done = metrics[metrics["order"] < edits]
+    fresh = done[done["order"] >= newest]
+    both = [identify(done, when="retention"), identify(fresh, when="immediate")]
+    return pd.concat(both, ignore_index=True)
+
+
+def newest_order(diagnostics: pd.DataFrame) -> int:
+    """The order of the first request of the last batch, from a checkpoint's diagnostics."""
+    last = diagnostics["batch"] == diagnostics["batch"].max()
+    return int(diagnostics.loc[last, "order"].min())
+
+
+def request_means(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Means over the prompts of each request: one row per checkpoint and request, one column per
+    metric (NaN where a request has no such prompt), so that every request weighs the same.
+    """
+    by = [*CHECKPOINT, "order", "request"]
+    means = metrics.groupby([*by, "metric"], sort=False)["value"].mean().unstack("metric")
+    means = means.reindex(columns=list(dict.fromkeys([*SCORES, *means.columns])))
+    return means.rename_axis(columns=None).reset_index()
+
+
+def summarize(
+    metrics: pd.DataFrame, stability: pd.DataFrame, perplexity: pd.DataFrame
+) -> pd.DataFrame:
+    """One row per checkpoint, with the columns SUMMARY: retention over all requests edited so far.
+
+    metrics: METRICS columns; stability, perplexity: the checkpoint columns and their file's own.
+    Scores are means over prompts, then over requests. A ratio is that of the edited layer that
+    moved most. Rows with edits = 0 are the unedited model: give each run its scores over all
+    requests and its perplexity under edits=0; the ratios are 1 by definition.
+    """
+    table = _mean_scores(metrics, "retention")
+    table = _join(table, perplexity[[*CHECKPOINT, "perplexity"]], "perplexity")
+    unmoved = table.loc[table["edits"] == 0, CHECKPOINT].assign(**dict.fromkeys(RATIOS, 1.0))
+    ratios = pd.concat([unmoved, _most_moved(stability[stability["edits"] > 0])])
+    return _join(table, ratios, "stability")[SUMMARY]
+
+
+def immediate(metrics: pd.DataFrame) -> pd.DataFrame:
+    """One row per checkpoint: the mean scores of the requests whose own batch it ended.
+
+    metrics: METRICS columns. Columns: method, seed, edits, requests (how many), SCORES, model,
+    dataset. The counterpart of `summarize`, before later edits could undo anything.
+    """
+    table = _mean_scores(metrics, "immediate")
+    return table[["method", "seed", "edits", "requests", *SCORES, "model", "dataset"]]
+
+
+def retention_matrix(
+    metrics: pd.DataFrame,
+    metric: str = "reliability",
+    ends: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """What became of each group of edits: RUN, metric, origin, edits, requests, value; long.
+
+    Requests are grouped by `origin`, the first of `ends` that is greater than their order: the
+    number of edits made when their group was complete. `ends` defaults to each run's checkpoints;
+    give the ends of the batches for a finer grouping. `value` is the mean of `metric` over the
+    group's `requests` at the checkpoint `edits` >= origin.
+    """
+    rows = metrics[(metrics["when"] == "retention") & (metrics["metric"] == metric)]
+    means = request_means(rows[rows["edits"] > 0])
+    parts = []
+    for _, run in means.groupby(RUN, sort=False):
+        stops = np.unique(run["edits"] if ends is None else np.asarray(ends))
+        place = np.searchsorted(stops, run["order"], side="right")
+        if len(run) and place.max() == len(stops):
+            raise ValueError(f"request {run['order'].max()} lies beyond the last end {stops[-1]}")
+        grouped = run.assign(origin=stops[place]).groupby([*RUN, "origin", "edits"])[metric]
+        parts.append(grouped.agg(requests="count", value="mean").reset_index())
+    columns = [*RUN, "metric", "origin", "edits", "requests", "value"]
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    matrix = pd.concat(parts, ignore_index=True).assign(metric=metric)
+    return matrix.loc[matrix["edits"] >= matrix["origin"], columns].reset_index(drop=True)
+
+
+def forgetting(metrics: pd.DataFrame, metric: str = "reliability") -> pd.DataFrame:
+    """The same requests right after their own batch and at their run's last checkpoint.
+
+    metrics: METRICS columns. Columns: RUN, metric, origin (the number of edits when the batch was
+    done), requests, immediate, last. Requests that were not measured right away, because no
+    checkpoint followed their batch, are in neither mean.
+    """
+    rows = metrics[(metrics["metric"] == metric) & (metrics["edits"] > 0)]
+    fresh = request_means(rows[rows["when"] == "immediate"])
+    later = request_means(rows[rows["when"] == "retention"])
+    later = later[later["edits"] == later.groupby(RUN)["edits"].transform("max")]
+    both = fresh.merge(
+        later, on=[*RUN, "order", "request"], suffixes=("_now", "_last"), validate="m:1"
+    ).rename(columns={"edits_now": "origin"})
+    grouped = both.groupby([*RUN, "origin"], sort=False)
+    kept = grouped.agg(
+        requests=("request", "count"),
+        immediate=(f"{metric}_now", "mean"),
+        last=(f"{metric}_last", "mean"),
+    )
+    columns = [*RUN, "metric", "origin", "requests", "immediate", "last"]
+    return kept.reset_index().assign(metric=metric)[columns]
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    rng: np.random.Generator,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile bootstrap interval of the mean over requests (Efron 1979): (low, high).
+
+    values: (n,) or (n, m), one row per request, drawn with replacement; the m columns share the
+    draws. NaN entries are left out of their column's means. low, high: () or (m,).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    count = len(values)
+    if count == 0:
+        empty = np.full(values.shape[1:], np.nan)
+        return empty, empty.copy()
+    present = ~np.isnan(values)
+    filled = np.where(present, values, 0.0)
+    # A draw is how often each request came up; a mean is then one product. Chunks of at most
+    # four million counts (32 MB) keep ten thousand requests within reach.
+    chunk = max(1, 4_000_000 // count)
+    means = []
+    for start in range(0, draws, chunk):
+        size = min(chunk, draws - start)
+        counts = rng.multinomial(count, np.full(count, 1.0 / count), size=size).astype(np.float64)
+        weight = counts @ present
+        # No weight: a draw without any of the column's values. It has no mean.
+        missing = np.full_like(weight, np.nan)
+        means.append(np.divide(counts @ filled, weight, out=missing, where=weight > 0))
+    drawn = np.concatenate(means)
+    tail = (1.0 - level) / 2.0
+    known = present.any(axis=0)
+    # A column without a value stays NaN; nanquantile would warn about it.
+    low, high = np.nanquantile(np.where(known, drawn, 0.0), [tail, 1.0 - tail], axis=0)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+def summary_intervals(
+    metrics: pd.DataFrame,
+    seed: int = 0,
+    draws: int = 2000,
+    level: float = 0.95,
+    when: str = "retention",
+) -> pd.DataFrame:
+    """Bootstrap intervals of the scores in `summarize`: method, seed, edits, requests, then
+    `<metric>_low`, `<metric>_high` for each of SCORES, then model, dataset.
+
+    Every checkpoint starts its generator from `seed`, so that an interval depends on nothing but
+    that checkpoint's own requests.
+    """
+    means = request_means(metrics[metrics["when"] == when])
+    rows = []
+    for key, group in means.groupby(CHECKPOINT, sort=False):
+        values = group.sort_values("order", kind="stable")[SCORES].to_numpy(np.float64)
+        low, high = bootstrap_interval(values, np.random.default_rng(seed), draws, level)
+        row: dict[str, Any] = dict(zip(CHECKPOINT, cast("tuple[Hashable, ...]", key), strict=True))
+        row["requests"] = len(group)
+        row |= {f"{name}_low": value for name, value in zip(SCORES, low, strict=True)}
+        row |= {f"{name}_high": value for name, value in zip(SCORES, high, strict=True)}
+        rows.append(row)
+    bounds = [f"{name}_{end}" for name in SCORES for end in ("low", "high")]
+    return pd.DataFrame(
+        rows, columns=["method", "seed", "edits", "requests", *bounds, "model", "dataset"]
+    )
+
+
+def format_summary(summary: pd.DataFrame) -> str:
+    """The summary as plain text, one block per model and dataset, in the summary's row order.
+
+    Fits in 120 columns for method names of up to 29 characters. Shares have three decimals,
+    perplexity two, ratios six, so that 1.000000 can be told from drift; "-" is a missing value.
+    """
+    several = len(summary[["model", "dataset"]].drop_duplicates()) > 1
+    blocks = []
+    for (model, dataset), group in summary.groupby(["model", "dataset"], sort=False):
+        heading = [f"{model}, {dataset}"] if several else []
+        blocks.append("\n".join([*heading, *_lines(group)]))
+    return "\n\n".join(blocks)
+
+
+def _with_unedited(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
+    """`scores` with the unedited model's predictions as `predicted_before`, after checking that
+    both models were scored on the same prompts and tokens.
+    """
+    # Ids and token lists that happen to look like numbers come out of a CSV file as numbers.
+    scores, unedited = (
+        frame.astype({"request": str, "predicted_true": str}) for frame in (scores, unedited)
+    )
+    for name, frame in (("scores", scores), ("unedited scores", unedited)):
+        twice = frame[frame.duplicated(PROMPT)]
+        if len(twice):
+            raise ValueError(f"the {name} hold {_where(twice.iloc[0])} more than once")
+    before = unedited[[*PROMPT, "tokens_new", "tokens_true", "predicted_true"]]
+    joined = scores.merge(before, on=PROMPT, how="left", suffixes=("", "_before"), indicator=True)
+
+    missing = joined[joined["_merge"] == "left_only"]
+    if len(missing):
+        row = missing.iloc[0]
+        raise ValueError(
+            f"the unedited model has no score for {_where(row)}: the edited model was scored on "
+            f"{row['tokens_new']} new and {row['tokens_true']} true tokens, the unedited on none"
+        )
+    for count in ("tokens_new", "tokens_true"):
+        other = joined[joined[count] != joined[f"{count}_before"]]
+        if len(other):
+            row = other.iloc[0]
+            raise ValueError(
+                f"{count} differs for {_where(row)}: {row[count]} in the scores, "
+                f"{int(row[f'{count}_before'])} in the unedited model's"
+            )
+        empty = joined[joined[count] < 1]
+        if len(empty):
+            raise ValueError(f"{count} is {empty.iloc[0][count]} for {_where(empty.iloc[0])}")
+    return joined.rename(columns={"predicted_true_before": "predicted_before"})
+
+
+def _where(row: pd.Series) -> str:
+    return f"request {row['request']}, kind {row['kind']}, prompt {row['prompt']}"
+
+
+def _agreement(rows: pd.DataFrame) -> pd.Series:
+    """The share of positions at which the two models predict the same token, one value per row."""
+    predicted = [rows[name].fillna("") for name in ("predicted_true", "predicted_before")]
+    shares = []
+    for place, (now, before, tokens) in enumerate(
+        zip(*predicted, rows["tokens_true"], strict=True)
+    ):
+        edited, original = now.split(), before.split()
+        if not len(edited) == len(original) == tokens:
+            raise ValueError(
+                f"predicted_true has {len(edited)} tokens in the scores and {len(original)} in "
+                f"the unedited model's for {_where(rows.iloc[place])}; tokens_true is {tokens}"
+            )
+        same = sum(one == other for one, other in zip(edited, original, strict=True))
+        shares.append(same / tokens)
+    return pd.Series(shares, index=rows.index, dtype=np.float64)
+
+
+def _share(rows: pd.DataFrame, metric: str, share: pd.Series) -> list[pd.DataFrame]:
+    share = share[rows.index]
+    return [_long(rows, metric, share), _long(rows, f"{metric}_exact", share == 1.0)]
+
+
+def _preference(rows: pd.DataFrame, metric: str, margin: pd.Series) -> list[pd.DataFrame]:
+    margin = margin[rows.index]
+    return [_long(rows, metric, margin > 0.0), _long(rows, f"{metric}_margin", margin)]
+
+
+def _long(rows: pd.DataFrame, metric: str, value: pd.Series) -> pd.DataFrame:
+    named = rows[["order", *PROMPT]].assign(metric=metric)
+    return named.assign(value=value.astype(np.float64))
+
+
+def _mean_scores(metrics: pd.DataFrame, when: str) -> pd.DataFrame:
+    """CHECKPOINT, requests and the mean of each of SCORES over requests."""
+    means = request_means(metrics[metrics["when"] == when])
+    grouped = means.groupby(CHECKPOINT, sort=False)
+    return grouped[SCORES].mean().assign(requests=grouped.size()).reset_index()
+
+
+def _join(table: pd.DataFrame, other: pd.DataFrame, name: str) -> pd.DataFrame:
+    joined = table.merge(other, on=CHECKPOINT, how="left", validate="1:1", indicator=True)
+    missing = joined.loc[joined["_merge"] == "left_only", CHECKPOINT]
+    if len(missing):
+        raise ValueError(f"no {name} for the checkpoint {missing.iloc[0].to_dict()}")
+    return joined.drop(columns="_merge")
+
+
+def _most_moved(stability: pd.DataFrame) -> pd.DataFrame:
+    """CHECKPOINT and RATIOS: each ratio of the layer where it is farthest from 1."""
+    columns = {}
+    for ratio in RATIOS:
+        # Stable, so that of two layers equally far the first listed counts; NaN comes last.
+        far = (1.0 - stability[ratio]).abs()
+        ordered = stability.loc[far.sort_values(ascending=False, kind="stable").index]
+        columns[ratio] = ordered.groupby(CHECKPOINT, sort=False)[ratio].first()
+    return pd.DataFrame(columns).reset_index()
+
+
+def _lines(summary: pd.DataFrame) -> list[str]:
+    cells = {name: [_cell(name, value) for value in summary[name]] for name in HEADINGS}
+    width = {name: max(len(text) for text in [*HEADINGS[name], *cells[name]]) for name in HEADINGS}
+    gap = "  " if sum(width.values()) + 2 * (len(width) - 1) <= 120 else " "
+    above, below = zip(*HEADINGS.values(), strict=True)
+    rows = [above, below, *zip(*cells.values(), strict=True)]
+    lines = [
+        gap.join(
+            text.ljust(width[name]) if name == "method" else text.rjust(width[name])
+            for name, text in zip(HEADINGS, row, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "-" * max(map(len, lines))
+    return [*lines[:2], rule, *lines[2:]]
+
+
+def _cell(name: str, value: Any) -> str:
+    if name in ("method", "seed", "edits"):
+        return str(value)
+    if pd.isna(value):
+        return "-"
+    if name in RATIOS:
+        return f"{value:.6f}" if abs(value) < 1e3 else f"{value:.6g}"
+    if name == "perplexity":
+        return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.3g}"
+    return f"{value:.3f}"

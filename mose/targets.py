@@ -1,0 +1,222 @@
+"""Value targets: what the edited projection should output at the subject's last token.
+
+For each request, a shift delta is sought that makes the model say the new object in all context
+templates and leaves its next-token distribution after the bare subject where it was (ROME, Meng
+et al. 2022, equation 4; MEMIT, Meng et al. 2023):
+
+    loss(delta) = mean over templates of the mean NLL of the target's tokens
+                  + kl_weight KL(p_delta || p_0) after "{subject}" in "{subject} is a"
+                  + weight_decay ||delta|| / ||h||^2                        (free targets only)
+
+A whole batch is optimised at once, each request with its own Adam state, so that a request's
+result does not depend on its company. Blocks up to the edited layer, and all positions before
+the subject's last token, do not change while delta does: they are run once. The head is read
+only where a loss is.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mose.errors import NumericalError
+from mose.linalg import on_sphere
+from mose.model import Above, CausalLM
+from mose.options import EditOptions
+from mose.requests import EditRequest
+from mose.tokens import EditTokens, encode_edit, pad
+
+ESSENCE = "{} is a"
+ADAM_BETAS = (0.9, 0.999)
+ADAM_EPS = 1e-8
+
+
+@dataclass(frozen=True)
+class Targets:
+    """The shifts found for n requests.
+
+    shift: (n, d) float64; in value units (d = d_out), or key units (d = d_in) for space "key".
+    steps: loss evaluations spent; loss: the last one; seconds: share of the group's time.
+    """
+
+    shift: Tensor
+    steps: list[int]
+    loss: list[float]
+    seconds: list[float]
+
+
+def optimise(
+    lm: CausalLM,
+    requests: Sequence[EditRequest],
+    templates: Sequence[str],
+    options: EditOptions,
+    group: int = 16,
+) -> Targets:
+    """Value targets at the last of `options.layers`, for all requests.
+
+    group: how many requests share a pass; bounds the memory, changes no result.
+    """
+    rows = [_encode(lm, request, templates) for request in requests]
+    # Requests of like length share a pass, so that little is padded.
+    order = sorted(range(len(rows)), key=lambda i: max(len(r.suffix) for r in rows[i]))
+    shift: list[Tensor] = [torch.empty(0)] * len(rows)
+    steps, loss, seconds = [0] * len(rows), [0.0] * len(rows), [0.0] * len(rows)
+    for start in range(0, len(order), group):
+        members = order[start : start + group]
+        begun = time.perf_counter()
+        run = _Group(lm, [rows[i] for i in members], options)
+        run.optimise()
+        spent = (time.perf_counter() - begun) / sum(run.steps)
+        for place, i in enumerate(members):
+            shift[i] = run.delta[place].to("cpu", torch.float64)
+            steps[i], loss[i] = run.steps[place], run.loss[place]
+            seconds[i] = spent * run.steps[place]
+    return Targets(torch.stack(shift), steps, loss, seconds)
+
+
+def _encode(lm: CausalLM, request: EditRequest, templates: Sequence[str]) -> list[EditTokens]:
+    """One row per template, then the essence prompt, of which only the subject's end is read."""
+    tokens = [
+        encode_edit(lm.tokenizer, t, request.prompt, request.subject, request.target_new)
+        for t in templates
+    ]
+    essence = encode_edit(lm.tokenizer, "{}", ESSENCE, request.subject)
+    return [*tokens, EditTokens(essence.prefix, essence.suffix[:1], [], [])]
+
+
+class _Reader:
+    """Where losses are read: flat lists over all rows of a group, cut as requests leave."""
+
+    def __init__(self, rows: Sequence[Sequence[EditTokens]], device: torch.device) -> None:
+        row, place, token, weight, owner, essence = [], [], [], [], [], []
+        number = 0
+        for request, tokens in enumerate(rows):
+            for cut in tokens:
+                owner.append(request)
+                for at, target in zip(cut.read_at, cut.target, strict=True):
+                    row.append(number)
+                    place.append(at)
+                    token.append(target)
+                    # Mean over a target's tokens, then over the templates (all but the essence).
+                    weight.append(1 / (len(cut.target) * (len(tokens) - 1)))
+                number += 1
+            essence.append(number - 1)
+        self.row = torch.tensor(row, device=device)
+        self.place = torch.tensor(place, device=device)
+        self.token = torch.tensor(token, device=device)
+        self.weight = torch.tensor(weight, device=device)
+        self.owner = torch.tensor(owner, device=device)
+        self.essence = torch.tensor(essence, device=device)
+
+    def take(self, kept: Tensor) -> Tensor:
+        """Keep some requests (positions in the present group); returns the rows that stay."""
+        number = torch.full((int(self.owner.max()) + 1,), -1, device=self.owner.device)
+        number[kept] = torch.arange(len(kept), device=number.device)
+        rows = (number[self.owner] >= 0).nonzero()[:, 0]
+        renumber = torch.full((len(self.owner),), -1, device=number.device)
+        renumber[rows] = torch.arange(len(rows), device=number.device)
+        here = renumber[self.row] >= 0
+        self.row, self.place = renumber[self.row[here]], self.place[here]
+        self.token, self.weight = self.token[here], self.weight[here]
+        self.owner = number[self.owner[rows]]
+        self.essence = renumber[self.essence[kept]]
+        return rows
+
+
+class _Group:
+    """The optimisation of the requests that share a pass."""
+
+    def __init__(
+        self, lm: CausalLM, rows: Sequence[Sequence[EditTokens]], options: EditOptions
+    ) -> None:
+        self.lm, self.options = lm, options
+        layer = options.layers[-1]
+        flat = [cut for tokens in rows for cut in tokens]
+        prefix, prefix_mask = pad([cut.prefix for cut in flat], "left")
+        suffix, suffix_mask = pad([cut.suffix for cut in flat])
+        past = lm.prefill(prefix, prefix_mask)
+        mask = torch.cat([prefix_mask, suffix_mask], dim=1)
+        self.above: Above = lm.above(suffix, mask, past, layer)
+        self.weight = lm.weight(layer)
+        self.reader = _Reader(rows, lm.device)
+        with torch.no_grad():
+            self.essence0 = self._log_probs(self.above.final[self.reader.essence, 0])
+        # The bare prompt is each request's first row.
+        bare = torch.searchsorted(self.reader.owner, torch.arange(len(rows), device=lm.device))
+        self.length = torch.linalg.vector_norm(self.above.hidden[bare, 0], dim=-1)
+        width = self.weight.shape[1 if options.target_space == "key" else 0]
+        self.delta = torch.zeros(len(rows), width, device=lm.device)
+        self.steps, self.loss = [0] * len(rows), [math.nan] * len(rows)
+
+    def optimise(self) -> None:
+        """Adam on every request's delta until its loss is small or the steps are spent."""
+        active = torch.arange(len(self.delta), device=self.delta.device)
+        first, second = torch.zeros_like(self.delta), torch.zeros_like(self.delta)
+        for step in range(1, self.options.steps + 1):
+            delta = self.delta[active].requires_grad_()
+            loss = self._losses(delta)
+            if not torch.isfinite(loss).all():
+                raise NumericalError(
+                    f"a target's loss is not finite at step {step}; lower learning_rate "
+                    f"(now {self.options.learning_rate})"
+                )
+            for place, value in zip(active.tolist(), loss.tolist(), strict=True):
+                self.steps[place], self.loss[place] = step, value
+            going = loss.detach() >= self.options.stop_loss
+            if step == self.options.steps or not going.any():
+                return
+            (gradient,) = torch.autograd.grad(loss.sum(), delta)
+            gradient = gradient[going]
+            if not going.all():
+                kept = going.nonzero()[:, 0]
+                active = active[kept]
+                self.above = self.above.take(self.reader.take(kept))
+                self.essence0, self.length = self.essence0[kept], self.length[kept]
+            first[active] += (1 - ADAM_BETAS[0]) * (gradient - first[active])
+            second[active] += (1 - ADAM_BETAS[1]) * (gradient**2 - second[active])
+            mean = first[active] / (1 - ADAM_BETAS[0] ** step)
+            scale = (second[active] / (1 - ADAM_BETAS[1] ** step)).sqrt() + ADAM_EPS
+            moved = self.delta[active] - self.options.learning_rate * mean / scale
+            self.delta[active] = self._clamped(moved)
+
+    def _clamped(self, delta: Tensor) -> Tensor:
+        if self.options.target_space != "free":
+            return delta
+        norm = torch.linalg.vector_norm(delta, dim=-1)
+        return delta * (self.options.clamp * self.length / norm).clamp(max=1)[:, None]
+
+    def _shift(self, delta: Tensor) -> Tensor:
+        """What is added to the edited block's output, per row (B, d_out)."""
+        per_row = delta[self.reader.owner]
+        keys = self.above.keys[:, 0]
+        if self.options.target_space == "free":
+            return per_row
+        if self.options.target_space == "value":
+            value = keys @ self.weight.mT
+            return on_sphere(value, per_row) - value
+        return (on_sphere(keys, per_row) - keys) @ self.weight.mT
+
+    def _log_probs(self, hidden: Tensor) -> Tensor:
+        return self.lm.head(hidden).float().log_softmax(-1)
+
+    def _losses(self, delta: Tensor) -> Tensor:
+        """The loss of each active request (n,)."""
+        hidden = self.above.hidden.clone()
+        hidden[:, 0] += self._shift(delta).to(hidden.dtype)
+        final = self.above.run(hidden)
+        reader = self.reader
+        log_probs = self._log_probs(final[reader.row, reader.place])
+        nll = -log_probs.gather(1, reader.token[:, None])[:, 0] * reader.weight
+        loss = torch.zeros(len(delta), device=delta.device).index_add(
+            0, reader.owner[reader.row], nll
+        )
+        now = self._log_probs(final[reader.essence, 0])
+        loss = loss + self.options.kl_weight * (now.exp() * (now - self.essence0)).sum(-1)
+        if self.options.target_space == "free":
+            # The gradient of a norm at zero is taken as zero.
+            norm = torch.linalg.vector_norm(delta, dim=-1)
+            loss = loss + self.options.weight_decay * norm / self.length**2
+        return loss

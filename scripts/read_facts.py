@@ -1,0 +1,35 @@
+"""Read facts from a data source and, if asked, find out which of them the model knows."""
+
+import argparse
+import dataclasses
+import logging
+
+from mose import cli
+
+logger = logging.getLogger(__name__)
+
+
+def program(args: argparse.Namespace) -> None:
+    from mose import metrics, model, readers, requests, store
+
+    facts, report = readers.read_facts_of(args.source)
+    logger.info("%s", report)
+    if args.ask_model:
+        lm = model.load(args.model, args.device, args.dtype)
+        scores = metrics.score_targets(lm, [(fact.text, fact.target_true) for fact in facts])
+        facts = [
+            dataclasses.replace(fact, known=0 < score.tokens == score.right)
+            for fact, score in zip(facts, scores, strict=True)
+        ]
+        logger.info("%s", requests.knowledge_report(facts))
+    store.write_json(args.report, report.as_dict())
+    requests.write_records(args.out, facts)
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__, model=True)
+    made.add_argument("--source", required=True, help="builtin, or a JSON or JSON lines file")
+    made.add_argument("--ask-model", action="store_true", help="mark the facts the model knows")
+    made.add_argument("--out", required=True, help="facts.jsonl to write")
+    made.add_argument("--report", required=True, help="report (JSON) of what was read and refused")
+    cli.run(program, made)
