@@ -22,6 +22,16 @@ def parser(description: str, model: bool = False) -> argparse.ArgumentParser:
     return made
 
 
+def chain_options(made: argparse.ArgumentParser, required: bool = True) -> None:
+    """The options that say what a chain of checkpoints is made from (`mose.chain.open_chain`)."""
+    made.add_argument("--variant", required=required, help="method and options, as JSON")
+    made.add_argument("--moments", required=required, help="moments.h5")
+    made.add_argument("--requests", required=required, help="requests.jsonl, the whole order")
+    made.add_argument("--templates", required=required, help="context templates, JSON")
+    made.add_argument("--seed", type=int, required=required, help="seed of requests and templates")
+    made.add_argument("--batch", type=int, required=required, help="requests written at once")
+
+
 def layers(text: str) -> list[int]:
     """Layers as "4,5,6" or "4-8"."""
     found: list[int] = []

@@ -4,7 +4,9 @@ The windows of the second moments and the held-out windows of the perplexity are
 first never see the second.
 """
 
+import itertools
 import logging
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,34 +26,47 @@ logger = logging.getLogger(__name__)
 SAMPLE_BATCH = 128
 
 
-def windows(
-    lm: CausalLM, source: Mapping[str, Any], count: int, length: int, seed: int
-) -> NDArray[np.int32]:
-    """(count, length) token ids.
+def part(lm: CausalLM, options: Mapping[str, Any], name: str) -> NDArray[np.int32]:
+    """Windows (n, T) of token ids: one part of the corpus that a config's block describes.
 
-    source: the config's `corpus.source`: `sampled`, `{file: PATH}` or `{hub: ID, ...}`.
+    name: "heldout", or "windows<shard>". The held-out windows come first in a text, the shards
+    take every `shards`-th window of what follows; sampled parts have a seed each.
     Raises RequestError when the text is too short, with both numbers.
     """
-    if source == "sampled":
-        return _sampled(lm, count, length, seed)
+    length, shards = options["window"], options["shards"]
+    heldout = math.ceil(options["heldout"] / length)
+    total = math.ceil(options["tokens"] / length)
+    shard = None if name == "heldout" else int(name.removeprefix("windows"))
+    count = heldout if shard is None else len(range(shard, total, shards))
+    if options["source"] == "sampled":
+        return _sampled(lm, count, length, (options["seed"], 0 if shard is None else shard + 1))
+    rows = _windows_of(lm, options["source"], length)
+    wanted = slice(heldout) if shard is None else slice(heldout + shard, heldout + total, shards)
+    found = list(itertools.islice(rows, wanted.start, wanted.stop, wanted.step))
+    if len(found) < count:
+        raise RequestError(
+            f"corpus {options['source']}: too short, {name} needs {count} windows of {length} "
+            f"tokens and got {len(found)}; lower corpus.tokens or corpus.heldout, or give more text"
+        )
+    return np.array(found, dtype=np.int32)
+
+
+def _windows_of(lm: CausalLM, source: Mapping[str, Any], length: int) -> Iterator[list[int]]:
     texts = _read_file(Path(source["file"])) if "file" in source else _read_hub(source)
-    rows: list[list[int]] = []
     buffer: list[int] = []
     for text in texts:
         buffer.extend(lm.tokenizer(text, verbose=False)["input_ids"])
-        while len(buffer) >= length and len(rows) < count:
-            rows.append(buffer[:length])
+        while len(buffer) >= length:
+            yield buffer[:length]
             del buffer[:length]
-        if len(rows) == count:
-            return np.array(rows, dtype=np.int32)
-    raise RequestError(
-        f"corpus {source}: gives {len(rows)} windows of {length} tokens, {count} were asked for; "
-        "lower corpus.tokens or corpus.heldout, or give more text"
-    )
 
 
-def _sampled(lm: CausalLM, count: int, length: int, seed: int) -> NDArray[np.int32]:
-    generator = torch.Generator().manual_seed(seed)
+def _sampled(
+    lm: CausalLM, count: int, length: int, seed: tuple[int, int]
+) -> NDArray[np.int32]:
+    # Seeds of different parts must not meet: (0, 1) and (1, 0) are different texts.
+    state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+    generator = torch.Generator().manual_seed(int(state) >> 1)
     parts = []
     starts = list(range(0, count, SAMPLE_BATCH))
     for start in track(starts, "sampling text"):

@@ -143,11 +143,7 @@ def load(path: str | Path, layers: Sequence[int], fingerprint: str) -> dict[int,
     """C of some layers, checked to be of the model with this fingerprint."""
     names = [f"layers/{layer}/sum" for layer in layers]
     contents = store.read(path, "moments", names)
-    if contents.attributes["model"] != fingerprint:
-        raise StoreError(
-            f"{path}: second moments of model {contents.attributes['model'][:12]}, "
-            f"this is model {fingerprint[:12]}; delete it and run again"
-        )
+    check_model(path, contents, fingerprint)
     count = contents.attributes["tokens"]
     return {
         layer: SecondMoment(
@@ -156,6 +152,16 @@ def load(path: str | Path, layers: Sequence[int], fingerprint: str) -> dict[int,
         )
         for layer, name in zip(layers, names, strict=True)
     }
+
+
+def check_model(path: str | Path, contents: store.Contents, fingerprint: str) -> None:
+    """Refuse a file that was made with another model."""
+    found = str(contents.attributes["model"])
+    if found != fingerprint:
+        raise StoreError(
+            f"{path}: made with model {found[:12]}, this is model {fingerprint[:12]}; "
+            "delete it and run again"
+        )
 
 
 def identity(width: int) -> SecondMoment:

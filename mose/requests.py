@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mose import store
-from mose.errors import RequestError
+from mose.errors import ConfigError, RequestError
 
 
 @dataclass(frozen=True)
@@ -210,6 +210,15 @@ def _draw_neighbours(
     ]
     chosen = generator.sample(pool, min(count, len(pool)))
     return [Probe(other.text, other.target_true) for other in chosen]
+
+
+def check_enough(found: int, wanted: int, where: str | Path) -> None:
+    """Refuse to make `wanted` edits of fewer requests."""
+    if found < wanted:
+        raise ConfigError(
+            f"edits.total asks for {wanted} edits and {where} holds {found} requests; "
+            "lower edits.total, or give more facts"
+        )
 
 
 def knowledge_report(facts: Sequence[Fact]) -> str:

@@ -252,13 +252,8 @@ def load(
             }
         )
     state.edits = edits
-    state.diagnoses = [Diagnosis(**d) for d in read_record(contents)]
+    state.diagnoses = [Diagnosis(**d) for d in store.record_of(contents)]
     state.parent = contents.digest
-
-
-def read_record(contents: store.Contents) -> list[dict[str, int | float | str]]:
-    """The per-request record of a checkpoint that `store.read` gave."""
-    return json.loads(contents.arrays["record"].tobytes())
 
 
 def _short(value: object) -> str:

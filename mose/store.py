@@ -196,6 +196,16 @@ def read(path: str | Path, kind: str, names: Collection[str] | None = None) -> C
     return Contents(arrays, attributes, total)
 
 
+def record_of(contents: Contents) -> list[dict[str, Any]]:
+    """The per-request record that a checkpoint carries as JSON."""
+    return json.loads(contents.arrays["record"].tobytes())
+
+
+def read_record(path: str | Path) -> list[dict[str, Any]]:
+    """The per-request record of a checkpoint's file, without its matrices."""
+    return record_of(read(path, "checkpoint", ["record"]))
+
+
 def pack(matrix: NDArray) -> NDArray:
     """(d, d) symmetric -> its upper triangle, row by row, (d (d + 1) / 2,)."""
     d = matrix.shape[0]

@@ -101,29 +101,6 @@ def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def mark_when(metrics: pd.DataFrame, edits: int, newest: int) -> pd.DataFrame:
-    """The rows of one checkpoint that count, with a column `when` in front.
-
-    metrics: `score_metrics` at the checkpoint after `edits` requests. Rows with order < edits are
-    `retention`; those with newest <= order, whose batch was the last before this checkpoint, are
-    repeated as `immediate` (`newest_order` finds it). For edits = 0, the unedited model, all rows
-    are kept as `retention` and none is immediate. Where every batch is scored right after itself,
-    label those frames `identify(..., when="immediate")` and take only the retention rows here.
-    """
-    if edits == 0:
-        return identify(metrics, when="retention")
-    done = metrics[metrics["order"] < edits]
-    fresh = done[done["order"] >= newest]
-    both = [identify(done, when="retention"), identify(fresh, when="immediate")]
-    return pd.concat(both, ignore_index=True)
-
-
-def newest_order(diagnostics: pd.DataFrame) -> int:
-    """The order of the first request of the last batch, from a checkpoint's diagnostics."""
-    last = diagnostics["batch"] == diagnostics["batch"].max()
-    return int(diagnostics.loc[last, "order"].min())
-
-
 def request_means(metrics: pd.DataFrame) -> pd.DataFrame:
     """Means over the prompts of each request: one row per checkpoint and request, one column per
     metric (NaN where a request has no such prompt), so that every request weighs the same.

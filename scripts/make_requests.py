@@ -4,7 +4,6 @@ import argparse
 import logging
 
 from mose import cli
-from mose.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
@@ -17,11 +16,6 @@ def program(args: argparse.Namespace) -> None:
         facts, args.seed, args.known_only, args.neighbours, args.held_out
     )
     logger.info("%d requests of %d facts", len(drawn), len(facts))
-    if len(drawn) < args.at_least:
-        raise ConfigError(
-            f"edits.total asks for {args.at_least} edits and {args.facts} gives {len(drawn)} "
-            "requests; lower edits.total, or give more facts"
-        )
     requests.write_records(args.out, drawn)
 
 
@@ -32,6 +26,5 @@ if __name__ == "__main__":
     made.add_argument("--known-only", action="store_true", help="only facts the model knows")
     made.add_argument("--neighbours", type=int, default=3, help="locality prompts per request")
     made.add_argument("--held-out", type=float, default=0.2, help="share of subjects never edited")
-    made.add_argument("--at-least", type=int, default=1, help="refuse to give fewer requests")
     made.add_argument("--out", required=True, help="requests.jsonl to write")
     cli.run(program, made)

@@ -172,28 +172,16 @@ def test_identify_puts_columns_in_front_and_refuses_to_overwrite():
         tables.identify(frame, edits=1)
 
 
-def test_mark_when_keeps_edited_requests_and_repeats_the_newest():
-    metrics = tables.score_metrics(edited_scores(), unedited_scores())
-    marked = tables.mark_when(metrics, edits=2, newest=1)
-    assert set(marked[marked.when == "retention"].order) == {0, 1}
-    assert set(marked[marked.when == "immediate"].order) == {1}
-    unedited = tables.mark_when(metrics, edits=0, newest=0)
-    assert set(unedited.when) == {"retention"}
-    assert len(unedited) == len(metrics)
-
-
-def test_newest_order_is_the_first_of_the_last_batch():
-    diagnostics = pd.DataFrame({"order": [4, 5, 2, 3], "batch": [2, 2, 1, 1]})
-    assert tables.newest_order(diagnostics) == 4
-
-
 def history():
     """metrics, stability, perplexity of one run with checkpoints 0, 1, 3."""
     unedited, edited = unedited_scores(), edited_scores()
     metrics, perplexity, stability = [], [], []
     for edits, newest, scores in ((0, 0, unedited), (1, 0, edited), (3, 1, edited)):
-        marked = tables.mark_when(tables.score_metrics(scores, unedited), edits, newest)
-        metrics.append(tables.identify(marked, **RUN, edits=edits))
+        rows = tables.score_metrics(scores, unedited)
+        done = rows[rows.order < edits] if edits else rows
+        metrics.append(tables.identify(done, **RUN, edits=edits, when="retention"))
+        fresh = rows[(rows.order >= newest) & (rows.order < edits)]
+        metrics.append(tables.identify(fresh, **RUN, edits=edits, when="immediate"))
         one = pd.DataFrame({"tokens": [100], "nll": [2.0], "perplexity": [40.0 + edits]})
         perplexity.append(tables.identify(one, **RUN, edits=edits))
     for edits in (1, 3):

@@ -1,0 +1,35 @@
+"""Sequential knowledge editing: from a model and a table of facts to curves over the number of edits."""
+
+from snakemake.utils import min_version
+
+min_version("9.0")
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/model.smk"
+include: "workflow/rules/moments.smk"
+include: "workflow/rules/requests.smk"
+include: "workflow/rules/edit.smk"
+include: "workflow/rules/measure.smk"
+include: "workflow/rules/report.smk"
+
+
+localrules:
+    all,
+    enough_requests,
+
+
+report: "workflow/report/workflow.rst"
+
+
+rule all:
+    """The tables and figures of the experiment."""
+    default_target: True
+    input:
+        f"results/{EXPERIMENT}/summary.csv",
+        figure_files(),
+        enough_requests_files(),
+
+
+onsuccess:
+    print_summary()

@@ -1,0 +1,68 @@
+"""A chain of checkpoints as the programs meet it: the files that it is made from, opened."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mose import moments, requests, sequence, store
+from mose.errors import StoreError
+from mose.options import Variant, parse_variant
+from mose.requests import EditRequest
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a method's sequence is made from, apart from the model."""
+
+    variant: Variant
+    requests: list[EditRequest]
+    templates: Sequence[str]
+    moments: str
+    seed: int
+    batch: int
+
+    def identity(self, fingerprint: str) -> sequence.Identity:
+        """What every checkpoint of this chain must agree on."""
+        return sequence.Identity(
+            variant=self.variant,
+            model=fingerprint,
+            moments=store.read(self.moments, "moments", []).digest,
+            templates=store.digest_of(self.templates),
+            seed=self.seed,
+            batch=self.batch,
+        )
+
+    def fresh_state(self, weights: Mapping[int, Tensor], fingerprint: str) -> sequence.State:
+        """Editors of the unedited weights (d_out, d_in) by layer."""
+        layers = self.variant.options.layers
+        if self.variant.options.second_moment == "identity":
+            found = {layer: moments.identity(weights[layer].shape[1]) for layer in layers}
+        else:
+            found = moments.load(self.moments, layers, fingerprint)
+        return sequence.State(sequence.make_editors(weights, found, self.variant))
+
+    def read_checkpoint(
+        self, path: str, weights: Mapping[int, Tensor], fingerprint: str
+    ) -> sequence.State:
+        """The state that a checkpoint of this chain holds."""
+        state = self.fresh_state(weights, fingerprint)
+        sequence.load(path, state, self.identity(fingerprint), self.requests)
+        return state
+
+
+def open_chain(args: argparse.Namespace) -> Chain:
+    """Open the files that `cli.chain_options` names."""
+    templates = store.read_json(args.templates)
+    if not isinstance(templates, list) or not all(str(t).count("{}") == 1 for t in templates):
+        raise StoreError(f"{args.templates}: not a list of templates; delete it and run again")
+    return Chain(
+        variant=parse_variant(json.loads(args.variant), "--variant"),
+        requests=requests.read_requests(args.requests),
+        templates=templates,
+        moments=args.moments,
+        seed=args.seed,
+        batch=args.batch,
+    )

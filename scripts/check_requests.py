@@ -1,0 +1,21 @@
+"""Refuse a list of requests that is shorter than the number of edits asked for."""
+
+import argparse
+
+from mose import cli
+
+
+def program(args: argparse.Namespace) -> None:
+    from mose import requests, store
+
+    found = len(requests.read_requests(args.requests))
+    requests.check_enough(found, args.at_least, args.requests)
+    store.write_text(args.out, f"{found} requests for {args.at_least} edits\n")
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__)
+    made.add_argument("--requests", required=True, help="requests.jsonl")
+    made.add_argument("--at-least", type=int, required=True, help="edits asked for")
+    made.add_argument("--out", required=True, help="file that says there are enough")
+    cli.run(program, made)

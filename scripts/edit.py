@@ -1,0 +1,42 @@
+"""Write the next segment of a sequence of edits: from one checkpoint to the one after it."""
+
+import argparse
+
+from mose import cli
+
+
+def program(args: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from mose import chain, metrics, model, requests, sequence, store
+
+    lm = model.load(args.model, args.device, args.dtype)
+    run = chain.open_chain(args)
+    lm.check_layers(run.variant.options.layers, "methods.*.layers")
+    requests.check_enough(len(run.requests), args.last, args.requests)
+    weights = {layer: lm.weight(layer) for layer in run.variant.options.layers}
+    state = run.fresh_state(weights, lm.fingerprint)
+    if args.previous:
+        sequence.load(args.previous, state, run.identity(lm.fingerprint), run.requests)
+        sequence.put_into(lm, state)
+    rows: list[dict[str, int | float | str]] = []
+
+    def score(first: int, members: list[requests.EditRequest]) -> None:
+        rows.extend(metrics.score_requests(lm, members, first))
+
+    sequence.run(
+        lm, state, run.variant, run.requests, run.templates, args.batch, args.last, score
+    )
+    with store.atomic(args.immediate) as temporary:
+        pd.DataFrame(rows, columns=list(metrics.COLUMNS)).to_csv(temporary, index=False)
+    sequence.save(args.out, state, run.identity(lm.fingerprint), run.requests)
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__, model=True)
+    cli.chain_options(made)
+    made.add_argument("--previous", help="checkpoint to go on from; none for the first segment")
+    made.add_argument("--last", type=int, required=True, help="edits at the end of the segment")
+    made.add_argument("--out", required=True, help="checkpoint to write")
+    made.add_argument("--immediate", required=True, help="CSV of scores right after each batch")
+    cli.run(program, made)

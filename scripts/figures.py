@@ -1,0 +1,48 @@
+"""Draw the figures of an experiment from its tables."""
+
+import argparse
+import json
+from pathlib import Path
+
+import pandas as pd
+
+from mose import cli, figures, tables
+
+
+def program(args: argparse.Namespace) -> None:
+    plan = json.loads(args.plan)
+    root = Path("results", plan["experiment"])
+    methods = plan["methods"]
+    names = ("summary", "summary_intervals", "metrics", "retention_matrix", "requests")
+    read = {name: pd.read_csv(root / f"{name}.csv", dtype=tables.SCORE_DTYPES) for name in names}
+    # A request is drawn at the checkpoint that ended its segment.
+    step = plan["checkpoints"][0]
+    read["requests"]["edits"] = (read["requests"]["order"] // step + 1) * step
+    for model in plan["models"]:
+        for dataset in plan["datasets"]:
+            part = {
+                name: frame[(frame["model"] == model) & (frame["dataset"] == dataset)]
+                for name, frame in read.items()
+            }
+            matrix = part["retention_matrix"]
+            drawn = {
+                "shares": figures.token_shares(part["summary"], part["summary_intervals"], methods),
+                "success": figures.success_rates(
+                    part["summary"], part["summary_intervals"], methods
+                ),
+                "stability": figures.stability(part["summary"], methods),
+                "perplexity": figures.perplexity(part["summary"], methods),
+                "attained": figures.attained(part["requests"], methods),
+                "forgetting": figures.forgetting(tables.forgetting(part["metrics"]), methods),
+                "retention": figures.retention_map(
+                    matrix[matrix["metric"] == "reliability"], methods
+                ),
+            }
+            for name, figure in drawn.items():
+                figures.save(figure, root / "figures" / model / dataset / name)
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__)
+    made.add_argument("--plan", required=True, help="what the experiment consists of, as JSON")
+    cli.run(program, made)

@@ -1,0 +1,28 @@
+"""Make one shard of a corpus, or its held-out part, as windows of token ids."""
+
+import argparse
+import json
+import logging
+
+from mose import cli
+
+logger = logging.getLogger(__name__)
+
+
+def program(args: argparse.Namespace) -> None:
+    from mose import corpus, model, store
+
+    options = json.loads(args.options)
+    lm = model.load(args.model, args.device, args.dtype)
+    windows = corpus.part(lm, options, args.part)
+    logger.info("%s: %d windows of %d tokens", args.part, *windows.shape)
+    attributes = {"model": lm.fingerprint, "options": store.digest_of(options), "part": args.part}
+    store.write(args.out, "windows", {"ids": windows}, attributes)
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__, model=True)
+    made.add_argument("--options", required=True, help="the config's `corpus` block, as JSON")
+    made.add_argument("--part", required=True, help="heldout, or windows0, windows1, ...")
+    made.add_argument("--out", required=True, help="HDF5 file to write")
+    cli.run(program, made)

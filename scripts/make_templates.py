@@ -1,0 +1,30 @@
+"""Sample the context templates of one seed."""
+
+import argparse
+import logging
+
+from mose import cli
+
+logger = logging.getLogger(__name__)
+
+
+def program(args: argparse.Namespace) -> None:
+    import torch
+
+    from mose import model, sampling, store
+
+    lm = model.load(args.model, args.device, args.dtype)
+    generator = torch.Generator().manual_seed(args.seed)
+    templates = sampling.context_templates(lm, generator, args.length, args.per_starter)
+    for template in templates:
+        logger.info("template: %s", template)
+    store.write_json(args.out, templates)
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__, model=True)
+    made.add_argument("--seed", type=int, required=True)
+    made.add_argument("--length", type=int, default=10, help="tokens per context")
+    made.add_argument("--per-starter", type=int, default=1, help="contexts per starting word")
+    made.add_argument("--out", required=True, help="JSON file to write")
+    cli.run(program, made)

@@ -1,0 +1,45 @@
+"""Score requests, and the perplexity of held-out text, at a checkpoint or on the unedited model."""
+
+import argparse
+
+from mose import cli
+
+
+def program(args: argparse.Namespace) -> None:
+    import math
+
+    import pandas as pd
+
+    from mose import chain, metrics, model, moments, requests, sequence, store
+
+    lm = model.load(args.model, args.device, args.dtype)
+    if args.checkpoint:
+        run = chain.open_chain(args)
+        weights = {layer: lm.weight(layer) for layer in run.variant.options.layers}
+        state = run.read_checkpoint(args.checkpoint, weights, lm.fingerprint)
+        sequence.put_into(lm, state)
+    if args.scores:
+        asked = requests.read_requests(args.requests)
+        requests.check_enough(len(asked), args.last, args.requests)
+        rows = metrics.score_requests(lm, asked[args.first : args.last], args.first)
+        with store.atomic(args.scores) as temporary:
+            pd.DataFrame(rows, columns=list(metrics.COLUMNS)).to_csv(temporary, index=False)
+    if args.perplexity:
+        text = store.read(args.heldout, "windows")
+        moments.check_model(args.heldout, text, lm.fingerprint)
+        tokens, nll = metrics.perplexity(lm, text.arrays["ids"])
+        row = {"tokens": tokens, "nll": nll, "perplexity": math.exp(nll)}
+        with store.atomic(args.perplexity) as temporary:
+            pd.DataFrame([row]).to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__, model=True)
+    cli.chain_options(made, required=False)
+    made.add_argument("--checkpoint", help="edits<n>.h5; none for the unedited model")
+    made.add_argument("--first", type=int, default=0, help="first request to score")
+    made.add_argument("--last", type=int, default=0, help="requests up to here")
+    made.add_argument("--scores", help="CSV to write, one row per prompt")
+    made.add_argument("--heldout", help="HDF5 file of token windows")
+    made.add_argument("--perplexity", help="CSV to write")
+    cli.run(program, made)

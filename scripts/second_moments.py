@@ -1,0 +1,35 @@
+"""Sum k k^T of every edited layer over one shard of the corpus, in one truncated pass."""
+
+import argparse
+
+from mose import cli
+
+
+def program(args: argparse.Namespace) -> None:
+    from mose import model, moments, store
+
+    lm = model.load(args.model, args.device, args.dtype)
+    lm.check_layers(args.layers, "methods.*.layers")
+    windows = store.read(args.windows, "windows")
+    moments.check_model(args.windows, windows, lm.fingerprint)
+    ids = windows.arrays["ids"]
+    sums, count = moments.accumulate(lm, ids, args.layers, args.include_first)
+    provenance = {
+        "model": lm.fingerprint,
+        "corpus": windows.attributes["options"],
+        "window": ids.shape[1],
+        "include_first": args.include_first,
+        "model_dtype": args.dtype,
+    }
+    moments.save(args.out, sums, count, provenance, (args.shard, args.shards))
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__, model=True)
+    made.add_argument("--windows", required=True, help="HDF5 file of token windows")
+    made.add_argument("--layers", type=cli.layers, required=True, help="such as 4,5,6 or 4-8")
+    made.add_argument("--include-first", action="store_true", help="count a window's first token")
+    made.add_argument("--shard", type=int, default=0)
+    made.add_argument("--shards", type=int, default=1)
+    made.add_argument("--out", required=True, help="HDF5 file to write")
+    cli.run(program, made)

@@ -1,0 +1,88 @@
+"""Gather all measurements of an experiment into tables, and print the summary."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mose import cli, store, tables
+
+
+def runs(plan: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path, Path]]:
+    """Each run's identity, its folder, and the folder of the unedited model's scores."""
+    for model in plan["models"]:
+        for dataset in plan["datasets"]:
+            root = Path("results", plan["experiment"], model, dataset)
+            for method in plan["methods"]:
+                for seed in plan["seeds"]:
+                    identity = {"model": model, "dataset": dataset, "method": method, "seed": seed}
+                    yield identity, root / method / f"seed{seed}", root / "unedited" / f"seed{seed}"
+
+
+def read_scores(path: Path) -> pd.DataFrame:
+    """A scores file, ids as text."""
+    return pd.read_csv(path, dtype=tables.SCORE_DTYPES, keep_default_na=False)
+
+
+def program(args: argparse.Namespace) -> None:
+    plan = json.loads(args.plan)
+    found: dict[str, list[pd.DataFrame]] = {
+        "metrics": [],
+        "stability": [],
+        "perplexity": [],
+        "requests": [],
+    }
+    for identity, folder, unedited_folder in runs(plan):
+        unedited = pd.concat(
+            [read_scores(unedited_folder / f"scores{n}.csv") for n in plan["checkpoints"]],
+            ignore_index=True,
+        )
+
+        def add(table: str, frame: pd.DataFrame, **names: Any) -> None:
+            found[table].append(tables.identify(frame, **names))
+
+        add("metrics", tables.score_metrics(unedited, unedited), **identity, edits=0,
+            when="retention")  # fmt: skip
+        model_folder = folder.parents[2]
+        unedited_perplexity = pd.read_csv(model_folder / "unedited" / "perplexity.csv")
+        add("perplexity", unedited_perplexity, **identity, edits=0)
+        for edits in plan["checkpoints"]:
+            scores = tables.score_metrics(read_scores(folder / f"scores{edits}.csv"), unedited)
+            add("metrics", scores, **identity, edits=edits, when="retention")
+            at = {**identity, "edits": edits}
+            add("stability", pd.read_csv(folder / f"stability{edits}.csv"), **at)
+            add("perplexity", pd.read_csv(folder / f"perplexity{edits}.csv"), **at)
+            fresh = tables.score_metrics(read_scores(folder / f"immediate{edits}.csv"), unedited)
+            # A batch's immediate scores belong to the number of edits at which it was done.
+            for end, part in fresh.groupby((fresh["order"] // plan["batch"] + 1) * plan["batch"]):
+                add("metrics", part, **identity, edits=end, when="immediate")
+        add("requests", read_record(folder / f"edits{plan['checkpoints'][-1]}.h5"), **identity)
+    joined = {name: pd.concat(parts, ignore_index=True) for name, parts in found.items()}
+    metrics = joined["metrics"] = joined["metrics"][tables.METRICS]
+    summary = tables.summarize(metrics, joined["stability"], joined["perplexity"])
+    joined["summary"] = summary
+    joined["summary_intervals"] = tables.summary_intervals(metrics)
+    joined["immediate"] = tables.immediate(metrics)
+    joined["retention_matrix"] = pd.concat(
+        [tables.retention_matrix(metrics, name) for name in tables.SCORES], ignore_index=True
+    )
+    out = Path("results", plan["experiment"])
+    for name, frame in joined.items():
+        with store.atomic(out / f"{name}.csv") as temporary:
+            frame.to_csv(temporary, index=False)
+    text = tables.format_summary(summary)
+    store.write_text(out / "summary.txt", text if text.endswith("\n") else f"{text}\n")
+
+
+def read_record(path: Path) -> pd.DataFrame:
+    """The per-request record of a checkpoint: steps, loss, attained fraction, seconds."""
+    return pd.DataFrame(store.read_record(path))
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__)
+    made.add_argument("--plan", required=True, help="what the experiment consists of, as JSON")
+    cli.run(program, made)

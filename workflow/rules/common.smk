@@ -1,0 +1,89 @@
+"""
+Reads the configuration and says what depends on what, by name only: nothing here opens a model.
+
+REQUIRED INPUTS: the config (schema in workflow/schemas/), config/models/<model>.yaml
+OUTPUTS: names and functions for the other rule files
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from mose.config import read_experiment
+from mose.errors import MoseError
+from mose.store import digest_of
+from snakemake.exceptions import WorkflowError
+
+# Jobs use the Python that runs Snakemake, whether or not its environment is activated.
+shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
+
+try:
+    config, VARIANTS, MODELS = read_experiment(config, Path(workflow.basedir) / "workflow" / "schemas")
+except MoseError as error:
+    raise WorkflowError(str(error)) from None
+
+EXPERIMENT = config["experiment"]
+EDITS = config["edits"]
+CHECKPOINTS = list(range(EDITS["checkpoint"], EDITS["total"] + 1, EDITS["checkpoint"]))
+LAYERS = sorted({layer for v in VARIANTS.values() for layer in v.options.layers})
+CORPUS = config["corpus"]
+COMPUTE = f"--device {config['device']} --dtype {config['dtype']} --threads "
+
+
+def spans(numbers):
+    """Numbers as "4-8" or "4_6-8": part of a file's name."""
+    parts = []
+    for number in numbers:
+        if parts and number == parts[-1][1] + 1:
+            parts[-1][1] = number
+        else:
+            parts.append([number, number])
+    return "_".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
+
+
+def as_json(value):
+    return json.dumps(value, sort_keys=True)
+
+
+# What a corpus depends on is in its name, so that experiments share what is the same.
+CORPUS_LABEL = (
+    f"{CORPUS['source'] if CORPUS['source'] == 'sampled' else next(iter(CORPUS['source']))}"
+    f"-{CORPUS['tokens']}-{digest_of(CORPUS)[:8]}"
+)
+CORPUS_FOLDER = f"results/models/{{model}}/corpus/{CORPUS_LABEL}"
+MOMENTS = f"{CORPUS_FOLDER}/layers{spans(LAYERS)}"
+
+
+wildcard_constraints:
+    experiment="|".join([EXPERIMENT]),
+    model="|".join(MODELS),
+    dataset="|".join(config["datasets"]),
+    method="|".join(VARIANTS),
+    seed=r"\d+",
+    n=r"\d+",
+    shard=r"\d+",
+
+
+def datasets_key(key):
+    """A params function: one key of the data set's block."""
+    return lambda wildcards: config["datasets"][wildcards.dataset][key]
+
+
+def run_files(pattern):
+    """All files of a pattern over models, data sets, methods, seeds and checkpoints."""
+    return expand(
+        pattern,
+        experiment=EXPERIMENT,
+        model=MODELS,
+        dataset=config["datasets"],
+        method=VARIANTS,
+        seed=config["seeds"],
+        n=CHECKPOINTS,
+    )
+
+
+def print_summary():
+    """Show the summary table of a finished run."""
+    table = Path(f"results/{EXPERIMENT}/summary.txt")
+    if table.exists():
+        print(f"\n{table.read_text()}\nTables and figures: results/{EXPERIMENT}/", file=sys.stderr)

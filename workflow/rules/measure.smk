@@ -1,0 +1,108 @@
+"""
+What the edits did: to the matrices (no model needed), and to what the model says (one load).
+
+REQUIRED INPUTS: a checkpoint and what its chain was made from; the held-out text
+OUTPUTS: .../seed<seed>/{stability,scores,perplexity}<n>.csv beside each checkpoint
+         results/<experiment>/<model>/<dataset>/unedited/seed<seed>/{scores<n>,perplexity}.csv
+"""
+
+# What a checkpoint needs to be read again, and the options that say so to a program.
+CHAIN = {
+    "model": "results/models/{model}/manifest.json",
+    "moments": f"{MOMENTS}/moments.h5",
+    "requests": "results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
+    "templates": "results/{experiment}/{model}/templates/seed{seed}.json",
+    "checkpoint": f"{RUN}/edits{{n}}.h5",
+}
+CHAIN_OPTIONS = (
+    "--model {input.model:q} --variant {params.variant:q} --moments {input.moments:q} "
+    "--requests {input.requests:q} --templates {input.templates:q} --seed {wildcards.seed} "
+    "--batch {params.batch} --checkpoint {input.checkpoint:q} "
+)
+
+
+rule stability:
+    """Norms, spectrum and orthogonality of the edited matrices at one checkpoint."""
+    input:
+        **CHAIN,
+        code="mose/stability.py",
+    output:
+        f"{RUN}/stability{{n}}.csv",
+    params:
+        variant=lambda wildcards: as_json(VARIANTS[wildcards.method].as_dict()),
+        batch=EDITS["batch"],
+        dtype=config["dtype"],
+    log:
+        "results/logs/stability/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.log",
+    benchmark:
+        "results/benchmarks/stability/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
+    threads: config["threads"]
+    shell:
+        "python scripts/stability.py " + CHAIN_OPTIONS + "--dtype {params.dtype} "
+        "--threads {threads} --out {output:q} > {log:q} 2>&1"
+
+
+rule measure:
+    """Score every request so far at one checkpoint (retention), and the perplexity."""
+    input:
+        **CHAIN,
+        heldout=f"{CORPUS_FOLDER}/heldout.h5",
+        code="mose/metrics.py",
+    output:
+        scores=f"{RUN}/scores{{n}}.csv",
+        perplexity=f"{RUN}/perplexity{{n}}.csv",
+    params:
+        variant=lambda wildcards: as_json(VARIANTS[wildcards.method].as_dict()),
+        batch=EDITS["batch"],
+        compute=COMPUTE,
+    log:
+        "results/logs/measure/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.log",
+    benchmark:
+        "results/benchmarks/measure/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
+    threads: config["threads"]
+    shell:
+        "python scripts/measure.py " + CHAIN_OPTIONS + "{params.compute} {threads} "
+        "--last {wildcards.n} --heldout {input.heldout:q} --scores {output.scores:q} "
+        "--perplexity {output.perplexity:q} > {log:q} 2>&1"
+
+
+rule measure_unedited:
+    """Score the requests of one segment on the unedited model: the curves' zero."""
+    input:
+        model="results/models/{model}/manifest.json",
+        requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
+        code="mose/metrics.py",
+    output:
+        "results/{experiment}/{model}/{dataset}/unedited/seed{seed}/scores{n}.csv",
+    params:
+        first=lambda wildcards: int(wildcards.n) - EDITS["checkpoint"],
+        compute=COMPUTE,
+    log:
+        "results/logs/measure/{experiment}.{model}.{dataset}.unedited.{seed}.{n}.log",
+    benchmark:
+        "results/benchmarks/measure/{experiment}.{model}.{dataset}.unedited.{seed}.{n}.tsv"
+    threads: config["threads"]
+    shell:
+        "python scripts/measure.py --model {input.model:q} {params.compute} {threads} "
+        "--requests {input.requests:q} --first {params.first} --last {wildcards.n} "
+        "--scores {output:q} > {log:q} 2>&1"
+
+
+rule perplexity_unedited:
+    """Perplexity of the unedited model."""
+    input:
+        model="results/models/{model}/manifest.json",
+        heldout=f"{CORPUS_FOLDER}/heldout.h5",
+        code="mose/metrics.py",
+    output:
+        "results/{experiment}/{model}/unedited/perplexity.csv",
+    params:
+        compute=COMPUTE,
+    log:
+        "results/logs/measure/{experiment}.{model}.unedited.log",
+    benchmark:
+        "results/benchmarks/measure/{experiment}.{model}.unedited.tsv"
+    threads: config["threads"]
+    shell:
+        "python scripts/measure.py --model {input.model:q} {params.compute} {threads} "
+        "--heldout {input.heldout:q} --perplexity {output:q} > {log:q} 2>&1"

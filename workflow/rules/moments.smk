@@ -1,0 +1,67 @@
+"""
+Second moments of the keys of all edited layers, and the held-out text of the perplexity.
+
+REQUIRED INPUTS: results/models/<model>/manifest.json
+OUTPUTS: results/models/<model>/corpus/<corpus>/{heldout,windows<shard>}.h5
+         results/models/<model>/corpus/<corpus>/layers<layers>/moments.h5
+"""
+
+
+rule corpus:
+    """One shard of the corpus as token windows; `heldout` is a shard that no moment sees."""
+    input:
+        model="results/models/{model}/manifest.json",
+        code=["mose/corpus.py", "mose/sampling.py"],
+    output:
+        f"{CORPUS_FOLDER}/{{part}}.h5",
+    params:
+        options=as_json(CORPUS),
+        compute=COMPUTE,
+    wildcard_constraints:
+        part=r"heldout|windows\d+",
+    log:
+        f"results/logs/corpus/{{model}}.{CORPUS_LABEL}.{{part}}.log",
+    benchmark:
+        f"results/benchmarks/corpus/{{model}}.{CORPUS_LABEL}.{{part}}.tsv"
+    threads: config["threads"]
+    shell:
+        "python scripts/make_corpus.py --model {input.model:q} {params.compute} {threads} "
+        "--options {params.options:q} --part {wildcards.part} --out {output:q} > {log:q} 2>&1"
+
+
+rule second_moments:
+    """Sum k k^T of every edited layer over one shard, in one pass."""
+    input:
+        model="results/models/{model}/manifest.json",
+        windows=f"{CORPUS_FOLDER}/windows{{shard}}.h5",
+        code="mose/moments.py",
+    output:
+        f"{MOMENTS}/shard{{shard}}.h5",
+    params:
+        layers=",".join(map(str, LAYERS)),
+        shards=CORPUS["shards"],
+        first="--include-first" if CORPUS["include_first"] else "",
+        compute=COMPUTE,
+    log:
+        f"results/logs/moments/{{model}}.{CORPUS_LABEL}.{spans(LAYERS)}.{{shard}}.log",
+    benchmark:
+        f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{spans(LAYERS)}.{{shard}}.tsv"
+    threads: config["threads"]
+    shell:
+        "python scripts/second_moments.py --model {input.model:q} {params.compute} {threads} "
+        "--windows {input.windows:q} --layers {params.layers} {params.first} "
+        "--shard {wildcards.shard} --shards {params.shards} --out {output:q} > {log:q} 2>&1"
+
+
+rule add_second_moments:
+    """Add the shards."""
+    input:
+        expand(f"{MOMENTS}/shard{{shard}}.h5", shard=range(CORPUS["shards"]), allow_missing=True),
+    output:
+        f"{MOMENTS}/moments.h5",
+    log:
+        f"results/logs/moments/{{model}}.{CORPUS_LABEL}.{spans(LAYERS)}.log",
+    benchmark:
+        f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{spans(LAYERS)}.tsv"
+    shell:
+        "python scripts/add_moments.py --out {output:q} {input:q} > {log:q} 2>&1"

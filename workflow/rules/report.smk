@@ -1,0 +1,124 @@
+"""
+Tables and figures, from CSV files and checkpoint records; no model, no torch.
+
+REQUIRED INPUTS: all scores, perplexities, stabilities and checkpoints of the experiment
+OUTPUTS: results/<experiment>/{summary,summary_intervals,metrics,...}.csv, summary.txt
+         results/<experiment>/figures/<model>/<dataset>/<figure>.{pdf,png}
+"""
+
+TABLES = [
+    "summary",
+    "summary_intervals",
+    "immediate",
+    "retention_matrix",
+    "metrics",
+    "stability",
+    "perplexity",
+    "requests",
+]
+FIGURES = {
+    "shares": "Reliability, generalization and locality against the number of edits.",
+    "success": "Efficacy, paraphrase and neighborhood success against the number of edits.",
+    "stability": "Frobenius norm and condition number, relative to the unedited matrix.",
+    "perplexity": "Perplexity on held-out text.",
+    "attained": "Attained fraction of the residual.",
+    "forgetting": "Each request right after its batch, and at the last checkpoint.",
+    "retention": "Reliability by batch of origin and checkpoint.",
+}
+
+
+def unedited_scores(wildcards):
+    return expand(
+        "results/{experiment}/{model}/{dataset}/unedited/seed{seed}/scores{n}.csv",
+        experiment=EXPERIMENT,
+        model=MODELS,
+        dataset=config["datasets"],
+        seed=config["seeds"],
+        n=CHECKPOINTS,
+    )
+
+
+def plan():
+    """What the experiment consists of, in the config's order."""
+    return as_json(
+        {
+            "experiment": EXPERIMENT,
+            "models": list(MODELS),
+            "datasets": list(config["datasets"]),
+            "methods": list(VARIANTS),
+            "seeds": config["seeds"],
+            "checkpoints": CHECKPOINTS,
+            "batch": EDITS["batch"],
+        }
+    )
+
+
+def figure_files():
+    return expand(
+        "results/{experiment}/figures/{model}/{dataset}/{figure}.{kind}",
+        experiment=EXPERIMENT,
+        model=MODELS,
+        dataset=config["datasets"],
+        figure=FIGURES,
+        kind=["pdf", "png"],
+    )
+
+
+rule tables:
+    """Gather all measurements; the summary has one row per method, seed and checkpoint."""
+    input:
+        checkpoints=run_files(f"{RUN}/edits{{n}}.h5"),
+        immediate=run_files(f"{RUN}/immediate{{n}}.csv"),
+        scores=run_files(f"{RUN}/scores{{n}}.csv"),
+        perplexity=run_files(f"{RUN}/perplexity{{n}}.csv"),
+        stability=run_files(f"{RUN}/stability{{n}}.csv"),
+        unedited=unedited_scores,
+        unedited_perplexity=expand(
+            "results/{experiment}/{model}/unedited/perplexity.csv",
+            experiment=EXPERIMENT,
+            model=MODELS,
+        ),
+        code="mose/tables.py",
+    output:
+        expand("results/{{experiment}}/{table}.csv", table=TABLES),
+        "results/{experiment}/summary.txt",
+    params:
+        plan=plan(),
+    log:
+        "results/logs/tables/{experiment}.log",
+    benchmark:
+        "results/benchmarks/tables/{experiment}.tsv"
+    shell:
+        "python scripts/tables.py --plan {params.plan:q} > {log:q} 2>&1"
+
+
+rule figures:
+    """Draw the figures, all methods in each."""
+    input:
+        expand("results/{{experiment}}/{table}.csv", table=TABLES),
+        code="mose/figures.py",
+    output:
+        expand(
+            "results/{{experiment}}/figures/{model}/{dataset}/{figure}.pdf",
+            model=MODELS,
+            dataset=config["datasets"],
+            figure=FIGURES,
+        ),
+        report(
+            expand(
+                "results/{{experiment}}/figures/{model}/{dataset}/{figure}.png",
+                model=MODELS,
+                dataset=config["datasets"],
+                figure=FIGURES,
+            ),
+            caption="../report/figure.rst",
+            category="Figures",
+        ),
+    params:
+        plan=plan(),
+    log:
+        "results/logs/figures/{experiment}.log",
+    benchmark:
+        "results/benchmarks/figures/{experiment}.tsv"
+    shell:
+        "python scripts/figures.py --plan {params.plan:q} > {log:q} 2>&1"

@@ -1,0 +1,110 @@
+"""
+Facts, edit requests in their fixed order, and context templates.
+
+REQUIRED INPUTS: a data set (built in, or a file), results/models/<model>/manifest.json
+OUTPUTS: results/<experiment>/<model>/<dataset>/facts.jsonl
+         results/<experiment>/<model>/<dataset>/seed<seed>/requests.jsonl
+         results/<experiment>/<model>/templates/seed<seed>.json
+"""
+
+
+def dataset_file(wildcards):
+    """The data set's file, where it is not the built-in table."""
+    source = config["datasets"][wildcards.dataset]["source"]
+    return ["mose/data/facts.csv", "mose/data/relations.yaml"] if source == "builtin" else source
+
+
+rule facts:
+    """Read the facts of a data set; say what was refused; ask the model what it knows."""
+    input:
+        model="results/models/{model}/manifest.json",
+        data=dataset_file,
+        code="mose/readers.py",
+    output:
+        facts="results/{experiment}/{model}/{dataset}/facts.jsonl",
+        report="results/{experiment}/{model}/{dataset}/facts.json",
+    params:
+        source=datasets_key("source"),
+        ask=lambda wildcards: (
+            "--ask-model" if config["datasets"][wildcards.dataset]["known_only"] else ""
+        ),
+        compute=COMPUTE,
+    log:
+        "results/logs/facts/{experiment}.{model}.{dataset}.log",
+    benchmark:
+        "results/benchmarks/facts/{experiment}.{model}.{dataset}.tsv"
+    threads: config["threads"]
+    shell:
+        "python scripts/read_facts.py --model {input.model:q} {params.compute} {threads} "
+        "--source {params.source:q} {params.ask} --out {output.facts:q} "
+        "--report {output.report:q} > {log:q} 2>&1"
+
+
+rule requests:
+    """Draw the requests of one seed, in an order that does not depend on how many are edited."""
+    input:
+        facts="results/{experiment}/{model}/{dataset}/facts.jsonl",
+        code="mose/requests.py",
+    output:
+        "results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
+    params:
+        known=lambda wildcards: (
+            "--known-only" if config["datasets"][wildcards.dataset]["known_only"] else ""
+        ),
+        neighbours=datasets_key("neighbours"),
+        held_out=datasets_key("held_out"),
+    log:
+        "results/logs/requests/{experiment}.{model}.{dataset}.{seed}.log",
+    benchmark:
+        "results/benchmarks/requests/{experiment}.{model}.{dataset}.{seed}.tsv"
+    shell:
+        "python scripts/make_requests.py --facts {input.facts:q} --seed {wildcards.seed} "
+        "{params.known} --neighbours {params.neighbours} --held-out {params.held_out} "
+        "--out {output:q} > {log:q} 2>&1"
+
+
+rule enough_requests:
+    """Refuse early to go on when there are fewer requests than edits are asked for."""
+    input:
+        "results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
+    output:
+        "results/{experiment}/{model}/{dataset}/seed{seed}/enough{n}",
+    log:
+        "results/logs/requests/{experiment}.{model}.{dataset}.{seed}.enough{n}.log",
+    priority: 1
+    shell:
+        "python scripts/check_requests.py --requests {input:q} --at-least {wildcards.n} "
+        "--out {output:q} > {log:q} 2>&1"
+
+
+def enough_requests_files():
+    return expand(
+        "results/{experiment}/{model}/{dataset}/seed{seed}/enough{n}",
+        experiment=EXPERIMENT,
+        model=MODELS,
+        dataset=config["datasets"],
+        seed=config["seeds"],
+        n=EDITS["total"],
+    )
+
+
+rule templates:
+    """Sample the context templates of one seed."""
+    input:
+        model="results/models/{model}/manifest.json",
+        code="mose/sampling.py",
+    output:
+        "results/{experiment}/{model}/templates/seed{seed}.json",
+    params:
+        length=config["templates"]["length"],
+        per_starter=config["templates"]["per_starter"],
+        compute=COMPUTE,
+    log:
+        "results/logs/templates/{experiment}.{model}.{seed}.log",
+    benchmark:
+        "results/benchmarks/templates/{experiment}.{model}.{seed}.tsv"
+    threads: config["threads"]
+    shell:
+        "python scripts/make_templates.py --model {input.model:q} {params.compute} {threads} "
+        "--seed {wildcards.seed} --length {params.length} --per-starter {params.per_starter} "
+        "--out {output:q} > {log:q} 2>&1"
