@@ -61,9 +61,7 @@ def _windows_of(lm: CausalLM, source: Mapping[str, Any], length: int) -> Iterato
             del buffer[:length]
 
 
-def _sampled(
-    lm: CausalLM, count: int, length: int, seed: tuple[int, int]
-) -> NDArray[np.int32]:
+def _sampled(lm: CausalLM, count: int, length: int, seed: tuple[int, int]) -> NDArray[np.int32]:
     # Seeds of different parts must not meet: (0, 1) and (1, 0) are different texts.
     state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state) >> 1)

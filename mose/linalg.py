@@ -43,7 +43,9 @@ def procrustes(retained: Tensor, source: Tensor, target: Tensor) -> Tensor:
     return polar(wide[0] + wide[2] @ wide[1].mT)
 
 
-def procrustes_objective(rotation: Tensor, retained: Tensor, source: Tensor, target: Tensor) -> float:
+def procrustes_objective(
+    rotation: Tensor, retained: Tensor, source: Tensor, target: Tensor
+) -> float:
     """tr((R - I) retained (R - I)^T) + ||R source - target||_F^2, as `procrustes` minimises it."""
     drift = rotation - torch.eye(rotation.shape[0], dtype=rotation.dtype)
     return float(((drift @ retained) * drift).sum() + ((rotation @ source - target) ** 2).sum())

@@ -46,6 +46,10 @@ class TargetScore:
     predicted: tuple[int, ...]
 
 
+# Targets read by one call of the head: its weight is read from memory once for all of them, and
+# their logits over the vocabulary bound the memory.
+HEAD_TARGETS = 128
+
 NO_TARGET = TargetScore(0, 0, 0.0, ())
 
 
@@ -69,15 +73,46 @@ def score_targets(
     scores = [NO_TARGET] * len(pairs)
     for group in batches_by_length([len(row) for row in rows], tokens_per_pass):
         hidden = lm.hidden(*pad([rows[g] for g in group]))
-        for place, g in enumerate(group):
-            for i in readers[g]:
-                prompt, target = encoded[i]
-                span = slice(len(prompt) - 1, len(prompt) - 1 + len(target))
-                scores[i] = _score(lm.head(hidden[place, span]), target)
+        asked = [(place, i) for place, g in enumerate(group) for i in readers[g]]
+        for start in range(0, len(asked), HEAD_TARGETS):
+            _score_targets(lm, hidden, asked[start : start + HEAD_TARGETS], encoded, scores)
     return scores
 
 
-def _shared_rows(inputs: dict[int, tuple[int, ...]]) -> tuple[list[tuple[int, ...]], dict[int, int]]:
+def _score_targets(
+    lm: CausalLM,
+    hidden: Tensor,
+    asked: Sequence[tuple[int, int]],
+    encoded: dict[int, tuple[list[int], list[int]]],
+    scores: list[TargetScore],
+) -> None:
+    """Score targets (row of `hidden`, index) by one call of the head on all their positions."""
+    states, tokens = [], []
+    for place, i in asked:
+        prompt, target = encoded[i]
+        states.append(hidden[place, len(prompt) - 1 : len(prompt) - 1 + len(target)])
+        tokens.extend(target)
+    log_probs = lm.head(torch.cat(states)).float().log_softmax(-1)
+    predicted = log_probs.argmax(-1).tolist()
+    wanted = torch.tensor(tokens, device=log_probs.device)
+    found = log_probs.gather(1, wanted[:, None])[:, 0].double().tolist()
+    start = 0
+    for _, i in asked:
+        target = encoded[i][1]
+        stop = start + len(target)
+        own = predicted[start:stop]
+        scores[i] = TargetScore(
+            tokens=len(target),
+            right=sum(p == t for p, t in zip(own, target, strict=True)),
+            logprob=sum(found[start:stop]),
+            predicted=tuple(own),
+        )
+        start = stop
+
+
+def _shared_rows(
+    inputs: dict[int, tuple[int, ...]],
+) -> tuple[list[tuple[int, ...]], dict[int, int]]:
     """Rows that need a pass, and for each input the row it is the beginning of."""
     rows: list[tuple[int, ...]] = []
     row_of = {}
@@ -87,15 +122,6 @@ def _shared_rows(inputs: dict[int, tuple[int, ...]]) -> tuple[list[tuple[int, ..
             rows.append(ids)
         row_of[i] = len(rows) - 1
     return rows, row_of
-
-
-def _score(logits: Tensor, target: Sequence[int]) -> TargetScore:
-    log_probs = logits.float().log_softmax(-1).cpu()
-    wanted = torch.tensor(target)
-    predicted = log_probs.argmax(-1)
-    logprob = log_probs.gather(1, wanted[:, None]).sum()
-    right = int((predicted == wanted).sum())
-    return TargetScore(len(target), right, float(logprob), tuple(predicted.tolist()))
 
 
 def score_requests(

@@ -58,9 +58,7 @@ ARCHITECTURES = {
     "GPTNeoXForCausalLM": Architecture(
         "gpt_neox.layers", "mlp.dense_4h_to_h", "gpt_neox.final_layer_norm"
     ),
-    "OPTForCausalLM": Architecture(
-        "model.decoder.layers", "fc2", "model.decoder.final_layer_norm"
-    ),
+    "OPTForCausalLM": Architecture("model.decoder.layers", "fc2", "model.decoder.final_layer_norm"),
 }
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -187,7 +185,7 @@ class CausalLM:
             raise _PassComplete
 
         hooks: list[Any] = [
-            self.projection(layer).register_forward_pre_hook(_keep_input(inputs, layer))
+            self.projection(layer).register_forward_pre_hook(_keep_input(inputs, layer, ids.shape))
             for layer in layers
         ]
         hooks.append(self.blocks[deepest].register_forward_hook(keep_output))
@@ -239,7 +237,8 @@ class CausalLM:
             block.register_forward_pre_hook(keep_call, with_kwargs=True) for block in upper
         ]
         hooks.append(self.blocks[-1].register_forward_hook(keep_last))
-        hooks.append(self.projection(layer).register_forward_pre_hook(_keep_input(inputs, layer)))
+        keep_key = _keep_input(inputs, layer, ids.shape)
+        hooks.append(self.projection(layer).register_forward_pre_hook(keep_key))
         with _hooked(hooks):
             self._base(ids, mask, past, use_cache=True)
         return Above(upper, calls, hidden[0], hidden[-1], inputs[layer])
@@ -281,9 +280,7 @@ class Above:
             (tuple(cut(a) for a in args), {k: cut(v) for k, v in kwargs.items()})
             for args, kwargs in self.calls
         ]
-        return Above(
-            self.blocks, calls, self.hidden[rows], self.final[rows], self.keys[rows]
-        )
+        return Above(self.blocks, calls, self.hidden[rows], self.final[rows], self.keys[rows])
 
 
 def _take(value: Any, rows: Tensor, size: int) -> Any:
@@ -300,9 +297,10 @@ def _first(output: Any) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-def _keep_input(into: dict[int, Tensor], layer: int) -> Callable[..., None]:
+def _keep_input(into: dict[int, Tensor], layer: int, shape: torch.Size) -> Callable[..., None]:
     def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        into[layer] = args[0]
+        # Some models (OPT) run their MLP on (B T, d).
+        into[layer] = args[0].reshape(*shape, -1)
 
     return hook
 
@@ -358,7 +356,9 @@ def load_directory(
     disable_progress_bar()
     directory = Path(directory)
     if not any(directory.glob("*.safetensors")):
-        raise ModelError(f"{directory}: no .safetensors file; delete its manifest.json and run again")
+        raise ModelError(
+            f"{directory}: no .safetensors file; delete its manifest.json and run again"
+        )
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
         model = AutoModelForCausalLM.from_pretrained(

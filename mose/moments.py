@@ -61,9 +61,7 @@ def accumulate(
     """
     first = 0 if include_first else 1
     sums = {
-        layer: torch.zeros(
-            (lm.weight(layer).shape[1],) * 2, dtype=torch.float64, device=lm.device
-        )
+        layer: torch.zeros((lm.weight(layer).shape[1],) * 2, dtype=torch.float64, device=lm.device)
         for layer in layers
     }
     rows = max(1, tokens_per_pass // windows.shape[1])
@@ -108,9 +106,7 @@ def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:
     count, seen, expected = 0, set(), None
     for shard in paths:
         contents = store.read(shard, "moments")
-        same = {
-            k: v for k, v in contents.attributes.items() if k not in ("tokens", "shard")
-        }
+        same = {k: v for k, v in contents.attributes.items() if k not in ("tokens", "shard")}
         expected = expected or same
         if same != expected:
             differing = sorted(k for k in same if same[k] != expected.get(k))

@@ -6,8 +6,8 @@ since Python reserves the word.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
 
 from mose.errors import ConfigError
 
@@ -39,6 +39,15 @@ class EditOptions:
     kl_weight: float = 0.0625
     stop_loss: float = 0.05
 
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {"second_moment": ("corpus", "identity")}
+
+    def __post_init__(self) -> None:
+        for name, allowed in self.CHOICES.items():
+            if getattr(self, name) not in allowed:
+                raise ConfigError(
+                    f"{name}: found {getattr(self, name)!r}, expected {' or '.join(allowed)}"
+                )
+
     @property
     def target_space(self) -> str:
         """Where the target is sought: "free", on a "value" sphere, or on a "key" sphere."""
@@ -59,7 +68,15 @@ class MoseOptions(EditOptions):
     targets: str = "free"
     memory: str = "none"
 
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
+        **EditOptions.CHOICES,
+        "side": ("output", "input"),
+        "targets": ("free", "reachable"),
+        "memory": ("none", "accumulate"),
+    }
+
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.side == "input" and self.targets == "free":
             raise ConfigError(
                 "side: input needs targets: reachable; a rotated key keeps its length, "
@@ -88,6 +105,11 @@ class MemitOptions(EditOptions):
 
     memory: str = "none"
 
+    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
+        **EditOptions.CHOICES,
+        "memory": ("none", "keys"),
+    }
+
 
 OPTIONS: dict[str, type[EditOptions]] = {"mose": MoseOptions, "memit": MemitOptions}
 
@@ -97,7 +119,7 @@ class Variant:
     """One entry of the `methods:` block: a method and its options."""
 
     method: str
-    options: EditOptions = field()
+    options: EditOptions
 
     def as_dict(self) -> dict[str, Any]:
         """The entry again, complete with defaults, as the config spells it."""
@@ -125,5 +147,7 @@ def parse_variant(entry: Mapping[str, Any], where: str = "methods") -> Variant:
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from None
     except TypeError as error:
-        missing = str(error).split("argument")[-1].lstrip("s: ").replace("retention_weight", "lambda")
+        missing = (
+            str(error).split("argument")[-1].lstrip("s: ").replace("retention_weight", "lambda")
+        )
         raise ConfigError(f"{where}: missing key {missing}") from None

@@ -106,8 +106,9 @@ def _read_file(path: Path, report: Report) -> list[Fact]:
     facts = []
     for number, record in enumerate(records):
         name = f"record {number}"
+        form = _form(record, path, number)
         try:
-            facts.append(_form(record, path, number)(record, number))
+            facts.append(form(record, number))
         except _Refused as error:
             report.refuse(str(error), name)
         except (KeyError, TypeError, AttributeError) as error:

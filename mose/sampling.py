@@ -62,7 +62,7 @@ def context_templates(
     drawn from the five likeliest tokens at each step. Braces are taken out of the samples.
     """
     templates = ["{}"]
-    for starter in STARTERS:
+    for starter in STARTERS if per_starter else ():
         ids = torch.tensor([lm.tokenizer(starter)["input_ids"]] * per_starter)
         rows = sample(lm, ids, max(0, length - ids.shape[1]), generator, top_k=5)
         for row in rows.tolist():

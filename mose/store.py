@@ -139,7 +139,9 @@ def write(
     total = _total_digest(kind, attributes, digests)
     with atomic(path) as temporary, h5py.File(temporary, "w") as file:
         for name, array in arrays.items():
-            rows = max(1, CHUNK_BYTES // max(1, array.dtype.itemsize * int(np.prod(array.shape[1:]))))
+            rows = max(
+                1, CHUNK_BYTES // max(1, array.dtype.itemsize * int(np.prod(array.shape[1:])))
+            )
             chunks = (min(rows, array.shape[0]), *array.shape[1:]) if array.size else None
             dataset = file.create_dataset(
                 name, data=array, chunks=chunks, fletcher32=chunks is not None

@@ -30,6 +30,8 @@ from mose.requests import EditRequest
 from mose.tokens import EditTokens, encode_edit, pad
 
 ESSENCE = "{} is a"
+# A processor is at its full speed with a hundred rows already, and more cost memory.
+TOKENS_PER_PASS = {"cpu": 128, "cuda": 8192, "mps": 1024}
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPS = 1e-8
 
@@ -53,19 +55,18 @@ def optimise(
     requests: Sequence[EditRequest],
     templates: Sequence[str],
     options: EditOptions,
-    group: int = 16,
+    tokens_per_pass: int | None = None,
 ) -> Targets:
     """Value targets at the last of `options.layers`, for all requests.
 
-    group: how many requests share a pass; bounds the memory, changes no result.
+    tokens_per_pass: bounds how many requests share a pass, and so the memory; changes no result.
     """
+    tokens_per_pass = tokens_per_pass or TOKENS_PER_PASS[lm.device.type]
     rows = [_encode(lm, request, templates) for request in requests]
-    # Requests of like length share a pass, so that little is padded.
-    order = sorted(range(len(rows)), key=lambda i: max(len(r.suffix) for r in rows[i]))
     shift: list[Tensor] = [torch.empty(0)] * len(rows)
     steps, loss, seconds = [0] * len(rows), [0.0] * len(rows), [0.0] * len(rows)
-    for start in range(0, len(order), group):
-        members = order[start : start + group]
+    lengths = [max(len(cut.suffix) for cut in tokens) for tokens in rows]
+    for members in _groups(lengths, tokens_per_pass // len(rows[0])):
         begun = time.perf_counter()
         run = _Group(lm, [rows[i] for i in members], options)
         run.optimise()
@@ -75,6 +76,19 @@ def optimise(
             steps[i], loss[i] = run.steps[place], run.loss[place]
             seconds[i] = spent * run.steps[place]
     return Targets(torch.stack(shift), steps, loss, seconds)
+
+
+def _groups(lengths: Sequence[int], tokens: int) -> list[list[int]]:
+    """Requests that share a pass: at most `tokens` padded tokens in each of their prompts' rows,
+    and lengths at most one token apart, since every padded token costs a whole one."""
+    groups: list[list[int]] = []
+    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        near = groups and lengths[i] <= lengths[groups[-1][0]] + 1
+        if near and (len(groups[-1]) + 1) * lengths[i] <= tokens:
+            groups[-1].append(i)
+        else:
+            groups.append([i])
+    return groups
 
 
 def _encode(lm: CausalLM, request: EditRequest, templates: Sequence[str]) -> list[EditTokens]:

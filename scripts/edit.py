@@ -24,9 +24,7 @@ def program(args: argparse.Namespace) -> None:
     def score(first: int, members: list[requests.EditRequest]) -> None:
         rows.extend(metrics.score_requests(lm, members, first))
 
-    sequence.run(
-        lm, state, run.variant, run.requests, run.templates, args.batch, args.last, score
-    )
+    sequence.run(lm, state, run.variant, run.requests, run.templates, args.batch, args.last, score)
     with store.atomic(args.immediate) as temporary:
         pd.DataFrame(rows, columns=list(metrics.COLUMNS)).to_csv(temporary, index=False)
     sequence.save(args.out, state, run.identity(lm.fingerprint), run.requests)

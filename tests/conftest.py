@@ -1,0 +1,53 @@
+"""Fixtures that several tests share."""
+
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from mose.requests import EditRequest, Probe
+
+# Two threads waiting for each other on a busy machine are slower than one.
+torch.set_num_threads(1)
+
+REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def llama():
+    """A tiny Llama; tests that write to it put its weights back."""
+    return tiny.model("llama")
+
+
+@pytest.fixture
+def requests():
+    """Six requests with paraphrases and neighbours."""
+    objects = [capital for _, capital in tiny.FACTS]
+    return [
+        EditRequest(
+            id=f"capital/{country}",
+            subject=country,
+            prompt="The capital of {} is" if i % 2 else "{} has the capital",
+            target_new=objects[(i + 5) % len(objects)],
+            target_true=capital,
+            relation="capital",
+            paraphrases=(f"People of {country} meet in", f"The city that rules {country} is"),
+            locality=(Probe("The capital of Kenya is", "Nairobi"),),
+        )
+        for i, (country, capital) in enumerate(tiny.FACTS[:6])
+    ]
+
+
+@pytest.fixture
+def templates():
+    """The bare prompt and two contexts."""
+    return ["{}", "Because I said so. {}", "The people there speak. {}"]
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """The folder of real third-party records; tests that need it are skipped without it."""
+    if not REAL_DATA.is_dir():
+        pytest.skip("no real records beside this checkout (../shared/data)")
+    return REAL_DATA

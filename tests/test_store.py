@@ -1,0 +1,148 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+
+from mose import store
+from mose.errors import StoreError
+
+
+def write_example(path):
+    arrays = {
+        "layers/6/sum": np.arange(300_000, dtype=np.float64),
+        "ids": np.arange(6, dtype=np.int32).reshape(2, 3),
+        "empty": np.empty((0, 4)),
+    }
+    digest = store.write(path, "moments", arrays, {"tokens": 7, "model": "abc", "first": False})
+    return arrays, digest
+
+
+def test_what_is_written_is_read(tmp_path):
+    arrays, digest = write_example(tmp_path / "a.h5")
+    contents = store.read(tmp_path / "a.h5", "moments")
+    assert contents.digest == digest
+    assert contents.attributes == {"tokens": 7, "model": "abc", "first": False}
+    assert contents.arrays.keys() == arrays.keys()
+    for name, array in arrays.items():
+        assert contents.arrays[name].dtype == array.dtype
+        assert np.array_equal(contents.arrays[name], array)
+    assert list(store.read(tmp_path / "a.h5", "moments", ["ids"]).arrays) == ["ids"]
+    assert os.listdir(tmp_path) == ["a.h5"]
+
+
+def test_the_same_content_gives_the_same_bytes_and_digest(tmp_path):
+    _, first = write_example(tmp_path / "a.h5")
+    _, second = write_example(tmp_path / "b.h5")
+    assert first == second
+    assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
+
+
+@pytest.mark.parametrize("target", ["data", "attribute", "digest"])
+def test_a_flipped_bit_is_refused(tmp_path, target):
+    path = tmp_path / "a.h5"
+    write_example(path)
+    raw = bytearray(path.read_bytes())
+    needle = {
+        "data": np.arange(1000, 1010, dtype=np.float64).tobytes(),
+        "attribute": b"abc\0",
+        "digest": store.read(path, "moments").digest.encode(),
+    }[target]
+    at = raw.find(needle)
+    assert at > 0
+    raw[at + 1] ^= 1
+    path.write_bytes(raw)
+    with pytest.raises(StoreError, match=r"a\.h5.*(damaged|cannot be read)"):
+        store.read(path, "moments")
+
+
+def test_other_kinds_versions_and_foreign_files_are_refused_by_name(tmp_path):
+    path = tmp_path / "a.h5"
+    write_example(path)
+    with pytest.raises(StoreError, match=r"found moments of format 1, expected checkpoint"):
+        store.read(path, "checkpoint")
+    with h5py.File(path, "a") as file:
+        file.attrs["format"] = 99
+    with pytest.raises(StoreError, match="format 99"):
+        store.read(path, "moments")
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["x"] = 1
+    with pytest.raises(StoreError, match=r"foreign\.h5: not a file of this project"):
+        store.read(tmp_path / "foreign.h5", "moments")
+    (tmp_path / "text.h5").write_text("no HDF5")
+    with pytest.raises(StoreError, match=r"text\.h5: cannot be read"):
+        store.read(tmp_path / "text.h5", "moments")
+    with pytest.raises(StoreError, match=r"none\.h5: no such file"):
+        store.read(tmp_path / "none.h5", "moments")
+
+
+def test_a_truncated_file_is_refused(tmp_path):
+    path = tmp_path / "a.h5"
+    write_example(path)
+    path.write_bytes(path.read_bytes()[:-5000])
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.read(path, "moments")
+
+
+def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path):
+    path = tmp_path / "a.json"
+    store.write_json(path, {"old": 1})
+
+    def fail():
+        with store.atomic(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail()
+    assert store.read_json(path) == {"old": 1}
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_sigkill_while_writing_leaves_the_old_file_whole(tmp_path):
+    path = tmp_path / "a.h5"
+    _, digest = write_example(path)
+    program = (
+        "import sys, numpy as np; from mose import store\n"
+        "for i in range(10**6):\n"
+        "    store.write(sys.argv[1], 'moments', {'x': np.full(2_000_000, i % 2, float)}, {})\n"
+        "    print(i, flush=True)\n"
+    )
+    for wait in (0.0, 0.01, 0.03, 0.05):
+        writer = subprocess.Popen(
+            [sys.executable, "-c", program, str(path)], stdout=subprocess.PIPE, text=True
+        )
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        time.sleep(wait)
+        os.kill(writer.pid, signal.SIGKILL)
+        writer.wait()
+        writer.stdout.close()
+        # Whole, and from some finished write.
+        assert set(store.read(path, "moments").arrays["x"]) <= {0.0, 1.0}
+    assert store.read(path, "moments").digest != digest
+
+
+def test_packing_is_exact_and_its_inverse_symmetric():
+    full = np.random.default_rng(0).normal(size=(7, 7))
+    symmetric = full + full.T
+    packed = store.pack(symmetric)
+    assert packed.shape == (28,)
+    assert np.array_equal(packed, symmetric[np.triu_indices(7)])
+    assert np.array_equal(store.unpack(packed), symmetric)
+    with pytest.raises(StoreError, match="no packed triangle"):
+        store.unpack(np.zeros(5))
+
+
+def test_damaged_text_files_are_named_with_their_line(tmp_path):
+    path = tmp_path / "r.jsonl"
+    path.write_text('{"a": 1}\n{"a": \n')
+    with pytest.raises(StoreError, match=r"r\.jsonl, line 2"):
+        store.read_jsonl(path)
+    (tmp_path / "m.json").write_text("{")
+    with pytest.raises(StoreError, match=r"m\.json: not valid JSON"):
+        store.read_json(tmp_path / "m.json")

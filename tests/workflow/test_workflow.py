@@ -1,0 +1,304 @@
+"""The workflow with real Snakemake, on a tiny random model: runs, extensions, faults, refusals."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import tiny
+import yaml
+
+from mose import store
+
+ROOT = Path(__file__).parents[2]
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "2"]
+TARGETS = {"steps": 4, "learning_rate": 0.2}
+METHODS = {
+    "memit": {"method": "memit", "layers": [1, 2], "lambda": 0.1, **TARGETS},
+    "mose-input": {
+        "method": "mose", "side": "input", "targets": "reachable", "memory": "accumulate",
+        "layers": [1], "lambda": 0.1, **TARGETS,
+    },
+}  # fmt: skip
+CONFIG = {
+    "experiment": "small",
+    "models": ["tiny.yaml"],
+    "datasets": {"capitals": {"source": "facts.json", "neighbours": 1}},
+    "corpus": {"tokens": 600, "heldout": 64, "window": 16, "shards": 2},
+    "templates": {"length": 4},
+    "edits": {"total": 4, "batch": 1, "checkpoint": 2},
+    "methods": METHODS,
+    "device": "cpu",
+}
+
+
+class Project:
+    """A folder with the workflow's own files linked in, a tiny model and a data set."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("Snakefile", "workflow", "scripts", "mose", "profiles"):
+            (folder / name).symlink_to(ROOT / name)
+        tiny.save(folder / "tiny-llama")
+        (folder / "tiny.yaml").write_text(yaml.safe_dump({"source": {"local": "tiny-llama"}}))
+        facts = [
+            {
+                "subject": country,
+                "prompt": "The capital of {} is",
+                "target_new": tiny.FACTS[(i + 5) % 12][1],
+                "target_true": capital,
+                "paraphrases": ["People of {} meet in"],
+                "locality": [{"prompt": "The capital of Peru is", "target": "Lima"}],
+            }
+            for i, (country, capital) in enumerate(tiny.FACTS)
+        ]
+        (folder / "facts.json").write_text(json.dumps(facts))
+
+    def command(self, *arguments, **changed):
+        (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, **changed}))
+        return [*SNAKEMAKE, "--configfile", "config.yaml", *arguments]
+
+    def run(self, *arguments, **changed):
+        return subprocess.run(
+            self.command(*arguments, **changed),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+
+    def planned(self, **changed):
+        """How many jobs of which rule a dry run plans."""
+        shown = self.run("-n", "--quiet", "rules", **changed)
+        assert shown.returncode == 0, shown.stderr
+        table = re.findall(r"^(\w+) +(\d+)$", shown.stdout + shown.stderr, re.MULTILINE)
+        return {rule: int(count) for rule, count in table}
+
+    def results(self, pattern):
+        """Bytes of result files by name, without the times that a record holds."""
+        found = {}
+        for path in sorted((self.folder / "results" / "small").glob(pattern)):
+            if path.name == "requests.csv":
+                found[str(path)] = pd.read_csv(path).drop(columns="seconds").to_csv()
+            else:
+                found[str(path)] = path.read_bytes()
+        return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run of two methods, four edits in two checkpoints; tests only add to it."""
+    project = Project(tmp_path_factory.mktemp("project"))
+    done = project.run()
+    assert done.returncode == 0, done.stderr[-4000:]
+    project.stderr = done.stderr
+    return project
+
+
+def test_a_run_ends_in_a_summary_that_says_what_was_asked(finished):
+    results = finished.folder / "results" / "small"
+    summary = pd.read_csv(results / "summary.csv")
+    assert list(summary.columns[:12]) == [
+        *("method", "seed", "edits", "reliability", "generalization", "locality", "efficacy"),
+        *("paraphrase", "neighborhood", "perplexity", "frobenius_ratio", "condition_ratio"),
+    ]
+    assert list(zip(summary.method, summary.edits, strict=True)) == [
+        (method, edits) for method in METHODS for edits in (0, 2, 4)
+    ]
+    assert not summary.isna().any().any()
+    rotated = summary[summary.method == "mose-input"]
+    assert (rotated.frobenius_ratio - 1).abs().max() < 1e-5
+    assert (rotated.condition_ratio - 1).abs().max() < 1e-5
+    moved = summary[(summary.method == "memit") & (summary.edits == 4)]
+    assert abs(moved.frobenius_ratio.item() - 1) > 1e-3
+    assert "mose-input" in finished.stderr, "the table is shown at the end of the run"
+    assert (results / "summary.txt").read_text() in finished.stderr
+
+
+def test_every_measurement_is_kept_per_prompt_and_request(finished):
+    results = finished.folder / "results" / "small"
+    metrics = pd.read_csv(results / "metrics.csv", dtype={"request": str})
+    retention = metrics[(metrics.when == "retention") & (metrics.method == "memit")]
+    assert retention[retention.edits == 4].request.nunique() == 4
+    assert retention[retention.edits == 2].request.nunique() == 2
+    immediate = metrics[(metrics.when == "immediate") & (metrics.method == "memit")]
+    # One batch is one request here: each is measured right after itself.
+    assert sorted(immediate.groupby("request").edits.first()) == [1, 2, 3, 4]
+    requests = pd.read_csv(results / "requests.csv")
+    assert {"steps", "loss", "attained", "seconds"} <= set(requests.columns)
+    assert len(requests) == 8
+
+
+def test_the_figures_are_pictures(finished):
+    figures = finished.folder / "results" / "small" / "figures" / "tiny" / "capitals"
+    names = {path.stem for path in figures.glob("*.png")}
+    assert {"shares", "success", "stability", "perplexity", "attained", "forgetting"} <= names
+    for name in names:
+        assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+        assert (figures / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+
+
+def test_a_second_run_does_nothing(finished):
+    assert finished.planned() == {}
+    assert "Nothing to be done" in finished.run().stdout + finished.run().stderr
+
+
+def test_the_state_ties_every_checkpoint_to_its_parent_and_model(finished):
+    folder = finished.folder / "results" / "small" / "tiny" / "capitals" / "memit" / "seed0"
+    first = store.read(folder / "edits2.h5", "checkpoint")
+    second = store.read(folder / "edits4.h5", "checkpoint")
+    manifest = store.read_json(finished.folder / "results" / "models" / "tiny" / "manifest.json")
+    assert second.attributes["parent"] == first.digest
+    assert first.attributes["model"] == second.attributes["model"] == manifest["fingerprint"]
+
+
+def test_more_edits_run_only_the_new_segments(finished):
+    old = finished.results("tiny/**/*[24].*")
+    assert len(old) > 20
+    longer = {"total": 6, "batch": 1, "checkpoint": 2}
+    planned = finished.planned(edits=longer)
+    methods = len(METHODS)
+    assert planned.pop("total") == sum(planned.values())
+    assert planned == {
+        "edit": methods,
+        "measure": methods,
+        "stability": methods,
+        "measure_unedited": 1,
+        "enough_requests": 1,
+        "tables": 1,
+        "figures": 1,
+        "all": 1,
+    }
+    done = finished.run(edits=longer)
+    assert done.returncode == 0, done.stderr[-4000:]
+    new = finished.results("tiny/**/*[24].*")
+    assert {name: new[name] for name in old} == old
+    summary = pd.read_csv(finished.folder / "results" / "small" / "summary.csv")
+    assert sorted(summary.edits.unique()) == [0, 2, 4, 6]
+
+
+def test_a_changed_option_starts_its_own_chain_afresh_and_no_other(finished):
+    methods = {**METHODS, "memit": {**METHODS["memit"], "lambda": 0.2}}
+    planned = finished.planned(methods=methods, edits={"total": 6, "batch": 1, "checkpoint": 2})
+    assert planned["edit"] == 3, "all three segments of the changed method"
+    assert "corpus" not in planned
+    assert "second_moments" not in planned
+
+
+def test_sigkill_within_a_segment_loses_only_that_segment(tmp_path, finished):
+    project = Project(tmp_path)
+    edits = {"total": 6, "batch": 1, "checkpoint": 2}
+    only = {"memit": METHODS["memit"]}
+    running = subprocess.Popen(
+        project.command(methods=only, edits=edits),
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    chain = tmp_path / "results" / "small" / "tiny" / "capitals" / "memit" / "seed0"
+    log = tmp_path / "results" / "logs" / "edit" / "small.tiny.capitals.memit.0.4.log"
+    deadline = time.monotonic() + 300
+    # The second segment has begun once its log speaks of its first batch.
+    while not (log.exists() and "edits: mean attained" in log.read_text()):
+        assert running.poll() is None, "the run ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(running.pid, signal.SIGKILL)
+    running.wait()
+    assert (chain / "edits2.h5").exists()
+    assert not (chain / "edits4.h5").exists()
+    before = (chain / "edits2.h5").stat().st_mtime_ns
+
+    project.run("--unlock", methods=only, edits=edits)
+    done = project.run(methods=only, edits=edits)
+    assert done.returncode == 0, done.stderr[-4000:]
+    assert (chain / "edits2.h5").stat().st_mtime_ns == before, "the finished segment is kept"
+    # The numbers are those of the run that nobody disturbed.
+    undisturbed = finished.folder / chain.relative_to(tmp_path)
+    if not (undisturbed / "scores6.csv").exists():
+        finished.run(edits=edits)
+    for name in ("scores2", "scores4", "scores6", "immediate6", "stability6", "perplexity6"):
+        assert (chain / f"{name}.csv").read_bytes() == (undisturbed / f"{name}.csv").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"edits": {"total": 4, "batch": 1, "checkpoint": 2, "stepp": 1}},
+            "config: edits: unknown key 'stepp'; known are total, batch, checkpoint",
+        ),
+        (
+            {"methods": {"m": {**METHODS["memit"], "stepp": 1}}},
+            "config: methods.m: unknown key 'stepp'; did you mean 'steps'?",
+        ),
+        ({"models": ["none.yaml"]}, "none.yaml: no such file"),
+    ],
+)
+def test_a_mistake_in_the_config_stops_before_anything_runs(finished, changed, message):
+    refused = finished.run("-n", **changed)
+    assert refused.returncode != 0
+    shown = refused.stdout + refused.stderr
+    assert message in shown
+    assert "Traceback" not in shown
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        (
+            {"experiment": "toomany", "edits": {"total": 40, "batch": 1, "checkpoint": 20}},
+            "error: edits.total asks for 40 edits and",
+        ),
+        (
+            {"methods": {"m": {**METHODS["memit"], "layers": [1, 9]}}},
+            "error: methods.*.layers: layer 9 is out of range, the model has layers 0 to 3",
+        ),
+        (
+            {"models": ["absent.yaml"]},
+            "error: source.local:",
+        ),
+    ],
+)
+def test_what_only_a_job_can_notice_is_one_line_in_its_log(finished, changed, message):
+    (finished.folder / "absent.yaml").write_text(
+        yaml.safe_dump({"source": {"local": "no-such-model"}})
+    )
+    refused = finished.run(**changed)
+    assert refused.returncode != 0
+    shown = refused.stdout + refused.stderr
+    assert message in shown
+    assert "Traceback" not in shown
+    left = [p for p in (finished.folder / "results").rglob("*") if p.suffix in (".tmp", ".part")]
+    assert left == []
+
+
+def test_a_clean_checkout_plans_the_demo():
+    shown = subprocess.run(
+        [*SNAKEMAKE, "-n", "--quiet", "rules", "--forceall"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert re.search(r"^edit +8$", shown.stdout + shown.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize("program", sorted((ROOT / "scripts").glob("*.py")), ids=lambda p: p.stem)
+def test_every_program_explains_itself_quickly(program):
+    begun = time.monotonic()
+    shown = subprocess.run(
+        [sys.executable, program, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert shown.stdout.startswith("usage:")
+    assert "--out" in shown.stdout or "--plan" in shown.stdout or "--scores" in shown.stdout
+    # pandas alone takes a second on a busy machine; torch would take three.
+    assert time.monotonic() - begun < 10
