@@ -138,7 +138,7 @@ def score_requests(
         for target in (request.target_new, true)
     ]
     scores = score_targets(lm, pairs)
-    rows = []
+    rows: list[dict[str, int | float | str]] = []
     for i, (place, request, kind, number, _, _) in enumerate(prompts):
         new, true_score = scores[2 * i], scores[2 * i + 1]
         rows.append(

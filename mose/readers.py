@@ -7,7 +7,7 @@ silence: the report counts what was read, kept and refused, and why.
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -81,22 +81,19 @@ def _builtin() -> list[Fact]:
     folder = resources.files("mose") / "data"
     relations = yaml.safe_load((folder / "relations.yaml").read_text(encoding="utf-8"))
     facts = []
-    with (folder / "facts.csv").open(encoding="utf-8", newline="") as file:
-        for row in csv.DictReader(file):
-            relation = relations[row["relation"]]
-            facts.append(
-                Fact(
-                    id=f"{row['relation']}/{row['subject']}",
-                    subject=row["subject"],
-                    prompt=relation["prompt"],
-                    target_true=row["object"],
-                    relation=row["relation"],
-                    also=tuple(filter(None, row["also"].split("|"))),
-                    paraphrases=tuple(
-                        p.replace("{}", row["subject"]) for p in relation["paraphrases"]
-                    ),
-                )
+    for row in csv.DictReader((folder / "facts.csv").read_text(encoding="utf-8").splitlines()):
+        relation = relations[row["relation"]]
+        facts.append(
+            Fact(
+                id=f"{row['relation']}/{row['subject']}",
+                subject=row["subject"],
+                prompt=relation["prompt"],
+                target_true=row["object"],
+                relation=row["relation"],
+                also=tuple(filter(None, row["also"].split("|"))),
+                paraphrases=tuple(p.replace("{}", row["subject"]) for p in relation["paraphrases"]),
             )
+        )
     return facts
 
 
@@ -122,7 +119,7 @@ class _Refused(Exception):
     """A record that cannot be edited; the message is the reason that is counted."""
 
 
-def _records(path: Path) -> list[Record]:
+def _records(path: Path) -> Sequence[Record]:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

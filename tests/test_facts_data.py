@@ -36,13 +36,12 @@ def test_no_duplicates():
 
 def test_fields_filled_and_trimmed():
     for fact in FACTS:
-        assert None not in fact and None not in fact.values(), fact
-        for name in ("relation", "subject", "object"):
-            assert fact[name] and fact[name] == fact[name].strip(), fact
-        for name in ("subject", "object"):
-            assert "|" not in fact[name] and "{" not in fact[name], fact
-        for answer in also(fact):
-            assert answer and answer == answer.strip(), fact
+        assert None not in [*fact, *fact.values()], fact
+        answers = [fact[name] for name in ("relation", "subject", "object")] + also(fact)
+        for text in answers:
+            assert text, fact
+            assert text == text.strip(), fact
+            assert not {"|", "{"} & set(text), fact
 
 
 def test_object_not_in_also():
@@ -78,7 +77,8 @@ def test_enough_facts_and_objects_per_relation():
 def test_prompts(relation):
     entry = RELATIONS[relation]
     assert set(entry) == {"description", "prompt", "paraphrases"}
-    assert entry["description"].strip() and "\n" not in entry["description"]
+    assert entry["description"].strip()
+    assert "\n" not in entry["description"]
     assert len(entry["paraphrases"]) == 2
     texts = [entry["prompt"], *entry["paraphrases"]]
     assert len(set(texts)) == 3

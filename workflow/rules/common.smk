@@ -18,7 +18,9 @@ from snakemake.exceptions import WorkflowError
 shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
 
 try:
-    config, VARIANTS, MODELS = read_experiment(config, Path(workflow.basedir) / "workflow" / "schemas")
+    config, VARIANTS, MODELS = read_experiment(
+        config, Path(workflow.basedir) / "workflow" / "schemas"
+    )
 except MoseError as error:
     raise WorkflowError(str(error)) from None
 
@@ -86,4 +88,7 @@ def print_summary():
     """Show the summary table of a finished run."""
     table = Path(f"results/{EXPERIMENT}/summary.txt")
     if table.exists():
-        print(f"\n{table.read_text()}\nTables and figures: results/{EXPERIMENT}/", file=sys.stderr)
+        print(
+            f"\n{table.read_text()}\nTables and figures: results/{EXPERIMENT}/",
+            file=sys.stderr,
+        )

@@ -32,16 +32,18 @@ rule edit:
     output:
         checkpoint=f"{RUN}/edits{{n}}.h5",
         immediate=f"{RUN}/immediate{{n}}.csv",
-    params:
-        variant=lambda wildcards: as_json(VARIANTS[wildcards.method].as_dict()),
-        previous=lambda wildcards, input: f"--previous {input.previous}" if input.previous else "",
-        batch=EDITS["batch"],
-        compute=COMPUTE,
     log:
         "results/logs/edit/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.log",
     benchmark:
         "results/benchmarks/edit/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
     threads: config["threads"]
+    params:
+        variant=lambda wildcards: as_json(VARIANTS[wildcards.method].as_dict()),
+        previous=lambda wildcards, input: (
+            f"--previous {input.previous}" if input.previous else ""
+        ),
+        batch=EDITS["batch"],
+        compute=COMPUTE,
     shell:
         "python scripts/edit.py --model {input.model:q} {params.compute} {threads} "
         "--variant {params.variant:q} --moments {input.moments:q} --requests {input.requests:q} "

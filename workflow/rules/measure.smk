@@ -28,15 +28,15 @@ rule stability:
         code="mose/stability.py",
     output:
         f"{RUN}/stability{{n}}.csv",
-    params:
-        variant=lambda wildcards: as_json(VARIANTS[wildcards.method].as_dict()),
-        batch=EDITS["batch"],
-        dtype=config["dtype"],
     log:
         "results/logs/stability/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.log",
     benchmark:
         "results/benchmarks/stability/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
     threads: config["threads"]
+    params:
+        variant=lambda wildcards: as_json(VARIANTS[wildcards.method].as_dict()),
+        batch=EDITS["batch"],
+        dtype=config["dtype"],
     shell:
         "python scripts/stability.py " + CHAIN_OPTIONS + "--dtype {params.dtype} "
         "--threads {threads} --out {output:q} > {log:q} 2>&1"
@@ -51,15 +51,15 @@ rule measure:
     output:
         scores=f"{RUN}/scores{{n}}.csv",
         perplexity=f"{RUN}/perplexity{{n}}.csv",
-    params:
-        variant=lambda wildcards: as_json(VARIANTS[wildcards.method].as_dict()),
-        batch=EDITS["batch"],
-        compute=COMPUTE,
     log:
         "results/logs/measure/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.log",
     benchmark:
         "results/benchmarks/measure/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
     threads: config["threads"]
+    params:
+        variant=lambda wildcards: as_json(VARIANTS[wildcards.method].as_dict()),
+        batch=EDITS["batch"],
+        compute=COMPUTE,
     shell:
         "python scripts/measure.py " + CHAIN_OPTIONS + "{params.compute} {threads} "
         "--last {wildcards.n} --heldout {input.heldout:q} --scores {output.scores:q} "
@@ -74,14 +74,14 @@ rule measure_unedited:
         code="mose/metrics.py",
     output:
         "results/{experiment}/{model}/{dataset}/unedited/seed{seed}/scores{n}.csv",
-    params:
-        first=lambda wildcards: int(wildcards.n) - EDITS["checkpoint"],
-        compute=COMPUTE,
     log:
         "results/logs/measure/{experiment}.{model}.{dataset}.unedited.{seed}.{n}.log",
     benchmark:
         "results/benchmarks/measure/{experiment}.{model}.{dataset}.unedited.{seed}.{n}.tsv"
     threads: config["threads"]
+    params:
+        first=lambda wildcards: int(wildcards.n) - EDITS["checkpoint"],
+        compute=COMPUTE,
     shell:
         "python scripts/measure.py --model {input.model:q} {params.compute} {threads} "
         "--requests {input.requests:q} --first {params.first} --last {wildcards.n} "
@@ -96,13 +96,13 @@ rule perplexity_unedited:
         code="mose/metrics.py",
     output:
         "results/{experiment}/{model}/unedited/perplexity.csv",
-    params:
-        compute=COMPUTE,
     log:
         "results/logs/measure/{experiment}.{model}.unedited.log",
     benchmark:
         "results/benchmarks/measure/{experiment}.{model}.unedited.tsv"
     threads: config["threads"]
+    params:
+        compute=COMPUTE,
     shell:
         "python scripts/measure.py --model {input.model:q} {params.compute} {threads} "
         "--heldout {input.heldout:q} --perplexity {output:q} > {log:q} 2>&1"

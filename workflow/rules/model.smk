@@ -10,13 +10,13 @@ rule model:
     """Fetch and convert a model where that is needed; fingerprint it; check its architecture."""
     output:
         "results/models/{model}/manifest.json",
-    params:
-        source=lambda wildcards: as_json(MODELS[wildcards.model]["source"]),
     log:
         "results/logs/model/{model}.log",
     benchmark:
         "results/benchmarks/model/{model}.tsv"
     threads: config["threads"]
+    params:
+        source=lambda wildcards: as_json(MODELS[wildcards.model]["source"]),
     shell:
         "python scripts/prepare_model.py --source {params.source:q} --threads {threads} "
         "--out {output:q} > {log:q} 2>&1"

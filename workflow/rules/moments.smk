@@ -14,16 +14,16 @@ rule corpus:
         code=["mose/corpus.py", "mose/sampling.py"],
     output:
         f"{CORPUS_FOLDER}/{{part}}.h5",
-    params:
-        options=as_json(CORPUS),
-        compute=COMPUTE,
-    wildcard_constraints:
-        part=r"heldout|windows\d+",
     log:
         f"results/logs/corpus/{{model}}.{CORPUS_LABEL}.{{part}}.log",
     benchmark:
         f"results/benchmarks/corpus/{{model}}.{CORPUS_LABEL}.{{part}}.tsv"
+    wildcard_constraints:
+        part=r"heldout|windows\d+",
     threads: config["threads"]
+    params:
+        options=as_json(CORPUS),
+        compute=COMPUTE,
     shell:
         "python scripts/make_corpus.py --model {input.model:q} {params.compute} {threads} "
         "--options {params.options:q} --part {wildcards.part} --out {output:q} > {log:q} 2>&1"
@@ -37,16 +37,16 @@ rule second_moments:
         code="mose/moments.py",
     output:
         f"{MOMENTS}/shard{{shard}}.h5",
-    params:
-        layers=",".join(map(str, LAYERS)),
-        shards=CORPUS["shards"],
-        first="--include-first" if CORPUS["include_first"] else "",
-        compute=COMPUTE,
     log:
         f"results/logs/moments/{{model}}.{CORPUS_LABEL}.{spans(LAYERS)}.{{shard}}.log",
     benchmark:
         f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{spans(LAYERS)}.{{shard}}.tsv"
     threads: config["threads"]
+    params:
+        layers=",".join(map(str, LAYERS)),
+        shards=CORPUS["shards"],
+        first="--include-first" if CORPUS["include_first"] else "",
+        compute=COMPUTE,
     shell:
         "python scripts/second_moments.py --model {input.model:q} {params.compute} {threads} "
         "--windows {input.windows:q} --layers {params.layers} {params.first} "
@@ -56,7 +56,11 @@ rule second_moments:
 rule add_second_moments:
     """Add the shards."""
     input:
-        expand(f"{MOMENTS}/shard{{shard}}.h5", shard=range(CORPUS["shards"]), allow_missing=True),
+        expand(
+            f"{MOMENTS}/shard{{shard}}.h5",
+            shard=range(CORPUS["shards"]),
+            allow_missing=True,
+        ),
     output:
         f"{MOMENTS}/moments.h5",
     log:

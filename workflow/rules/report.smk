@@ -82,12 +82,12 @@ rule tables:
     output:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
         "results/{experiment}/summary.txt",
-    params:
-        plan=plan(),
     log:
         "results/logs/tables/{experiment}.log",
     benchmark:
         "results/benchmarks/tables/{experiment}.tsv"
+    params:
+        plan=plan(),
     shell:
         "python scripts/tables.py --plan {params.plan:q} > {log:q} 2>&1"
 
@@ -114,11 +114,11 @@ rule figures:
             caption="../report/figure.rst",
             category="Figures",
         ),
-    params:
-        plan=plan(),
     log:
         "results/logs/figures/{experiment}.log",
     benchmark:
         "results/benchmarks/figures/{experiment}.tsv"
+    params:
+        plan=plan(),
     shell:
         "python scripts/figures.py --plan {params.plan:q} > {log:q} 2>&1"

@@ -11,7 +11,11 @@ OUTPUTS: results/<experiment>/<model>/<dataset>/facts.jsonl
 def dataset_file(wildcards):
     """The data set's file, where it is not the built-in table."""
     source = config["datasets"][wildcards.dataset]["source"]
-    return ["mose/data/facts.csv", "mose/data/relations.yaml"] if source == "builtin" else source
+    return (
+        ["mose/data/facts.csv", "mose/data/relations.yaml"]
+        if source == "builtin"
+        else source
+    )
 
 
 rule facts:
@@ -23,17 +27,19 @@ rule facts:
     output:
         facts="results/{experiment}/{model}/{dataset}/facts.jsonl",
         report="results/{experiment}/{model}/{dataset}/facts.json",
-    params:
-        source=datasets_key("source"),
-        ask=lambda wildcards: (
-            "--ask-model" if config["datasets"][wildcards.dataset]["known_only"] else ""
-        ),
-        compute=COMPUTE,
     log:
         "results/logs/facts/{experiment}.{model}.{dataset}.log",
     benchmark:
         "results/benchmarks/facts/{experiment}.{model}.{dataset}.tsv"
     threads: config["threads"]
+    params:
+        source=datasets_key("source"),
+        ask=lambda wildcards: (
+            "--ask-model"
+            if config["datasets"][wildcards.dataset]["known_only"]
+            else ""
+        ),
+        compute=COMPUTE,
     shell:
         "python scripts/read_facts.py --model {input.model:q} {params.compute} {threads} "
         "--source {params.source:q} {params.ask} --out {output.facts:q} "
@@ -47,16 +53,18 @@ rule requests:
         code="mose/requests.py",
     output:
         "results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
-    params:
-        known=lambda wildcards: (
-            "--known-only" if config["datasets"][wildcards.dataset]["known_only"] else ""
-        ),
-        neighbours=datasets_key("neighbours"),
-        held_out=datasets_key("held_out"),
     log:
         "results/logs/requests/{experiment}.{model}.{dataset}.{seed}.log",
     benchmark:
         "results/benchmarks/requests/{experiment}.{model}.{dataset}.{seed}.tsv"
+    params:
+        known=lambda wildcards: (
+            "--known-only"
+            if config["datasets"][wildcards.dataset]["known_only"]
+            else ""
+        ),
+        neighbours=datasets_key("neighbours"),
+        held_out=datasets_key("held_out"),
     shell:
         "python scripts/make_requests.py --facts {input.facts:q} --seed {wildcards.seed} "
         "{params.known} --neighbours {params.neighbours} --held-out {params.held_out} "
@@ -95,15 +103,15 @@ rule templates:
         code="mose/sampling.py",
     output:
         "results/{experiment}/{model}/templates/seed{seed}.json",
-    params:
-        length=config["templates"]["length"],
-        per_starter=config["templates"]["per_starter"],
-        compute=COMPUTE,
     log:
         "results/logs/templates/{experiment}.{model}.{seed}.log",
     benchmark:
         "results/benchmarks/templates/{experiment}.{model}.{seed}.tsv"
     threads: config["threads"]
+    params:
+        length=config["templates"]["length"],
+        per_starter=config["templates"]["per_starter"],
+        compute=COMPUTE,
     shell:
         "python scripts/make_templates.py --model {input.model:q} {params.compute} {threads} "
         "--seed {wildcards.seed} --length {params.length} --per-starter {params.per_starter} "
