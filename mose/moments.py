@@ -80,15 +80,19 @@ def save(
     sums: Mapping[int, Tensor],
     count: int,
     provenance: store.Attributes,
+    windows: str,
     shard: tuple[int, int],
 ) -> str:
-    """Write packed sums and the count; provenance says corpus, model, window, options.
+    """Write packed sums and the count.
 
+    provenance: what all shards share: model, corpus options, window, whether the first counts.
+    windows: digest of the token windows summed.
     shard: (index, of how many); a whole is shard (0, 1).
     """
     arrays = {f"layers/{layer}/sum": store.pack(total.numpy()) for layer, total in sums.items()}
     attributes = {
         **provenance,
+        "windows": windows,
         "tokens": count,
         "dtype": "float64",
         "shard": shard[0],
@@ -103,24 +107,32 @@ def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:
     Raises StoreError when shards are missing, doubled, or of different corpora or models.
     """
     total: dict[str, NDArray] = {}
-    count, seen, expected = 0, set(), None
+    count, windows, expected = 0, {}, None
     for shard in paths:
         contents = store.read(shard, "moments")
-        same = {k: v for k, v in contents.attributes.items() if k not in ("tokens", "shard")}
+        own = ("tokens", "shard", "windows")
+        same = {k: v for k, v in contents.attributes.items() if k not in own}
         expected = expected or same
         if same != expected:
             differing = sorted(k for k in same if same[k] != expected.get(k))
             raise StoreError(f"{shard}: is of another corpus or model ({', '.join(differing)})")
-        seen.add(int(contents.attributes["shard"]))
+        windows[int(contents.attributes["shard"])] = contents.attributes["windows"]
         count += int(contents.attributes["tokens"])
         for name, array in contents.arrays.items():
             total[name] = total[name] + array if name in total else array
-    if expected is None or len(paths) != expected["shards"] or seen != set(range(len(paths))):
+    whole = range(len(paths))
+    if expected is None or len(paths) != expected["shards"] or set(windows) != set(whole):
         raise StoreError(
-            f"{path}: needs every shard once, found {sorted(seen)} in {len(paths)} files; "
+            f"{path}: needs every shard once, found {sorted(windows)} in {len(paths)} files; "
             "delete the shards and run again"
         )
-    attributes = {**expected, "tokens": count, "shard": 0, "shards": 1}
+    attributes = {
+        **expected,
+        "windows": store.digest_of([windows[i] for i in whole]),
+        "tokens": count,
+        "shard": 0,
+        "shards": 1,
+    }
     store.write(path, "moments", total, attributes)
     for name, array in total.items():
         width = store.unpack(array).shape[0]

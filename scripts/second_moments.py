@@ -21,7 +21,8 @@ def program(args: argparse.Namespace) -> None:
         "include_first": args.include_first,
         "model_dtype": args.dtype,
     }
-    moments.save(args.out, sums, count, provenance, (args.shard, args.shards))
+    shard = (args.shard, args.shards)
+    moments.save(args.out, sums, count, provenance, windows.digest, shard)
 
 
 if __name__ == "__main__":

@@ -43,7 +43,9 @@ def save_shards(llama, folder, shards=3, **changed):
     for shard in range(shards):
         sums, count = moments.accumulate(llama, WINDOWS[shard::shards], [0, 2], False)
         paths.append(folder / f"shard{shard}.h5")
-        moments.save(paths[-1], sums, count, {**PROVENANCE, **changed}, (shard, shards))
+        moments.save(
+            paths[-1], sums, count, {**PROVENANCE, **changed}, f"w{shard}", (shard, shards)
+        )
     return paths
 
 
@@ -57,6 +59,7 @@ def test_shards_add_up_to_one_pass(llama, tmp_path):
     attributes = store.read(tmp_path / "moments.h5", "moments").attributes
     assert attributes["tokens"] == count
     assert attributes["corpus"] == "c"
+    assert attributes["windows"] == store.digest_of(["w0", "w1", "w2"])
 
 
 def test_missing_doubled_and_foreign_shards_are_refused(llama, tmp_path):

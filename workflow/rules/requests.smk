@@ -79,6 +79,8 @@ rule enough_requests:
         "results/{experiment}/{model}/{dataset}/seed{seed}/enough{n}",
     log:
         "results/logs/requests/{experiment}.{model}.{dataset}.{seed}.enough{n}.log",
+    benchmark:
+        "results/benchmarks/requests/{experiment}.{model}.{dataset}.{seed}.enough{n}.tsv"
     priority: 1
     shell:
         "python scripts/check_requests.py --requests {input:q} --at-least {wildcards.n} "

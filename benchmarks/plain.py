@@ -1,0 +1,91 @@
+"""Straightforward implementations of what the library does faster: what the ratios are against.
+
+They compute the same thing by the way it is usually written: the whole model every step, one
+request at a time, one pass per layer, systems as large as the key.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from mose.model import CausalLM
+from mose.options import EditOptions
+from mose.targets import ESSENCE
+from mose.tokens import encode_edit, pad
+
+
+def value_target(
+    lm: CausalLM,
+    prompt: str,
+    subject: str,
+    target: str,
+    templates: Sequence[str],
+    options: EditOptions,
+) -> Tensor:
+    """The free target of one request (d_out,): full model, all positions through the head."""
+    rows = [encode_edit(lm.tokenizer, t, prompt, subject, target) for t in templates]
+    rows.append(encode_edit(lm.tokenizer, "{}", ESSENCE, subject))
+    ids, mask = pad([[*row.prefix, *row.suffix] for row in rows])
+    at = torch.tensor([len(row.prefix) for row in rows])
+    here = torch.arange(len(rows))
+    layer = options.layers[-1]
+    delta = torch.zeros(lm.weight(layer).shape[0], requires_grad=True)
+    adam = torch.optim.Adam([delta], lr=options.learning_rate)
+    length, essence0 = torch.tensor(0.0), torch.tensor(0.0)
+
+    def add(_module, _args, output):
+        nonlocal length
+        hidden = output[0] if isinstance(output, tuple) else output
+        if step == 0:
+            length = hidden[0, at[0]].detach().norm()
+        hidden = hidden.clone()
+        hidden[here, at] = hidden[here, at] + delta
+        return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
+
+    hook = lm.blocks[layer].register_forward_hook(add)
+    for step in range(options.steps):
+        log_probs = lm.model(ids, attention_mask=mask).logits.log_softmax(-1)
+        nll = torch.stack(
+            [
+                -log_probs[i, [len(row.prefix) + a for a in row.read_at], row.target].mean()
+                for i, row in enumerate(rows[:-1])
+            ]
+        ).mean()
+        now = log_probs[-1, at[-1]]
+        if step == 0:
+            essence0 = now.detach()
+        divergence = (now.exp() * (now - essence0)).sum()
+        loss = nll + options.kl_weight * divergence
+        loss = loss + options.weight_decay * delta.norm() / length**2
+        if float(loss.detach()) < options.stop_loss or step == options.steps - 1:
+            break
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        with torch.no_grad():
+            delta *= (options.clamp * length / delta.norm()).clamp(max=1)
+    hook.remove()
+    return delta.detach()
+
+
+@torch.no_grad()
+def second_moment(lm: CausalLM, windows: Tensor, layer: int) -> Tensor:
+    """Sum of k k^T (d_in, d_in) of one layer: a pass of the whole model, head included."""
+    total = torch.zeros(lm.weight(layer).shape[1], lm.weight(layer).shape[1], dtype=torch.float64)
+
+    def add(_module, args):
+        keys = args[0][:, 1:].reshape(-1, args[0].shape[-1]).double()
+        total.add_(keys.mT @ keys)
+
+    hook = lm.projection(layer).register_forward_pre_hook(add)
+    for rows in windows.split(16):
+        lm.model(rows)
+    hook.remove()
+    return total
+
+
+def memit_delta(keys: Tensor, residuals: Tensor, moment: Tensor, retention_weight: float) -> Tensor:
+    """Delta (d_out, d_in) by the system of size d_in, solved afresh for each batch."""
+    system = retention_weight * moment + keys @ keys.mT
+    return residuals @ torch.linalg.solve(system, keys).mT

@@ -1,0 +1,165 @@
+"""Ratios of the library against plain implementations of the same thing, in one run.
+
+The model has SmolLM2-135M's shape and random weights: times do not depend on what it knows. Each
+pair is repeated and the median kept; results agree before times are compared.
+"""
+
+import argparse
+import logging
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+import plain
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
+
+from mose import cli, moments, store, targets
+from mose.methods.memit import memit_delta
+from mose.model import CausalLM
+from mose.options import MemitOptions
+from mose.requests import EditRequest
+
+logger = logging.getLogger(__name__)
+
+SHAPE = {
+    "vocab_size": 49152,
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "tie_word_embeddings": True,
+}
+
+
+def model() -> CausalLM:
+    """SmolLM2-135M's shape; bytes are tokens, so that prompts are long."""
+    torch.manual_seed(0)
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    made = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, clean_up_tokenization_spaces=False)
+    return CausalLM(AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE)), tokenizer, "random")
+
+
+def pair(fast: Callable[[], Any], slow: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """Median seconds of both, measured in turn."""
+    times: tuple[list[float], list[float]] = ([], [])
+    for _ in range(repeats):
+        for place, call in enumerate((fast, slow)):
+            begun = time.perf_counter()
+            call()
+            times[place].append(time.perf_counter() - begun)
+    return statistics.median(times[0]), statistics.median(times[1])
+
+
+def agree(name: str, ours: torch.Tensor, theirs: torch.Tensor, bound: float) -> float:
+    """The relative difference, refused above `bound`."""
+    difference = float((ours.double() - theirs.double()).norm() / theirs.double().norm())
+    if not difference < bound:
+        raise RuntimeError(f"{name}: the two differ by {difference:.2g}, more than {bound:.2g}")
+    return difference
+
+
+def value_targets(lm: CausalLM) -> dict[str, Any]:
+    """A batch of 8 requests against one at a time through the whole model."""
+    options = MemitOptions(
+        layers=(8,), retention_weight=1.0, learning_rate=0.1, steps=4, stop_loss=0.0
+    )
+    templates = ["{}", "It was said. {}", "Then they. {}"]
+    requests = [
+        EditRequest(str(i), f"Country {i}", "The capital of {} is", f"Town{i}") for i in range(8)
+    ]
+
+    def ours() -> torch.Tensor:
+        return targets.optimise(lm, requests, templates, options).shift
+
+    def theirs() -> torch.Tensor:
+        return torch.stack(
+            [
+                plain.value_target(lm, r.prompt, r.subject, r.target_new, templates, options)
+                for r in requests
+            ]
+        )
+
+    difference = agree("value targets", ours(), theirs(), 1e-3)
+    fast, slow = pair(ours, theirs, 3)
+    return {"seconds": fast, "plain_seconds": slow, "difference": difference, "goal": 4.0}
+
+
+def second_moments(lm: CausalLM) -> dict[str, Any]:
+    """Five layers in one truncated pass against one whole pass per layer."""
+    layers = [4, 5, 6, 7, 8]
+    windows = torch.randint(0, 256, (16, 128), generator=torch.Generator().manual_seed(0))
+
+    def ours() -> torch.Tensor:
+        sums, _ = moments.accumulate(lm, windows.numpy(), layers, False)
+        return torch.stack([sums[layer] for layer in layers])
+
+    def theirs() -> torch.Tensor:
+        return torch.stack([plain.second_moment(lm, windows, layer) for layer in layers])
+
+    difference = agree("second moments", ours(), theirs(), 1e-5)
+    fast, slow = pair(ours, theirs, 3)
+    return {"seconds": fast, "plain_seconds": slow, "difference": difference, "goal": 5.0}
+
+
+def memit_solve(_: CausalLM) -> dict[str, Any]:
+    """The update of a batch of 10 at d_out 1024, d_in 4096, C factored once."""
+    d_out, d_in = 1024, 4096
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    sample = draw(d_in, 2 * d_in)
+    moment = moments.SecondMoment(sample @ sample.mT / (2 * d_in))
+    keys, residuals = draw(d_in, 10), draw(d_out, 10)
+    moment.solve(keys)
+
+    def ours() -> torch.Tensor:
+        return memit_delta(keys, residuals, moment, 100.0)
+
+    def theirs() -> torch.Tensor:
+        return plain.memit_delta(keys, residuals, moment.matrix, 100.0)
+
+    difference = agree("memit solve", ours(), theirs(), 1e-8)
+    fast, slow = pair(ours, theirs, 3)
+    return {"seconds": fast, "plain_seconds": slow, "difference": difference, "goal": 20.0}
+
+
+BENCHMARKS = {
+    "value targets": value_targets,
+    "second moments": second_moments,
+    "memit solve": memit_solve,
+}
+
+
+def program(args: argparse.Namespace) -> None:
+    lm = model()
+    found = []
+    for name, run in BENCHMARKS.items():
+        row = run(lm)
+        found.append({"name": name, "ratio": row["plain_seconds"] / row["seconds"], **row})
+        logger.info("%s done", name)
+    machine = {"processor": platform.processor() or platform.machine(), "threads": args.threads}
+    store.write_json(args.out, [{**row, "machine": machine} for row in found])
+    lines = [f"{'':16} {'ratio':>7} {'goal':>6} {'ours, s':>9} {'plain, s':>9} {'difference':>11}"]
+    lines += [
+        f"{row['name']:16} {row['ratio']:7.1f} {row['goal']:6.1f} {row['seconds']:9.3f} "
+        f"{row['plain_seconds']:9.3f} {row['difference']:11.1e}"
+        for row in found
+    ]
+    logger.info("\n%s", "\n".join(lines))
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__)
+    made.add_argument("--threads", type=int, default=1, help="CPU threads")
+    made.add_argument("--out", required=True, help="JSON file to write")
+    cli.run(program, made)

