@@ -12,11 +12,13 @@ include: "workflow/rules/requests.smk"
 include: "workflow/rules/edit.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/scan.smk"
 
 
 localrules:
     all,
     enough_requests,
+    scan,
 
 
 report: "workflow/report/workflow.rst"

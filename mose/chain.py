@@ -37,10 +37,13 @@ class Chain:
 
     def fresh_state(self, weights: Mapping[int, Tensor], fingerprint: str) -> sequence.State:
         """Editors of the unedited weights (d_out, d_in) by layer."""
-        layers = self.variant.options.layers
-        if self.variant.options.second_moment == "identity":
+        layers = self.variant.edit.layers
+        # Methods that are trained have no such option, and use no statistics.
+        source = getattr(self.variant.edit, "second_moment", None)
+        found: dict[int, moments.SecondMoment] = {}
+        if source == "identity":
             found = {layer: moments.identity(weights[layer].shape[1]) for layer in layers}
-        else:
+        elif source == "corpus":
             found = moments.load(self.moments, layers, fingerprint)
         return sequence.State(sequence.make_editors(weights, found, self.variant))
 

@@ -33,9 +33,9 @@ def chain_options(made: argparse.ArgumentParser, required: bool = True) -> None:
 
 
 def layers(text: str) -> list[int]:
-    """Layers as "4,5,6" or "4-8"."""
+    """Layers as "4_6-8": single ones and spans."""
     found: list[int] = []
-    for part in text.split(","):
+    for part in text.split("_"):
         first, _, last = part.partition("-")
         found.extend(range(int(first), int(last or first) + 1))
     return found

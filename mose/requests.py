@@ -6,6 +6,7 @@ prompts. Which requests there are, and their order, depends on the data set and 
 never on how many edits are asked for.
 """
 
+import hashlib
 import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -125,11 +126,23 @@ def digest_of_requests(requests: Sequence[EditRequest]) -> str:
     return store.digest_of([asdict(request) for request in requests])
 
 
+def part_of(subject: str) -> str:
+    """The part of a data set that a subject belongs to, whatever the seed: "tuning" (a fifth), on
+    which settings are chosen, or "evaluation", on which they are judged."""
+    return "tuning" if hashlib.sha256(subject.encode()).digest()[0] % 5 == 0 else "evaluation"
+
+
 def draw_requests(
-    facts: Sequence[Fact], seed: int, known_only: bool, neighbours: int, held_out: float
+    facts: Sequence[Fact],
+    seed: int,
+    known_only: bool,
+    neighbours: int,
+    held_out: float,
+    part: str = "all",
 ) -> list[EditRequest]:
     """Turn facts into requests in a seeded order.
 
+    part: "all", or only the subjects of one part (`part_of`).
     known_only: leave out facts that the model does not say by itself.
     neighbours: locality prompts per request, drawn from the same relation among subjects that
     are never edited; held_out is the share of subjects kept aside for that. Facts that bring
@@ -146,7 +159,7 @@ def draw_requests(
     objects = _objects(facts)
     requests = []
     for fact in generator.sample(usable, len(usable)):
-        if fact.subject in aside:
+        if fact.subject in aside or part not in ("all", part_of(fact.subject)):
             continue
         # Each request draws from its own generator: what one fact has or lacks moves no other.
         own = random.Random(f"{seed} {fact.id}")

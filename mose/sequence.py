@@ -17,13 +17,13 @@ import torch
 from torch import Tensor
 
 from mose import keys as keys_of
-from mose import store, targets
+from mose import store, targets, training
 from mose.errors import StoreError
 from mose.linalg import on_sphere
-from mose.methods import EDITORS, Editor
+from mose.methods import ClosedFormEditor, Editor, GradientEditor, make_editor
 from mose.model import CausalLM
 from mose.moments import SecondMoment
-from mose.options import Variant
+from mose.options import FineTuneOptions, TargetOptions, TrainedRotationOptions, Variant
 from mose.progress import track
 from mose.requests import EditRequest, digest_of_requests
 
@@ -36,7 +36,7 @@ class Diagnosis:
 
     order: place in the sequence; batch: its batch; steps: loss evaluations; loss: the last one.
     attained: projection of the change at the last edited layer on the residual asked for, over
-    the residual's length (1: fully written).
+    the residual's length (1: fully written); None for methods that are trained, and ask for none.
     seconds: time spent on it, its batch's update divided evenly.
     """
 
@@ -45,8 +45,12 @@ class Diagnosis:
     batch: int
     steps: int
     loss: float
-    attained: float
+    attained: float | None
     seconds: float
+
+
+# Of one request: steps, loss, attained, seconds.
+Outcome = tuple[int, float, float | None, float]
 
 
 @dataclass
@@ -81,18 +85,20 @@ class Identity:
 def make_editors(
     weights: Mapping[int, Tensor], moments: Mapping[int, SecondMoment], variant: Variant
 ) -> dict[int, Editor]:
-    """Editors of the variant's layers; weights: the unedited (d_out, d_in) by layer."""
-    kind = EDITORS[variant.method]
+    """Editors of the variant's layers; weights: the unedited (d_out, d_in) by layer.
+
+    moments: by layer; none are needed for methods that use none.
+    """
     return {
-        layer: kind(weights[layer].detach().cpu(), moments[layer], variant.options)
-        for layer in variant.options.layers
+        layer: make_editor(weights[layer].detach().cpu(), moments.get(layer), variant)
+        for layer in variant.edit.layers
     }
 
 
-def put_into(lm: CausalLM, state: State) -> None:
-    """Let the model run with the state's weights."""
+def put_into(lm: CausalLM, state: State, measured: bool = False) -> None:
+    """Let the model run with the state's weights: to go on from, or to be `measured`."""
     for layer, editor in state.editors.items():
-        lm.write(layer, editor.weight)
+        lm.write(layer, editor.measured if measured else editor.weight)
 
 
 def run(
@@ -119,10 +125,14 @@ def run(
                 Diagnosis(start + place, members[place].id, start // batch, *values)
             )
         state.edits = start + len(members)
-        attained = np.mean([d.attained for d in state.diagnoses[start:]])
-        loss = np.mean([d.loss for d in state.diagnoses[start:]])
-        logger.info("%d edits: mean attained %.3f, mean loss %.3f", state.edits, attained, loss)
+        logger.info("%d edits: %s", state.edits, _means(state.diagnoses[start:]))
         after_batch(start, members)
+
+
+def _means(diagnoses: Sequence[Diagnosis]) -> str:
+    said = f"mean loss {np.mean([d.loss for d in diagnoses]):.3f}"
+    attained = [d.attained for d in diagnoses if d.attained is not None]
+    return f"{said}, mean attained {np.mean(attained):.3f}" if attained else said
 
 
 def write_batch(
@@ -131,15 +141,52 @@ def write_batch(
     variant: Variant,
     requests: Sequence[EditRequest],
     templates: Sequence[str],
-) -> list[tuple[int, float, float, float]]:
+) -> list[Outcome]:
     """Write one batch into editors and model; per request (steps, loss, attained, seconds)."""
-    options = variant.options
+    options = variant.edit
+    gradient = {la: e for la, e in editors.items() if isinstance(e, GradientEditor)}
+    if isinstance(options, FineTuneOptions | TrainedRotationOptions):
+        return _train(lm, gradient, options, requests)
+    if not isinstance(options, TargetOptions):
+        raise TypeError(f"{variant.method}: no way to write its updates")
+    closed = {la: e for la, e in editors.items() if isinstance(e, ClosedFormEditor)}
+    size = 1 if options.ONE_BY_ONE else len(requests)
+    found: list[Outcome] = []
+    for start in range(0, len(requests), size):
+        found += _write(lm, closed, options, requests[start : start + size], templates)
+    for layer, editor in closed.items():
+        editor.finish()
+        lm.write(layer, editor.weight)
+    return found
+
+
+def _train(
+    lm: CausalLM,
+    editors: Mapping[int, GradientEditor],
+    options: FineTuneOptions | TrainedRotationOptions,
+    requests: Sequence[EditRequest],
+) -> list[Outcome]:
+    """Train the editors on a batch and write them into the model."""
+    begun = time.perf_counter()
+    steps, loss = training.train(lm, editors, requests, options)
+    for layer, editor in editors.items():
+        lm.write(layer, editor.weight)
+    share = (time.perf_counter() - begun) / len(requests)
+    return [(steps, value, None, share) for value in loss]
+
+
+def _write(
+    lm: CausalLM,
+    editors: Mapping[int, ClosedFormEditor],
+    options: TargetOptions,
+    requests: Sequence[EditRequest],
+    templates: Sequence[str],
+) -> list[Outcome]:
+    """Find the requests' value targets and write them all at once."""
     found = targets.optimise(lm, requests, templates, options)
     begun = time.perf_counter()
-    if options.target_space == "free":
-        attained = _spread(lm, editors, options.layers, requests, templates, found.shift.mT)
-    else:
-        attained = _rotate_to_sphere(lm, editors, variant, requests, templates, found.shift.mT)
+    write = _spread if options.target_space == "free" else _rotate_to_sphere
+    attained = write(lm, editors, options, requests, templates, found.shift.mT)
     share = (time.perf_counter() - begun) / len(requests)
     return [
         (steps, loss, float(part), seconds + share)
@@ -151,8 +198,8 @@ def write_batch(
 
 def _spread(
     lm: CausalLM,
-    editors: Mapping[int, Editor],
-    layers: Sequence[int],
+    editors: Mapping[int, ClosedFormEditor],
+    options: TargetOptions,
     requests: Sequence[EditRequest],
     templates: Sequence[str],
     shift: Tensor,
@@ -164,14 +211,15 @@ def _spread(
     from the model as edited so far.
     shift: (d_out, n), what the last layer's output should change by.
     """
+    layers = options.layers
     last = layers[-1]
-    before = seen = keys_of.collect(lm, requests, templates, [*layers])
+    before = seen = keys_of.collect(lm, requests, templates, layers)
     wanted = before.bare + shift
     for done, layer in enumerate(layers):
         if done:
             seen = keys_of.collect(lm, requests, templates, sorted({layer, last}))
         residuals = (wanted - seen.bare) / (len(layers) - done)
-        editors[layer].update(seen.keys[layer], residuals)
+        editors[layer].update(seen.keys[layer], residuals, seen.bare_keys[layer])
         lm.write(layer, editors[layer].weight)
     after = keys_of.collect(lm, requests, templates, [last])
     return attained_fraction(after.mean_hidden() - before.mean_hidden(), shift)
@@ -179,8 +227,8 @@ def _spread(
 
 def _rotate_to_sphere(
     lm: CausalLM,
-    editors: Mapping[int, Editor],
-    variant: Variant,
+    editors: Mapping[int, ClosedFormEditor],
+    options: TargetOptions,
     requests: Sequence[EditRequest],
     templates: Sequence[str],
     shift: Tensor,
@@ -189,13 +237,13 @@ def _rotate_to_sphere(
 
     shift: (d_out, n) or (d_in, n), what moves the mean value or key along its sphere.
     """
-    (layer,) = variant.options.layers
+    (layer,) = options.layers
     editor = editors[layer]
     key = keys_of.collect(lm, requests, templates, [layer]).keys[layer]
     before = editor.weight.to(torch.float64)
-    base = before @ key if variant.options.target_space == "value" else key
+    base = before @ key if options.target_space == "value" else key
     residuals = on_sphere(base.mT, shift.mT).mT - base
-    wanted = residuals if variant.options.target_space == "value" else before @ residuals
+    wanted = residuals if options.target_space == "value" else before @ residuals
     editor.update(key, residuals)
     lm.write(layer, editor.weight)
     return attained_fraction((editor.weight.to(torch.float64) - before) @ key, wanted)

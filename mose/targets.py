@@ -8,6 +8,9 @@ et al. 2022, equation 4; MEMIT, Meng et al. 2023):
                   + kl_weight KL(p_delta || p_0) after "{subject}" in "{subject} is a"
                   + weight_decay ||delta|| / ||h||^2                        (free targets only)
 
+h is the edited block's output (MEMIT), or the edited projection's (ROME). Targets that are
+"rescaled" are put back to the length of h once they are found (NAS, arXiv 2602.02543).
+
 A whole batch is optimised at once, each request with its own Adam state, so that a request's
 result does not depend on its company. Blocks up to the edited layer, and all positions before
 the subject's last token, do not change while delta does: they are run once. The head is read
@@ -25,7 +28,7 @@ from torch import Tensor
 from mose.errors import NumericalError
 from mose.linalg import on_sphere
 from mose.model import Above, CausalLM
-from mose.options import EditOptions
+from mose.options import TargetOptions
 from mose.requests import EditRequest
 from mose.tokens import EditTokens, encode_edit, pad
 
@@ -54,7 +57,7 @@ def optimise(
     lm: CausalLM,
     requests: Sequence[EditRequest],
     templates: Sequence[str],
-    options: EditOptions,
+    options: TargetOptions,
     tokens_per_pass: int | None = None,
 ) -> Targets:
     """Value targets at the last of `options.layers`, for all requests.
@@ -72,7 +75,7 @@ def optimise(
         run.optimise()
         spent = (time.perf_counter() - begun) / sum(run.steps)
         for place, i in enumerate(members):
-            shift[i] = run.delta[place].to("cpu", torch.float64)
+            shift[i] = run.shift(place).to("cpu", torch.float64)
             steps[i], loss[i] = run.steps[place], run.loss[place]
             seconds[i] = spent * run.steps[place]
     return Targets(torch.stack(shift), steps, loss, seconds)
@@ -144,7 +147,7 @@ class _Group:
     """The optimisation of the requests that share a pass."""
 
     def __init__(
-        self, lm: CausalLM, rows: Sequence[Sequence[EditTokens]], options: EditOptions
+        self, lm: CausalLM, rows: Sequence[Sequence[EditTokens]], options: TargetOptions
     ) -> None:
         self.lm, self.options = lm, options
         layer = options.layers[-1]
@@ -160,10 +163,16 @@ class _Group:
             self.essence0 = self._log_probs(self.above.final[self.reader.essence, 0])
         # The bare prompt is each request's first row.
         bare = torch.searchsorted(self.reader.owner, torch.arange(len(rows), device=lm.device))
-        self.length = torch.linalg.vector_norm(self.above.hidden[bare, 0], dim=-1)
+        origin = self.above.hidden[bare, 0]
+        if options.LENGTH_OF == "value":
+            origin = lm.projection(layer)(self.above.keys[bare, 0])
+        self.origin = origin
+        self.length = torch.linalg.vector_norm(origin, dim=-1)
         width = self.weight.shape[1 if options.target_space == "key" else 0]
         self.delta = torch.zeros(len(rows), width, device=lm.device)
         self.steps, self.loss = [0] * len(rows), [math.nan] * len(rows)
+        # The step at which the new object first was the most probable everywhere.
+        self.said_at = torch.full((len(rows),), options.steps, device=lm.device)
 
     def optimise(self) -> None:
         """Adam on every request's delta until its loss is small or the steps are spent."""
@@ -171,7 +180,7 @@ class _Group:
         first, second = torch.zeros_like(self.delta), torch.zeros_like(self.delta)
         for step in range(1, self.options.steps + 1):
             delta = self.delta[active].requires_grad_()
-            loss = self._losses(delta)
+            loss, said = self._losses(delta)
             if not torch.isfinite(loss).all():
                 raise NumericalError(
                     f"a target's loss is not finite at step {step}; lower learning_rate "
@@ -180,6 +189,9 @@ class _Group:
             for place, value in zip(active.tolist(), loss.tolist(), strict=True):
                 self.steps[place], self.loss[place] = step, value
             going = loss.detach() >= self.options.stop_loss
+            if self.options.patience is not None:
+                self.said_at[active[said]] = self.said_at[active[said]].clamp(max=step)
+                going &= step < self.said_at[active] + self.options.patience
             if step == self.options.steps or not going.any():
                 return
             (gradient,) = torch.autograd.grad(loss.sum(), delta)
@@ -195,6 +207,12 @@ class _Group:
             scale = (second[active] / (1 - ADAM_BETAS[1] ** step)).sqrt() + ADAM_EPS
             moved = self.delta[active] - self.options.learning_rate * mean / scale
             self.delta[active] = self._clamped(moved)
+
+    def shift(self, place: int) -> Tensor:
+        """What was found for one request."""
+        if self.options.targets != "rescaled":
+            return self.delta[place]
+        return on_sphere(self.origin[place], self.delta[place]) - self.origin[place]
 
     def _clamped(self, delta: Tensor) -> Tensor:
         if self.options.target_space != "free":
@@ -216,8 +234,8 @@ class _Group:
     def _log_probs(self, hidden: Tensor) -> Tensor:
         return self.lm.head(hidden).float().log_softmax(-1)
 
-    def _losses(self, delta: Tensor) -> Tensor:
-        """The loss of each active request (n,)."""
+    def _losses(self, delta: Tensor) -> tuple[Tensor, Tensor]:
+        """Per active request (n,), the loss, and whether all target tokens are the argmax."""
         hidden = self.above.hidden.clone()
         hidden[:, 0] += self._shift(delta).to(hidden.dtype)
         final = self.above.run(hidden)
@@ -227,10 +245,12 @@ class _Group:
         loss = torch.zeros(len(delta), device=delta.device).index_add(
             0, reader.owner[reader.row], nll
         )
+        wrong = (log_probs.detach().argmax(1) != reader.token).to(loss.dtype)
+        missed = torch.zeros_like(loss).index_add(0, reader.owner[reader.row], wrong)
         now = self._log_probs(final[reader.essence, 0])
         loss = loss + self.options.kl_weight * (now.exp() * (now - self.essence0)).sum(-1)
         if self.options.target_space == "free":
             # The gradient of a norm at zero is taken as zero.
             norm = torch.linalg.vector_norm(delta, dim=-1)
             loss = loss + self.options.weight_decay * norm / self.length**2
-        return loss
+        return loss, missed == 0

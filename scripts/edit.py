@@ -12,9 +12,9 @@ def program(args: argparse.Namespace) -> None:
 
     lm = model.load(args.model, args.device, args.dtype)
     run = chain.open_chain(args)
-    lm.check_layers(run.variant.options.layers, "methods.*.layers")
+    lm.check_layers(run.variant.edit.layers, "methods.*.layers")
     requests.check_enough(len(run.requests), args.last, args.requests)
-    weights = {layer: lm.weight(layer) for layer in run.variant.options.layers}
+    weights = {layer: lm.weight(layer) for layer in run.variant.edit.layers}
     state = run.fresh_state(weights, lm.fingerprint)
     if args.previous:
         sequence.load(args.previous, state, run.identity(lm.fingerprint), run.requests)

@@ -13,7 +13,7 @@ def program(args: argparse.Namespace) -> None:
 
     facts = requests.read_facts(args.facts)
     drawn = requests.draw_requests(
-        facts, args.seed, args.known_only, args.neighbours, args.held_out
+        facts, args.seed, args.known_only, args.neighbours, args.held_out, args.part
     )
     logger.info("%d requests of %d facts", len(drawn), len(facts))
     requests.write_records(args.out, drawn)
@@ -26,5 +26,8 @@ if __name__ == "__main__":
     made.add_argument("--known-only", action="store_true", help="only facts the model knows")
     made.add_argument("--neighbours", type=int, default=3, help="locality prompts per request")
     made.add_argument("--held-out", type=float, default=0.2, help="share of subjects never edited")
+    made.add_argument(
+        "--part", default="all", choices=["all", "tuning", "evaluation"], help="which subjects"
+    )
     made.add_argument("--out", required=True, help="requests.jsonl to write")
     cli.run(program, made)

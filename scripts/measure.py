@@ -15,9 +15,9 @@ def program(args: argparse.Namespace) -> None:
     lm = model.load(args.model, args.device, args.dtype)
     if args.checkpoint:
         run = chain.open_chain(args)
-        weights = {layer: lm.weight(layer) for layer in run.variant.options.layers}
+        weights = {layer: lm.weight(layer) for layer in run.variant.edit.layers}
         state = run.read_checkpoint(args.checkpoint, weights, lm.fingerprint)
-        sequence.put_into(lm, state)
+        sequence.put_into(lm, state, measured=True)
     if args.scores:
         asked = requests.read_requests(args.requests)
         requests.check_enough(len(asked), args.last, args.requests)

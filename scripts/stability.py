@@ -13,11 +13,13 @@ def program(args: argparse.Namespace) -> None:
     manifest = store.read_json(args.model)
     run = chain.open_chain(args)
     dtype = model.DTYPES[args.dtype]
-    weights = {la: sources.read_weight(manifest, la) for la in run.variant.options.layers}
+    weights = {la: sources.read_weight(manifest, la) for la in run.variant.edit.layers}
     state = run.read_checkpoint(args.checkpoint, weights, manifest["fingerprint"])
     rows = [
-        # As the model runs with them: in its own dtype.
-        stability.measure(layer, editor.weight.to(dtype), weights[layer].to(dtype), editor.rotation)
+        # As the model is measured with them: in its own dtype.
+        stability.measure(
+            layer, editor.measured.to(dtype), weights[layer].to(dtype), editor.rotation
+        )
         for layer, editor in state.editors.items()
     ]
     with store.atomic(args.out) as temporary:

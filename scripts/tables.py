@@ -79,7 +79,8 @@ def program(args: argparse.Namespace) -> None:
 
 def read_record(path: Path) -> pd.DataFrame:
     """The per-request record of a checkpoint: steps, loss, attained fraction, seconds."""
-    return pd.DataFrame(store.read_record(path))
+    # Methods that are trained have no attained fraction: None, which is to be a missing number.
+    return pd.DataFrame(store.read_record(path)).astype({"attained": float})
 
 
 if __name__ == "__main__":

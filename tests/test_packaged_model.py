@@ -32,7 +32,7 @@ def test_the_manifest_says_what_the_model_is(manifest):
 
 
 def test_another_file_under_the_same_name_is_refused(tmp_path):
-    with pytest.raises(ModelError, match="has sha256 bcc81830.*, the config expects 000"):
+    with pytest.raises(ModelError, match=r"has sha256 bcc81830.*, the config expects 000"):
         sources.obtain({**SOURCE, "sha256": "0" * 64}, tmp_path)
 
 

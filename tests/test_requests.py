@@ -194,3 +194,22 @@ def test_unreadable_data_sets_are_refused_by_name(tmp_path):
     (tmp_path / "odd.json").write_text('[{"question": "?"}]')
     with pytest.raises(RequestError, match=r"odd\.json, record 0: fields \['question'\]"):
         readers.read_facts_of(str(tmp_path / "odd.json"))
+
+
+def test_parts_are_disjoint_whole_and_the_same_for_every_seed():
+    facts = [
+        Fact(f"capital/{i}", f"Country {i}", "The capital of {} is", f"City {i}", "capital")
+        for i in range(200)
+    ]
+    subjects = {}
+    for seed in (0, 1):
+        for part in ("all", "tuning", "evaluation"):
+            drawn = requests.draw_requests(facts, seed, False, 0, 0.0, part)
+            subjects[seed, part] = [drawn_one.subject for drawn_one in drawn]
+    for part in ("tuning", "evaluation"):
+        assert set(subjects[0, part]) == set(subjects[1, part])
+        kept = [s for s in subjects[0, "all"] if s in set(subjects[0, part])]
+        assert subjects[0, part] == kept, "a part is in the order of the whole"
+    assert set(subjects[0, "tuning"]).isdisjoint(subjects[0, "evaluation"])
+    assert len(subjects[0, "tuning"]) + len(subjects[0, "evaluation"]) == 200
+    assert 20 < len(subjects[0, "tuning"]) < 60

@@ -3,18 +3,28 @@
 import dataclasses
 
 import pytest
+import tiny
 import torch
 
-from mose import targets
+from mose import keys, targets
 from mose.errors import NumericalError
 from mose.linalg import on_sphere
-from mose.options import MoseOptions
+from mose.options import MemitOptions, MoseOptions, RomeOptions
+from mose.requests import EditRequest
 
 FREE = MoseOptions(
     layers=(1,), retention_weight=1.0, learning_rate=0.05, steps=6, stop_loss=0.0, weight_decay=0.02
 )
 VALUE = dataclasses.replace(FREE, targets="reachable", learning_rate=0.2)
 KEY = dataclasses.replace(FREE, targets="reachable", side="input", learning_rate=0.1)
+COMMON = {"layers": (1,), "learning_rate": 0.05, "steps": 6, "stop_loss": 0.0}
+ROME = RomeOptions(**COMMON, clamp=0.2, weight_decay=0.0)
+RESCALED = MemitOptions(**COMMON, retention_weight=1.0, targets="rescaled", weight_decay=0.0)
+PATIENT = MemitOptions(
+    **{**COMMON, "learning_rate": 0.1, "steps": 20}, retention_weight=1.0, clamp=10.0,
+    weight_decay=0.0, patience=2,
+)  # fmt: skip
+FORMS = {"free": FREE, "value": VALUE, "key": KEY, "rome": ROME, "rescaled": RESCALED}
 
 
 def plain_targets(lm, request, templates, options):
@@ -57,7 +67,10 @@ def plain_targets(lm, request, templates, options):
 
     with torch.no_grad():
         _, _, seen = forward(prompts[0], target[:-1], lambda key: 0 * (weight @ key))
-        length = seen["hidden"].norm()
+        origin = (
+            lm.projection(layer)(seen["key"]) if options.LENGTH_OF == "value" else seen["hidden"]
+        )
+        length = origin.norm()
         logits, at, _ = forward(f"{request.subject} is a", [], lambda key: 0 * (weight @ key))
         essence0 = logits[at].log_softmax(-1)
 
@@ -72,15 +85,16 @@ def plain_targets(lm, request, templates, options):
             return on_sphere(weight @ key, delta) - weight @ key
         return weight @ (on_sphere(key, delta) - key)
 
-    losses = []
+    losses, said_at = [], None
     for step in range(options.steps):
-        loss = 0.0
+        loss, said = 0.0, True
         for text in prompts:
             logits, _, _ = forward(text, target[:-1], shift_of)
             start = len(tokenizer(text)["input_ids"]) - 1
             log_probs = logits[start : start + len(target)].log_softmax(-1)
             nll = -log_probs[range(len(target)), target].mean()
             loss = loss + nll / len(prompts)
+            said &= bool((log_probs.argmax(-1) == torch.tensor(target)).all())
         logits, at, _ = forward(f"{request.subject} is a", [], shift_of)
         now = logits[at].log_softmax(-1)
         # KL(now || before): the direction in which the authors' code has it.
@@ -91,16 +105,21 @@ def plain_targets(lm, request, templates, options):
         losses.append(float(loss.detach()))
         if losses[-1] < options.stop_loss or step == options.steps - 1:
             break
+        said_at = step if said and said_at is None else said_at
+        if None not in (said_at, options.patience) and step >= said_at + options.patience:
+            break
         adam.zero_grad()
         loss.backward()
         adam.step()
         if options.target_space == "free":
             with torch.no_grad():
                 delta *= (options.clamp * length / delta.norm()).clamp(max=1)
+    if options.targets == "rescaled":
+        return (on_sphere(origin, delta) - origin).detach(), losses
     return delta.detach(), losses
 
 
-@pytest.mark.parametrize("options", [FREE, VALUE, KEY], ids=["free", "value", "key"])
+@pytest.mark.parametrize("options", FORMS.values(), ids=FORMS)
 @pytest.mark.parametrize("tokens_per_pass", [1, 60, 4096])
 def test_a_batch_finds_what_a_plain_loop_finds(
     llama, requests, templates, options, tokens_per_pass
@@ -128,6 +147,33 @@ def test_finished_requests_leave_and_the_others_do_not_notice(llama, requests, t
         shift, plain = plain_targets(llama, request, templates, options)
         assert found.steps[i] == len(plain)
         assert torch.allclose(found.shift[i].float(), shift, atol=1e-4 * float(shift.abs().max()))
+
+
+def test_the_patient_leave_two_steps_after_all_templates_say_it(templates):
+    lm = tiny.model()
+    # A sharper head, and prompts that end with the subject, so that a random model can be
+    # brought to say one token; two tokens are beyond it.
+    lm.norm.weight.mul_(20.0)
+    requests = [
+        EditRequest(str(i), country, "I live in {}", target)
+        for i, (country, target) in enumerate([("France", "Rome"), ("Italy", "Paris")])
+    ]
+    found = targets.optimise(lm, requests, templates, PATIENT)
+    for i, request in enumerate(requests):
+        shift, plain = plain_targets(lm, request, templates, PATIENT)
+        assert found.steps[i] == len(plain)
+        assert torch.allclose(found.shift[i].float(), shift, atol=1e-3 * float(shift.abs().max()))
+    assert found.steps[0] < found.steps[1] == PATIENT.steps
+    unstopped = dataclasses.replace(PATIENT, patience=None)
+    assert targets.optimise(lm, requests, templates, unstopped).steps == [PATIENT.steps] * 2
+
+
+def test_rescaled_targets_keep_the_length_of_the_hidden_state(llama, requests, templates):
+    found = targets.optimise(llama, requests, templates, RESCALED)
+    hidden = keys.collect(llama, requests, templates, [1]).bare
+    moved = torch.linalg.vector_norm(hidden + found.shift.mT, dim=0)
+    assert torch.allclose(moved, torch.linalg.vector_norm(hidden, dim=0), rtol=1e-5)
+    assert found.shift.norm() > 0.1
 
 
 def test_the_clamp_bounds_free_shifts(llama, requests, templates):

@@ -1,12 +1,37 @@
-"""The editing methods: update rules on plain tensors, one file each, and their register."""
+"""The editing methods: update rules on plain tensors, one file each (register: mose.options)."""
 
-from collections.abc import Callable
+from importlib import import_module
+from typing import Any
 
-from mose.methods.base import Editor
-from mose.methods.memit import MemitEditor
-from mose.methods.mose import InputRotation, OutputRotation, mose_editor
+from torch import Tensor
 
-__all__ = ["EDITORS", "Editor", "InputRotation", "MemitEditor", "OutputRotation"]
+from mose.methods.base import (
+    AdditiveEditor,
+    ClosedFormEditor,
+    Editor,
+    GradientEditor,
+    WrappedEditor,
+)
+from mose.moments import SecondMoment
+from mose.options import METHODS, Variant, WrapperOptions
 
-# method name in a config -> what makes the editor of one layer
-EDITORS: dict[str, Callable[..., Editor]] = {"mose": mose_editor, "memit": MemitEditor}
+__all__ = [
+    "AdditiveEditor",
+    "ClosedFormEditor",
+    "Editor",
+    "GradientEditor",
+    "WrappedEditor",
+    "make_editor",
+]
+
+
+def make_editor(weight: Tensor, moment: SecondMoment | None, variant: Variant) -> Editor:
+    """A fresh editor of one layer.
+
+    weight: (d_out, d_in), unedited. moment: of its keys; None for methods that use none.
+    """
+    module, _, name = METHODS[variant.method].editor.partition(":")
+    kind: Any = getattr(import_module(module), name)
+    if isinstance(variant.options, WrapperOptions):
+        return kind(make_editor(weight, moment, variant.options.base), variant.options)
+    return kind(weight, moment, variant.options)

@@ -1,8 +1,9 @@
-"""The contract of a closed-form method: an editor of one edited projection."""
+"""The contracts of a method: what edits one projection through a sequence of batches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 
@@ -17,16 +18,12 @@ class Editor(ABC):
     @property
     @abstractmethod
     def weight(self) -> Tensor:
-        """The edited W (d_out, d_in), float64 or float32."""
+        """The edited W (d_out, d_in), float64 or float32, from which the next batch goes on."""
 
-    @abstractmethod
-    def update(self, keys: Tensor, residuals: Tensor) -> None:
-        """Write one batch.
-
-        keys: (d_in, n) float64, as the unchanged lower part of the model gives them.
-        residuals: what is to be added for these keys: to the value, (d_out, n), or, for editors
-        that rotate the input, to the key, (d_in, n).
-        """
+    @property
+    def measured(self) -> Tensor:
+        """The W that is measured at a checkpoint, where that is another one (PRUNE)."""
+        return self.weight
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
@@ -47,3 +44,117 @@ class Editor(ABC):
         Raises NotImplementedError for methods that keep no way back.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot be undone from its state")
+
+
+class ClosedFormEditor(Editor):
+    """An editor whose update follows from keys and residuals."""
+
+    @abstractmethod
+    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
+        """Write one batch.
+
+        keys: (d_in, n) float64, as the unchanged lower part of the model gives them.
+        residuals: what is to be added for these keys: to the value, (d_out, n), or, for editors
+        that rotate the input, to the key, (d_in, n).
+        bare: (d_in, n), the keys in the bare prompts, where they differ from `keys`.
+        """
+
+    def finish(self) -> None:
+        """Called once all layers of a batch have been updated."""
+
+
+class AdditiveEditor(ClosedFormEditor):
+    """W <- W + Delta. The state is the edited weight, and earlier keys for those with memory."""
+
+    remembers = False
+
+    def __init__(self, weight: Tensor) -> None:
+        self._weight = weight.to(torch.float32)
+        self._earlier = torch.empty(weight.shape[1], 0, dtype=torch.float64)
+
+    @abstractmethod
+    def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
+        """The change (d_out, d_in) float64 that writes a batch; `self.earlier` are older keys."""
+
+    @property
+    def weight(self) -> Tensor:
+        return self._weight
+
+    @property
+    def earlier(self) -> Tensor:
+        """Keys (d_in, m) of all batches before this one, for methods with memory; else m = 0."""
+        return self._earlier
+
+    def put(self, weight: Tensor) -> None:
+        """Replace the weight. It is rounded to what is stored, so that a resumed run is the
+        same run."""
+        self._weight = weight.to(torch.float32)
+
+    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
+        delta = self.delta(keys, residuals, keys if bare is None else bare)
+        self.put(self._weight.to(torch.float64) + delta)
+        if self.remembers:
+            self._earlier = torch.cat([self._earlier, keys], dim=1)
+
+    def with_earlier(self, keys: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
+        """[K_p, K] and [0, R]: earlier keys are to keep their present values."""
+        known = torch.zeros(residuals.shape[0], self._earlier.shape[1], dtype=residuals.dtype)
+        return torch.cat([self._earlier, keys], dim=1), torch.cat([known, residuals], dim=1)
+
+    def state(self) -> dict[str, Tensor]:
+        state = {"weight": self._weight}
+        if self.remembers:
+            state["keys"] = self._earlier.mT
+        return state
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self._weight = state["weight"]
+        if self.remembers:
+            self._earlier = state["keys"].mT
+
+
+class GradientEditor(Editor):
+    """An editor that is trained on the target loss of a whole batch.
+
+    The loop asks for `trainable` once per batch, then for `trained` at every step, and calls
+    `constrain` after every step of the optimiser and `finish` after the last.
+    """
+
+    @abstractmethod
+    def trainable(self) -> Tensor:
+        """The parameter (a leaf that requires grad), as the last batch left it."""
+
+    @abstractmethod
+    def trained(self) -> Tensor:
+        """W (d_out, d_in) float32, a differentiable function of the parameter."""
+
+    @abstractmethod
+    def constrain(self) -> None:
+        """Bring the parameter back into what is allowed, in place."""
+
+    @abstractmethod
+    def finish(self) -> None:
+        """Keep what was trained."""
+
+
+class WrappedEditor(ClosedFormEditor):
+    """Another additive editor whose updates are changed. Everything else is that one's."""
+
+    def __init__(self, base: AdditiveEditor) -> None:
+        self.base = base
+
+    @property
+    def weight(self) -> Tensor:
+        return self.base.weight
+
+    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
+        self.base.update(keys, residuals, bare)
+
+    def finish(self) -> None:
+        self.base.finish()
+
+    def state(self) -> dict[str, Tensor]:
+        return self.base.state()
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self.base.load(state)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from mose.linalg import polar, procrustes, reorthonormalise
-from mose.methods.base import Editor
+from mose.methods.base import ClosedFormEditor, Editor
 from mose.moments import SecondMoment
 from mose.options import MoseOptions
 
@@ -30,7 +30,7 @@ def mose_editor(weight: Tensor, moment: SecondMoment, options: MoseOptions) -> E
     return kind(weight, moment, options)
 
 
-class OutputRotation(Editor):
+class OutputRotation(ClosedFormEditor):
     """W = R W0, R (d_out, d_out).
 
     memory none: R is a product of one rotation per batch.
@@ -54,7 +54,7 @@ class OutputRotation(Editor):
     def weight(self) -> Tensor:
         return self._rotation @ self._base
 
-    def update(self, keys: Tensor, residuals: Tensor) -> None:
+    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
         values = self.weight @ keys
         if self._options.memory == "accumulate":
             self._pull = self._pull + (values + residuals) @ (self._base @ keys).mT
@@ -79,7 +79,7 @@ class OutputRotation(Editor):
         return self._rotation.mT @ self.weight
 
 
-class InputRotation(Editor):
+class InputRotation(ClosedFormEditor):
     """W = W0 Q, Q (d_in, d_in).
 
     memory none: Q is a product of one rotation per batch, and is stored.
@@ -104,7 +104,7 @@ class InputRotation(Editor):
     def weight(self) -> Tensor:
         return self._base @ self._rotation
 
-    def update(self, keys: Tensor, residuals: Tensor) -> None:
+    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
         wanted = keys + residuals
         if self._options.memory == "accumulate":
             # Targets are sought from the present state: the weight W0 Q should see k as k + r,

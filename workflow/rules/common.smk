@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from mose.config import read_experiment
+from mose.config import expand_scan, read_experiment
 from mose.errors import MoseError
 from mose.store import digest_of
 from snakemake.exceptions import WorkflowError
@@ -18,7 +18,7 @@ from snakemake.exceptions import WorkflowError
 shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
 
 try:
-    config, VARIANTS, MODELS = read_experiment(
+    config, MODELS = read_experiment(
         config, Path(workflow.basedir) / "workflow" / "schemas"
     )
 except MoseError as error:
@@ -27,7 +27,8 @@ except MoseError as error:
 EXPERIMENT = config["experiment"]
 EDITS = config["edits"]
 CHECKPOINTS = list(range(EDITS["checkpoint"], EDITS["total"] + 1, EDITS["checkpoint"]))
-LAYERS = sorted({layer for v in VARIANTS.values() for layer in v.options.layers})
+# The same labels for every model; what they stand for may differ.
+METHODS = list(next(iter(MODELS.values())).variants)
 CORPUS = config["corpus"]
 COMPUTE = f"--device {config['device']} --dtype {config['dtype']} --threads "
 
@@ -53,14 +54,38 @@ CORPUS_LABEL = (
     f"-{CORPUS['tokens']}-{digest_of(CORPUS)[:8]}"
 )
 CORPUS_FOLDER = f"results/models/{{model}}/corpus/{CORPUS_LABEL}"
-MOMENTS = f"{CORPUS_FOLDER}/layers{spans(LAYERS)}"
+MOMENTS = f"{CORPUS_FOLDER}/layers{{layers}}"
+
+
+def layers_of(model):
+    """All layers that any method edits in a model: their second moments are one file."""
+    variants = MODELS[model].variants.values()
+    return spans(sorted({layer for v in variants for layer in v.edit.layers}))
+
+
+def moments_of(wildcards):
+    """The second moments that a run on a model needs."""
+    return f"{MOMENTS}/moments.h5".format(
+        model=wildcards.model, layers=layers_of(wildcards.model)
+    )
+
+
+def variant_of(wildcards):
+    """The method and its options, for the run's model."""
+    return MODELS[wildcards.model].variants[wildcards.method]
+
+
+def variant_json(wildcards):
+    """A params function: the same, as a program takes it."""
+    return as_json(variant_of(wildcards).as_dict())
 
 
 wildcard_constraints:
     experiment="|".join([EXPERIMENT]),
     model="|".join(MODELS),
     dataset="|".join(config["datasets"]),
-    method="|".join(VARIANTS),
+    method="|".join(METHODS),
+    layers=r"[0-9_-]+",
     seed=r"\d+",
     n=r"\d+",
     shard=r"\d+",
@@ -78,7 +103,7 @@ def run_files(pattern):
         experiment=EXPERIMENT,
         model=MODELS,
         dataset=config["datasets"],
-        method=VARIANTS,
+        method=METHODS,
         seed=config["seeds"],
         n=CHECKPOINTS,
     )

@@ -19,15 +19,16 @@ rule edit:
     """Write the requests of one segment, batch after batch."""
     input:
         model="results/models/{model}/manifest.json",
-        moments=f"{MOMENTS}/moments.h5",
+        moments=moments_of,
         requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
         templates="results/{experiment}/{model}/templates/seed{seed}.json",
         previous=previous_checkpoint,
         code=lambda wildcards: [
-            f"mose/methods/{VARIANTS[wildcards.method].method}.py",
+            *variant_of(wildcards).files(),
             "mose/keys.py",
             "mose/sequence.py",
             "mose/targets.py",
+            "mose/training.py",
         ],
     output:
         checkpoint=f"{RUN}/edits{{n}}.h5",
@@ -38,7 +39,7 @@ rule edit:
         "results/benchmarks/edit/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
     threads: config["threads"]
     params:
-        variant=lambda wildcards: as_json(VARIANTS[wildcards.method].as_dict()),
+        variant=variant_json,
         previous=lambda wildcards, input: (
             f"--previous {input.previous}" if input.previous else ""
         ),

@@ -9,7 +9,7 @@ OUTPUTS: .../seed<seed>/{stability,scores,perplexity}<n>.csv beside each checkpo
 # What a checkpoint needs to be read again, and the options that say so to a program.
 CHAIN = {
     "model": "results/models/{model}/manifest.json",
-    "moments": f"{MOMENTS}/moments.h5",
+    "moments": moments_of,
     "requests": "results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
     "templates": "results/{experiment}/{model}/templates/seed{seed}.json",
     "checkpoint": f"{RUN}/edits{{n}}.h5",
@@ -34,7 +34,7 @@ rule stability:
         "results/benchmarks/stability/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
     threads: config["threads"]
     params:
-        variant=lambda wildcards: as_json(VARIANTS[wildcards.method].as_dict()),
+        variant=variant_json,
         batch=EDITS["batch"],
         dtype=config["dtype"],
     shell:
@@ -57,7 +57,7 @@ rule measure:
         "results/benchmarks/measure/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
     threads: config["threads"]
     params:
-        variant=lambda wildcards: as_json(VARIANTS[wildcards.method].as_dict()),
+        variant=variant_json,
         batch=EDITS["batch"],
         compute=COMPUTE,
     shell:

@@ -16,7 +16,7 @@ rule model:
         "results/benchmarks/model/{model}.tsv"
     threads: config["threads"]
     params:
-        source=lambda wildcards: as_json(MODELS[wildcards.model]["source"]),
+        source=lambda wildcards: as_json(MODELS[wildcards.model].source),
     shell:
         "python scripts/prepare_model.py --source {params.source:q} --threads {threads} "
         "--out {output:q} > {log:q} 2>&1"

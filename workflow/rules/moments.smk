@@ -38,18 +38,17 @@ rule second_moments:
     output:
         f"{MOMENTS}/shard{{shard}}.h5",
     log:
-        f"results/logs/moments/{{model}}.{CORPUS_LABEL}.{spans(LAYERS)}.{{shard}}.log",
+        f"results/logs/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.{{shard}}.log",
     benchmark:
-        f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{spans(LAYERS)}.{{shard}}.tsv"
+        f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.{{shard}}.tsv"
     threads: config["threads"]
     params:
-        layers=",".join(map(str, LAYERS)),
         shards=CORPUS["shards"],
         first="--include-first" if CORPUS["include_first"] else "",
         compute=COMPUTE,
     shell:
         "python scripts/second_moments.py --model {input.model:q} {params.compute} {threads} "
-        "--windows {input.windows:q} --layers {params.layers} {params.first} "
+        "--windows {input.windows:q} --layers {wildcards.layers} {params.first} "
         "--shard {wildcards.shard} --shards {params.shards} --out {output:q} > {log:q} 2>&1"
 
 
@@ -64,8 +63,8 @@ rule add_second_moments:
     output:
         f"{MOMENTS}/moments.h5",
     log:
-        f"results/logs/moments/{{model}}.{CORPUS_LABEL}.{spans(LAYERS)}.log",
+        f"results/logs/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.log",
     benchmark:
-        f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{spans(LAYERS)}.tsv"
+        f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.tsv"
     shell:
         "python scripts/add_moments.py --out {output:q} {input:q} > {log:q} 2>&1"

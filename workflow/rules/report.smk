@@ -45,7 +45,7 @@ def plan():
             "experiment": EXPERIMENT,
             "models": list(MODELS),
             "datasets": list(config["datasets"]),
-            "methods": list(VARIANTS),
+            "methods": METHODS,
             "seeds": config["seeds"],
             "checkpoints": CHECKPOINTS,
             "batch": EDITS["batch"],

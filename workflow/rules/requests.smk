@@ -65,9 +65,11 @@ rule requests:
         ),
         neighbours=datasets_key("neighbours"),
         held_out=datasets_key("held_out"),
+        part=datasets_key("part"),
     shell:
         "python scripts/make_requests.py --facts {input.facts:q} --seed {wildcards.seed} "
         "{params.known} --neighbours {params.neighbours} --held-out {params.held_out} "
+        "--part {params.part} "
         "--out {output:q} > {log:q} 2>&1"
 
 

@@ -1,0 +1,66 @@
+"""AlphaEdit (Fang et al., ICLR 2025, arXiv 2410.02355): updates in the null space of old keys.
+
+    Delta = argmin L2 ||Delta||_F^2 + ||Delta P K - R||_F^2 + ||Delta P K_p||_F^2,  W <- W + Delta P
+
+P = U_0 U_0^T projects on eigenvectors of the second moment C with small eigenvalues. The authors
+solve (P (K K^T + K_p K_p^T) + L2 I) Delta^T = P K R^T, of size d_in; with Z = P [K_p, K] it is
+
+    Delta^T = Z (Z^T Z + L2 I)^-1 [0, R]^T
+
+of the size of all edits so far. P itself is never formed: P K = K - U_1 (U_1^T K).
+Options: mose.options.AlphaEditOptions (`ridge` is L2; null_space, null_threshold, null_energy).
+"""
+
+import torch
+from torch import Tensor
+
+from mose.errors import NumericalError
+from mose.methods.base import AdditiveEditor
+from mose.moments import SecondMoment
+from mose.options import AlphaEditOptions
+
+
+def protected_directions(moment: Tensor, options: AlphaEditOptions) -> Tensor:
+    """U_1 (d_in, d_in - rank P): the eigenvectors of the second moment that no update touches.
+
+    threshold: those with eigenvalues of at least null_threshold (in units of a squared key
+    entry, so it belongs to a model). energy: the fewest leading ones that hold the share
+    null_energy of the trace.
+    """
+    values, vectors = torch.linalg.eigh(moment)
+    if options.null_space == "threshold":
+        count = int((values >= options.null_threshold).sum())
+    else:
+        held = values.flip(0).clamp(min=0).cumsum(0) / values.clamp(min=0).sum()
+        count = min(int((held < options.null_energy).sum()) + 1, len(values))
+    if count == len(values):
+        raise NumericalError(
+            "AlphaEdit's null space is empty: no eigenvalue of the second moment (smallest "
+            f"{float(values[0]):.3g}) qualifies; raise null_threshold or lower null_energy"
+        )
+    return vectors[:, len(values) - count :]
+
+
+def alphaedit_delta(projected: Tensor, residuals: Tensor, ridge: float) -> Tensor:
+    """Delta (d_out, d_in) float64 for projected keys Z (d_in, n) and wanted changes (d_out, n)."""
+    gram = projected.mT @ projected
+    gram.diagonal().add_(ridge)
+    return residuals @ torch.cholesky_solve(projected.mT, torch.linalg.cholesky(gram))
+
+
+class AlphaEditEditor(AdditiveEditor):
+    """Ridge regression on keys in the null space, earlier keys held."""
+
+    def __init__(self, weight: Tensor, moment: SecondMoment, options: AlphaEditOptions) -> None:
+        super().__init__(weight)
+        self._ridge = options.ridge
+        self._protected = protected_directions(moment.matrix, options)
+        self.remembers = options.memory == "keys"
+
+    def project(self, keys: Tensor) -> Tensor:
+        """P K (d_in, n)."""
+        return keys - self._protected @ (self._protected.mT @ keys)
+
+    def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
+        keys, residuals = self.with_earlier(keys, residuals)
+        return alphaedit_delta(self.project(keys), residuals, self._ridge)

@@ -1,0 +1,23 @@
+"""ENCORE (Gupta et al. 2025, arXiv 2502.01636): MEMIT with memory and a bound on the norm.
+
+    Delta = argmin lambda tr(Delta C Delta^T) + mu ||Delta||_F^2 + ||Delta Z - T||_F^2
+
+with Z = [K_p, K] and T = [0, R] as in MEMIT with memory: MEMIT with C + (mu / lambda) I for C.
+Targets stop early: `patience` steps after the new object is the most probable in all templates.
+Options: mose.options.EncoreOptions (`norm_weight` is mu).
+"""
+
+from torch import Tensor
+
+from mose.methods.memit import MemitEditor
+from mose.moments import SecondMoment
+from mose.options import EncoreOptions
+
+
+class EncoreEditor(MemitEditor):
+    """MEMIT's solve with a raised diagonal."""
+
+    def __init__(self, weight: Tensor, moment: SecondMoment, options: EncoreOptions) -> None:
+        raised = moment.matrix.clone()
+        raised.diagonal().add_(options.norm_weight / options.retention_weight)
+        super().__init__(weight, SecondMoment(raised, moment.where), options)

@@ -1,0 +1,81 @@
+"""A trained rotation of the input: what the first code release of MOSE's authors does.
+
+    W = W_0 blockdiag(Q_1, ..., Q_r),  Q = (I - S)(I + S)^-1,  S = (G - G^T) / 2
+
+Orthogonal fine-tuning (Qiu et al., NeurIPS 2023, arXiv 2306.07280) of the frozen W_0: Adam on the
+generators G, which start at zero and go on from batch to batch, so that there is one rotation
+of W_0 and not a product; nothing protects earlier edits. Each G is kept in a ball of radius
+ball b^2 / sqrt(r) for blocks of width b (COFT). Options: mose.options.TrainedRotationOptions.
+"""
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from mose.errors import ConfigError
+from mose.methods.base import GradientEditor
+from mose.moments import SecondMoment
+from mose.options import TrainedRotationOptions
+
+
+def cayley(generators: Tensor) -> Tensor:
+    """Orthogonal (r, b, b) of generators (r, b, b)."""
+    skew = (generators - generators.mT) / 2
+    one = torch.eye(generators.shape[-1], dtype=generators.dtype)
+    # (I - S) and (I + S)^-1 commute.
+    return torch.linalg.solve(one + skew, one - skew)
+
+
+class TrainedRotationEditor(GradientEditor):
+    """The state is the generators, float32."""
+
+    def __init__(
+        self, weight: Tensor, moment: SecondMoment | None, options: TrainedRotationOptions
+    ) -> None:
+        blocks, width = options.blocks, weight.shape[1]
+        if width % blocks:
+            raise ConfigError(f"blocks: {blocks} does not divide the input's width {width}")
+        size = width // blocks
+        self._base = weight.to(torch.float32)
+        self._generators = torch.zeros(blocks, size, size)
+        self._trained = self._generators
+        self._radius = options.ball * size**2 / math.sqrt(blocks)
+
+    @property
+    def rotation(self) -> Tensor:
+        return torch.block_diag(*cayley(self._generators.to(torch.float64)))
+
+    @property
+    def weight(self) -> Tensor:
+        return self._apply(cayley(self._generators.to(torch.float64)))
+
+    def _apply(self, rotations: Tensor) -> Tensor:
+        """W_0 blockdiag(rotations)."""
+        parts = self._base.to(rotations.dtype).view(len(self._base), len(rotations), -1)
+        return torch.einsum("orb,rbc->orc", parts, rotations).reshape(self._base.shape)
+
+    def trainable(self) -> Tensor:
+        self._trained = self._generators.clone().requires_grad_()
+        return self._trained
+
+    def trained(self) -> Tensor:
+        return self._apply(cayley(self._trained))
+
+    @torch.no_grad()
+    def constrain(self) -> None:
+        norm = torch.linalg.matrix_norm(self._trained).clamp(min=torch.finfo(torch.float32).tiny)
+        self._trained.mul_((self._radius / norm).clamp(max=1)[:, None, None])
+
+    def finish(self) -> None:
+        self._generators = self._trained.detach()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"generators": self._generators}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self._generators = state["generators"]
+
+    def undo(self) -> Tensor:
+        return self.weight @ self.rotation.mT

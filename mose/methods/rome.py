@@ -1,0 +1,45 @@
+"""ROME (Meng et al., NeurIPS 2022, arXiv 2202.05262) and R-ROME (Gupta et al., arXiv 2403.07175).
+
+    Delta = r u^T / (k_p . u),  u = C^-1 k
+
+one request at a time, r its residual, so that (W + Delta) k_p = v. In ROME k is the mean key over
+context templates and k_p the key in the bare prompt; where the two differ, k_p . u can be
+near zero and the update as large as one likes ("disabling edits"). R-ROME takes the mean key in
+both places. Without statistics (`second_moment: identity`) C = I.
+Options: mose.options.RomeOptions; clamp and weight decay are relative to the projection's output.
+"""
+
+from torch import Tensor
+
+from mose.methods.base import AdditiveEditor
+from mose.moments import SecondMoment
+from mose.options import RomeOptions
+
+
+def rome_delta(key: Tensor, residual: Tensor, moment: SecondMoment, at: Tensor) -> Tensor:
+    """Delta (d_out, d_in) float64 with Delta at = residual.
+
+    key, at: (d_in, 1), what is whitened and where the value is written; residual: (d_out, 1).
+    """
+    whitened = moment.solve(key)
+    return residual @ whitened.mT / (at * whitened).sum()
+
+
+class RomeEditor(AdditiveEditor):
+    """The mean key is whitened, the bare prompt's key is written to."""
+
+    def __init__(self, weight: Tensor, moment: SecondMoment, options: RomeOptions) -> None:
+        super().__init__(weight)
+        self._moment = moment
+
+    def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
+        if keys.shape[1] != 1:
+            raise ValueError(f"ROME writes one request at a time, found {keys.shape[1]}")
+        return rome_delta(keys, residuals, self._moment, bare)
+
+
+class ConsistentRomeEditor(RomeEditor):
+    """R-ROME: the mean key everywhere."""
+
+    def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
+        return super().delta(keys, residuals, keys)

@@ -1,0 +1,78 @@
+"""Methods that are trained: Adam on the mean NLL of the new objects, for a whole batch.
+
+Nothing retains old knowledge here: no essence prompt, no templates, as in the field's code.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from mose.errors import NumericalError
+from mose.methods import GradientEditor
+from mose.model import CausalLM
+from mose.options import FineTuneOptions, TrainedRotationOptions
+from mose.requests import EditRequest
+from mose.tokens import encode_pair, pad
+
+
+def train(
+    lm: CausalLM,
+    editors: Mapping[int, GradientEditor],
+    requests: Sequence[EditRequest],
+    options: FineTuneOptions | TrainedRotationOptions,
+) -> tuple[int, list[float]]:
+    """Train the editors' parameters on a batch; returns (rounds, last loss per request).
+
+    One round takes a step of Adam for every `minibatch` requests, in their order; the rounds end
+    when the mean loss of one is below stop_loss. The model's own weights are not touched.
+    """
+    rows = [encode_pair(lm.tokenizer, request.text, request.target_new) for request in requests]
+    parameters = [editor.trainable() for editor in editors.values()]
+    adam = torch.optim.Adam(parameters, lr=options.learning_rate)
+    loss = [float("nan")] * len(rows)
+    done = 0
+    for done in range(1, options.steps + 1):
+        for start in range(0, len(rows), options.minibatch):
+            members = slice(start, start + options.minibatch)
+            losses = _losses(lm, editors, rows[members])
+            if not torch.isfinite(losses).all():
+                raise NumericalError(
+                    f"the training loss is not finite in round {done}; lower learning_rate "
+                    f"(now {options.learning_rate})"
+                )
+            loss[members] = losses.tolist()
+            adam.zero_grad()
+            losses.mean().backward()
+            adam.step()
+            for editor in editors.values():
+                editor.constrain()
+        if sum(loss) / len(loss) < options.stop_loss:
+            break
+    for editor in editors.values():
+        editor.finish()
+    return done, loss
+
+
+def _losses(
+    lm: CausalLM,
+    editors: Mapping[int, GradientEditor],
+    rows: Sequence[tuple[list[int], list[int]]],
+) -> Tensor:
+    """Mean NLL of each row's target tokens (n,), with the editors' weights in the model."""
+    ids, mask = pad([[*prompt, *target[:-1]] for prompt, target in rows])
+    weights = {layer: editor.trained() for layer, editor in editors.items()}
+    final = lm.hidden_with(ids, mask, weights)
+    row, place, token, share = [], [], [], []
+    for i, (prompt, target) in enumerate(rows):
+        for j, wanted in enumerate(target):
+            row.append(i)
+            place.append(len(prompt) - 1 + j)
+            token.append(wanted)
+            share.append(1 / len(target))
+    index = torch.tensor(row, device=lm.device)
+    logits = lm.head(final[index, torch.tensor(place, device=lm.device)]).float()
+    wanted_at = torch.tensor(token, device=lm.device)[:, None]
+    nll = -logits.log_softmax(-1).gather(1, wanted_at)[:, 0]
+    nll = nll * torch.tensor(share, device=lm.device)
+    return torch.zeros(len(rows), device=lm.device).index_add(0, index, nll)

@@ -1,0 +1,30 @@
+"""The equality constraint, and what loosening it makes of EMMET."""
+
+import pytest
+import torch
+from plain import D_IN, D_OUT, draw
+
+from mose.errors import NumericalError
+from mose.methods.emmet import emmet_delta
+from mose.methods.memit import memit_delta
+
+
+@pytest.mark.parametrize(("weight", "relaxation"), [(1.0, 0.1), (1000.0, 0.1), (1e5, 1e-3)])
+def test_relaxed_it_is_memit_with_the_product_of_its_two_weights(weight, relaxation, moment):
+    keys, residuals = draw(D_IN, 6), draw(D_OUT, 6, seed=1)
+    found = emmet_delta(keys, residuals, moment, weight, relaxation)
+    memit = memit_delta(keys, residuals, moment, weight * relaxation)
+    assert torch.allclose(found, memit, rtol=1e-10, atol=1e-13)
+
+
+def test_unrelaxed_it_writes_exactly_whatever_the_weight(moment):
+    keys, residuals = draw(D_IN, 6), draw(D_OUT, 6, seed=1)
+    found = emmet_delta(keys, residuals, moment, 1.0, 0.0)
+    assert torch.allclose(found @ keys, residuals, atol=1e-10)
+    assert torch.allclose(found, emmet_delta(keys, residuals, moment, 1e4, 0.0), atol=1e-10)
+
+
+def test_a_key_twice_is_refused_without_relaxation(moment):
+    key = draw(D_IN, 1).expand(D_IN, 2)
+    with pytest.raises(NumericalError, match="two requests of a batch have the same key"):
+        emmet_delta(key, draw(D_OUT, 2), moment, 1.0, 0.0)

@@ -1,0 +1,52 @@
+"""
+Choosing settings: an experiment whose `methods:` have `scan:` entries, ranked.
+
+REQUIRED INPUTS: results/<experiment>/summary.csv
+OUTPUTS: results/<experiment>/{scan.csv,scan.txt,settings.yaml}
+"""
+
+
+def scan_plan():
+    """Which variant came from which entry, and all options of each, by model."""
+    return as_json(
+        {
+            "datasets": list(config["datasets"]),
+            "entries": {
+                one: label
+                for label, entry in config["methods"].items()
+                for one in expand_scan(label, entry)
+            },
+            "options": {
+                model: {
+                    label: variant.as_dict() for label, variant in made.variants.items()
+                }
+                for model, made in MODELS.items()
+            },
+        }
+    )
+
+
+rule choose_settings:
+    """Rank the variants of every entry; write the best as settings for config/models/."""
+    input:
+        summary="results/{experiment}/summary.csv",
+        code="mose/choice.py",
+    output:
+        table="results/{experiment}/scan.csv",
+        text="results/{experiment}/scan.txt",
+        settings="results/{experiment}/settings.yaml",
+    log:
+        "results/logs/scan/{experiment}.log",
+    benchmark:
+        "results/benchmarks/scan/{experiment}.tsv"
+    params:
+        plan=scan_plan(),
+    shell:
+        "python scripts/choose_settings.py --plan {params.plan:q} --summary {input.summary:q} "
+        "--out {output.table:q} --settings {output.settings:q} > {log:q} 2>&1"
+
+
+rule scan:
+    """The table that settings are chosen from; `snakemake scan --configfile ...` makes it."""
+    input:
+        f"results/{EXPERIMENT}/scan.csv",
