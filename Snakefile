@@ -31,6 +31,7 @@ rule all:
         f"results/{EXPERIMENT}/summary.csv",
         figure_files(),
         enough_requests_files(),
+        null_space_files(),
 
 
 onsuccess:

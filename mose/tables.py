@@ -13,6 +13,7 @@ neighborhood are MEMIT's (Meng et al. 2023, arXiv 2210.07229): which of two obje
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -45,6 +46,12 @@ HEADINGS = {
     "frobenius_ratio": ("Frobenius", "ratio"),
     "condition_ratio": ("condition", "ratio"),
 }
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """A table as `scripts/tables.py` wrote it. Only empty cells are missing: a method may be
+    called "null", a request "NA"."""
+    return pd.read_csv(path, dtype=SCORE_DTYPES, keep_default_na=False, na_values=[""])
 
 
 def identify(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:

@@ -7,24 +7,24 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from mose import choice, cli, store
+from mose import choice, cli, store, tables
 
 
 def program(args: argparse.Namespace) -> None:
     plan = json.loads(args.plan)
-    summary = pd.read_csv(args.summary)
-    tables, best = [], {}
+    summary = tables.read(args.summary)
+    ranked, best = [], {}
     for model, options in plan["options"].items():
         for dataset in plan["datasets"]:
             part = summary[(summary["model"] == model) & (summary["dataset"] == dataset)]
             table = choice.rank(part, plan["entries"], options)
-            tables.append(table.assign(model=model, dataset=dataset))
+            ranked.append(table.assign(model=model, dataset=dataset))
             first = table[table["rank"] == 1]
             best[f"{model}, {dataset}"] = {
                 entry: options[label]
                 for entry, label in zip(first["entry"], first["variant"], strict=True)
             }
-    joined = pd.concat(tables, ignore_index=True)
+    joined = pd.concat(ranked, ignore_index=True)
     with store.atomic(args.out) as temporary:
         joined.to_csv(temporary, index=False)
     store.write_text(args.settings, yaml.safe_dump(best, sort_keys=False))

@@ -4,8 +4,6 @@ import argparse
 import json
 from pathlib import Path
 
-import pandas as pd
-
 from mose import cli, figures, tables
 
 
@@ -14,7 +12,7 @@ def program(args: argparse.Namespace) -> None:
     root = Path("results", plan["experiment"])
     methods = plan["methods"]
     names = ("summary", "summary_intervals", "metrics", "retention_matrix", "requests")
-    read = {name: pd.read_csv(root / f"{name}.csv", dtype=tables.SCORE_DTYPES) for name in names}
+    read = {name: tables.read(root / f"{name}.csv") for name in names}
     # A request is drawn at the checkpoint that ended its segment.
     step = plan["checkpoints"][0]
     read["requests"]["edits"] = (read["requests"]["order"] // step + 1) * step

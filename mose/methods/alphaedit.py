@@ -41,6 +41,13 @@ def protected_directions(moment: Tensor, options: AlphaEditOptions) -> Tensor:
     return vectors[:, len(values) - count :]
 
 
+def null_share(moment: Tensor, protected: Tensor) -> float:
+    """Share of key energy tr(P C) / tr(C) in the null space, for any second moment (d_in, d_in):
+    what an update may touch of the keys that it was summed over."""
+    kept = ((protected.mT @ moment) * protected.mT).sum()
+    return float(1 - kept / moment.trace())
+
+
 def alphaedit_delta(projected: Tensor, residuals: Tensor, ridge: float) -> Tensor:
     """Delta (d_out, d_in) float64 for projected keys Z (d_in, n) and wanted changes (d_out, n)."""
     gram = projected.mT @ projected

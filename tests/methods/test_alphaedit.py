@@ -5,7 +5,7 @@ import torch
 from plain import D_IN, D_OUT, draw, make
 
 from mose.errors import NumericalError
-from mose.methods.alphaedit import alphaedit_delta, protected_directions
+from mose.methods.alphaedit import alphaedit_delta, null_share, protected_directions
 
 
 def projector(moment, threshold):
@@ -37,6 +37,16 @@ def test_an_update_does_not_touch_the_protected_directions(weight, moment):
     delta = editor.delta(draw(D_IN, 3), draw(D_OUT, 3, seed=1), draw(D_IN, 3))
     assert (delta @ protected).abs().max() < 1e-12
     assert delta.norm() > 0.1
+
+
+def test_the_null_share_is_the_energy_that_the_projector_lets_through(weight, moment):
+    _, options = make("alphaedit", weight, moment)
+    protected = protected_directions(moment.matrix, options)
+    keys = draw(D_IN, 50, seed=9)
+    through = projector(moment, 0.3) @ keys
+    assert null_share(keys @ keys.mT, protected) == pytest.approx(
+        float((through**2).sum() / (keys**2).sum())
+    )
 
 
 def test_the_energy_rule_protects_the_fewest_leading_directions(moment):

@@ -207,7 +207,7 @@ def test_sigkill_within_a_segment_loses_only_that_segment(tmp_path, finished):
     log = tmp_path / "results" / "logs" / "edit" / "small.tiny.capitals.memit.0.4.log"
     deadline = time.monotonic() + 300
     # The second segment has begun once its log speaks of its first batch.
-    while not (log.exists() and "edits: mean attained" in log.read_text()):
+    while not (log.exists() and "edits: mean loss" in log.read_text()):
         assert running.poll() is None, "the run ended before it could be killed"
         assert time.monotonic() < deadline
         time.sleep(0.02)
@@ -227,6 +227,45 @@ def test_sigkill_within_a_segment_loses_only_that_segment(tmp_path, finished):
         finished.run(edits=edits)
     for name in ("scores2", "scores4", "scores6", "immediate6", "stability6", "perplexity6"):
         assert (chain / f"{name}.csv").read_bytes() == (undisturbed / f"{name}.csv").read_bytes()
+
+
+def test_trained_wrapped_projected_and_scanned_methods_go_through_the_same_stages(finished):
+    memit = METHODS["memit"]
+    methods = {
+        "ft": {"method": "ft", "layers": [1], "steps": 3},
+        "oft": {"method": "oft", "layers": [1, 2], "steps": 3},
+        "prune": {**memit, "method": "prune"},
+        "rome": {"method": "rome", "layers": [2], **TARGETS},
+        "null": {
+            "method": "sphere", "base": "alphaedit", "null_space": "energy", "layers": [1, 2],
+            **TARGETS,
+        },
+        "memit": {**memit, "scan": {"lambda": [0.1, 10.0]}},
+    }  # fmt: skip
+    changed = {
+        "experiment": "many",
+        "methods": methods,
+        "edits": {"total": 2, "batch": 2, "checkpoint": 2},
+    }
+    done = finished.run("--", "all", "scan", **changed)
+    assert done.returncode == 0, done.stderr[-4000:]
+    results = finished.folder / "results" / "many"
+    summary = pd.read_csv(results / "summary.csv").query("edits == 2").set_index("method")
+    labels = [*list(methods)[:-1], "memit_lambda0p1", "memit_lambda10p0"]
+    assert list(summary.index) == labels
+    assert summary.loc["oft", "condition_ratio"] == pytest.approx(1, abs=1e-5)
+    assert not summary.drop(columns=["model", "dataset"]).isna().any().any()
+    requests = pd.read_csv(results / "requests.csv").groupby("method")["attained"]
+    assert sorted(requests.count()[requests.count() == 0].index) == ["ft", "oft"]
+    null_space = pd.read_csv(results / "tiny" / "null_space" / "null.csv")
+    assert (null_space["rank"] < null_space["width"]).all()
+    assert null_space["heldout_share"].between(0, 1).all()
+    ranked = pd.read_csv(results / "scan.csv")
+    assert ranked[ranked.entry == "memit"]["lambda"].tolist() in ([0.1, 10.0], [10.0, 0.1])
+    best = yaml.safe_load((results / "settings.yaml").read_text())["tiny, capitals"]
+    chosen = ranked[(ranked.entry == "memit") & (ranked["rank"] == 1)]["lambda"].item()
+    assert best["memit"]["lambda"] == chosen
+    assert list(best) == list(methods)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ Second moments of the keys of all edited layers, and the held-out text of the pe
 REQUIRED INPUTS: results/models/<model>/manifest.json
 OUTPUTS: results/models/<model>/corpus/<corpus>/{heldout,windows<shard>}.h5
          results/models/<model>/corpus/<corpus>/layers<layers>/moments.h5
+         results/<experiment>/<model>/null_space/<method>.csv, for AlphaEdit
 """
 
 
@@ -68,3 +69,36 @@ rule add_second_moments:
         f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.tsv"
     shell:
         "python scripts/add_moments.py --out {output:q} {input:q} > {log:q} 2>&1"
+
+
+rule null_space:
+    """How large AlphaEdit's null space is, and what of the keys' energy falls into it."""
+    input:
+        model="results/models/{model}/manifest.json",
+        moments=moments_of,
+        heldout=f"{CORPUS_FOLDER}/heldout.h5",
+        code="mose/methods/alphaedit.py",
+    output:
+        "results/{experiment}/{model}/null_space/{method}.csv",
+    log:
+        "results/logs/null_space/{experiment}.{model}.{method}.log",
+    benchmark:
+        "results/benchmarks/null_space/{experiment}.{model}.{method}.tsv"
+    threads: config["threads"]
+    params:
+        variant=variant_json,
+        compute=COMPUTE,
+    shell:
+        "python scripts/null_space.py --model {input.model:q} {params.compute} {threads} "
+        "--variant {params.variant:q} --moments {input.moments:q} --heldout {input.heldout:q} "
+        "--out {output:q} > {log:q} 2>&1"
+
+
+def null_space_files():
+    """For every variant that edits in the null space, under whatever wrapper."""
+    return [
+        f"results/{EXPERIMENT}/{model}/null_space/{method}.csv"
+        for model, made in MODELS.items()
+        for method, variant in made.variants.items()
+        if "mose/methods/alphaedit.py" in variant.files()
+    ]

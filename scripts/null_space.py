@@ -1,0 +1,45 @@
+"""How large AlphaEdit's null space is: its rank, and what of the keys' energy falls into it."""
+
+import argparse
+import json
+
+from mose import cli
+
+
+def program(args: argparse.Namespace) -> None:
+    import pandas as pd
+
+    from mose import model, moments, store
+    from mose.methods.alphaedit import null_share, protected_directions
+    from mose.options import parse_variant
+
+    options = parse_variant(json.loads(args.variant), "--variant").edit
+    lm = model.load(args.model, args.device, args.dtype)
+    text = store.read(args.heldout, "windows")
+    moments.check_model(args.heldout, text, lm.fingerprint)
+    sums, count = moments.accumulate(lm, text.arrays["ids"], options.layers, False)
+    found = moments.load(args.moments, options.layers, lm.fingerprint)
+    rows = []
+    for layer, moment in found.items():
+        protected = protected_directions(moment.matrix, options)
+        rows.append(
+            {
+                "layer": layer,
+                "width": protected.shape[0],
+                "rank": protected.shape[0] - protected.shape[1],
+                "corpus_share": null_share(moment.matrix, protected),
+                "heldout_share": null_share(sums[layer] / count, protected),
+                "heldout_tokens": count,
+            }
+        )
+    with store.atomic(args.out) as temporary:
+        pd.DataFrame(rows).to_csv(temporary, index=False)
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__, model=True)
+    made.add_argument("--variant", required=True, help="method and options, as JSON")
+    made.add_argument("--moments", required=True, help="moments.h5")
+    made.add_argument("--heldout", required=True, help="HDF5 file of token windows")
+    made.add_argument("--out", required=True, help="CSV to write, one row per layer")
+    cli.run(program, made)

@@ -1,0 +1,18 @@
+"""Write a page of results from its template and the tables beside it."""
+
+import argparse
+from pathlib import Path
+
+from mose import cli, pages, store
+
+
+def program(args: argparse.Namespace) -> None:
+    template = Path(args.template)
+    store.write_text(args.out, pages.render(template.read_text(), template.parent))
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__)
+    made.add_argument("--template", required=True, help="Markdown with directives for tables")
+    made.add_argument("--out", required=True, help="Markdown to write")
+    cli.run(program, made)

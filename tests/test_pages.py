@@ -1,0 +1,63 @@
+"""The page of results: regenerated, and every number in it from a table."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from mose import pages, tables
+from mose.errors import StoreError
+
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
+
+
+def test_the_committed_page_is_what_its_tables_give():
+    made = pages.render((RESULTS / "page.md").read_text(), RESULTS)
+    assert made == (ROOT / "docs" / "results.md").read_text(), (
+        "run scripts/results_page.py --template docs/results/page.md --out docs/results.md"
+    )
+
+
+def summary(seeds):
+    measures = [*tables.SCORES, "perplexity", *tables.RATIOS]
+    rows = [
+        {
+            "method": method, "seed": seed, "edits": edits, "model": "m", "dataset": "d",
+            **dict.fromkeys(measures, 0.1 * (seed + 1) if edits else 0.0),
+        }
+        for method in ("a", "b") for seed in seeds for edits in (0, 10, 20)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def test_a_summary_has_the_unedited_model_once_and_each_method_at_its_last_checkpoint():
+    lines = pages.summary_table(summary([0])).splitlines()
+    assert [line.split(" | ")[1] for line in lines[2:]] == ["unedited", "a", "b"]
+    assert lines[3].startswith("| d, m | a | 20 | 1 | 0.100 | 0.100 |")
+
+
+def test_several_seeds_show_mean_and_spread():
+    lines = pages.summary_table(summary([0, 1, 2])).splitlines()
+    assert lines[3].startswith("| d, m | a | 20 | 3 | 0.200 ± 0.100 |")
+
+
+def test_a_scan_marks_the_best_of_each_entry():
+    ranking = pd.DataFrame(
+        {"entry": ["a", "a"], "variant": ["x", "y"], "rank": [1, 2], "lambda": ["1", None],
+         "score": [0.5, 0.25], "model": "m", "dataset": "d"}
+    )  # fmt: skip
+    table = pages.scan_table(ranking).splitlines()
+    assert table == [
+        "| entry | lambda | score |",
+        "| --- | --- | --- |",
+        "| **a** | **1** | **0.500** |",
+        "| a |  | 0.250 |",
+    ]
+
+
+def test_a_missing_table_and_an_unknown_kind_are_refused(tmp_path):
+    with pytest.raises(StoreError, match=r"none\.csv: no such table"):
+        pages.render("<!-- summary: none.csv -->", tmp_path)
+    with pytest.raises(StoreError, match="magic: no such kind of table; known are summary, scan"):
+        pages.render("<!-- magic: none.csv -->", tmp_path)
