@@ -290,10 +290,12 @@ class SphereOptions(WrapperOptions):
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the register: options, and where the editor is ("module:name")."""
+    """One row of the register: options, where the editor is ("module:name"), and other methods'
+    modules that its numbers depend on."""
 
     options: type[EditOptions] | type[WrapperOptions]
     editor: str
+    uses: tuple[str, ...] = ()
 
 
 METHODS: dict[str, Method] = {
@@ -303,7 +305,7 @@ METHODS: dict[str, Method] = {
     "memit": Method(MemitOptions, "mose.methods.memit:MemitEditor"),
     "emmet": Method(EmmetOptions, "mose.methods.emmet:EmmetEditor"),
     "alphaedit": Method(AlphaEditOptions, "mose.methods.alphaedit:AlphaEditEditor"),
-    "encore": Method(EncoreOptions, "mose.methods.encore:EncoreEditor"),
+    "encore": Method(EncoreOptions, "mose.methods.encore:EncoreEditor", ("mose.methods.memit",)),
     "ft": Method(FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
     "oft": Method(TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
     "rect": Method(RectOptions, "mose.methods.rect:RectEditor"),
@@ -339,14 +341,10 @@ class Variant:
 
     def files(self) -> list[str]:
         """The library's files that define the method, relative to the repository."""
-        names = [METHODS[self.method].editor]
-        if isinstance(self.options, WrapperOptions):
-            return [*map(_file, names), *self.options.base.files()]
-        return [_file(name) for name in names]
-
-
-def _file(editor: str) -> str:
-    return editor.split(":")[0].replace(".", "/") + ".py"
+        method = METHODS[self.method]
+        modules = [method.editor.partition(":")[0], *method.uses]
+        own = [f"{module.replace('.', '/')}.py" for module in modules]
+        return own + (self.options.base.files() if isinstance(self.options, WrapperOptions) else [])
 
 
 def parse_variant(entry: Mapping[str, Any], where: str = "methods") -> Variant:

@@ -176,3 +176,11 @@ def test_an_empty_configuration_says_how_to_give_one():
 @pytest.mark.parametrize("path", sorted((ROOT / "config").glob("*.yaml")), ids=lambda p: p.name)
 def test_the_configurations_that_come_with_the_project_are_valid(path):
     config.read_experiment(config.read_yaml(path), SCHEMAS, path.name)
+
+
+def test_a_variant_names_the_files_that_define_it():
+    entry = {"method": "sphere", "base": "encore", "layers": [3], "lambda": 1, "learning_rate": 0.1}
+    files = options.parse_variant(entry).files()
+    assert files == [f"mose/methods/{name}.py" for name in ("sphere", "encore", "memit")]
+    for method in options.METHODS.values():
+        assert (ROOT / f"{method.editor.partition(':')[0].replace('.', '/')}.py").is_file()
