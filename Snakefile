@@ -13,12 +13,14 @@ include: "workflow/rules/edit.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/scan.smk"
+include: "workflow/rules/layer_choice.smk"
 
 
 localrules:
     all,
     enough_requests,
     scan,
+    layer_choice,
 
 
 report: "workflow/report/workflow.rst"

@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mose import cli, figures, tables
+from mose import cli, drawing, figures, tables
 
 
 def program(args: argparse.Namespace) -> None:
@@ -37,7 +37,7 @@ def program(args: argparse.Namespace) -> None:
                 ),
             }
             for name, figure in drawn.items():
-                figures.save(figure, root / "figures" / model / dataset / name)
+                drawing.save(figure, root / "figures" / model / dataset / name)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 
-from mose import figures
+from mose import drawing, figures
 
 METHODS = ["memit", "mose", "mose-output", "mose-input"]
 SCORES = ["reliability", "generalization", "locality", "efficacy", "paraphrase", "neighborhood"]
@@ -127,9 +127,9 @@ def test_one_seed_takes_its_whiskers_from_the_intervals():
 
 def test_twelve_methods_can_be_told_apart_without_colour():
     methods = [f"method-{place}" for place in range(12)]
-    styles = figures.looks(summary_of(methods))
+    styles = drawing.looks(summary_of(methods))
     assert len({look.marker for look in styles}) == 12
-    many = [figures.Look(str(place), place, 48) for place in range(48)]
+    many = [drawing.Look(str(place), place, 48) for place in range(48)]
     assert len({(look.marker, look.dashes) for look in many}) == 48
     axes = figures.token_shares(summary_of(methods)).axes[0]
     assert len(curves(axes, methods)) == 12
@@ -147,11 +147,11 @@ def test_markers_of_equal_curves_stand_side_by_side():
 
 
 def test_a_method_keeps_its_look_when_others_are_missing():
-    every = {look.label: look for look in figures.looks(summary_of(), METHODS)}
-    (alone,) = figures.looks(summary_of(["mose-output"]), METHODS)
+    every = {look.label: look for look in drawing.looks(summary_of(), METHODS)}
+    (alone,) = drawing.looks(summary_of(["mose-output"]), METHODS)
     assert alone == every["mose-output"]
     with pytest.raises(ValueError, match="rome"):
-        figures.looks(summary_of(["rome"]), METHODS)
+        drawing.looks(summary_of(["rome"]), METHODS)
 
 
 def test_a_frame_of_two_models_or_metrics_is_refused():
@@ -247,10 +247,10 @@ def test_the_legend_lies_below_every_panel(name):
 @pytest.mark.parametrize("name", ALL_FIGURES)
 def test_saved_files_are_the_same_bytes_every_time(name, tmp_path):
     figure = ALL_FIGURES[name]()
-    first = figures.save(figure, tmp_path / "lambda0.5")
+    first = drawing.save(figure, tmp_path / "lambda0.5")
     assert [path.name for path in first] == ["lambda0.5.pdf", "lambda0.5.png"]
-    second = figures.save(figure, tmp_path / "again")
-    third = figures.save(ALL_FIGURES[name](), str(tmp_path / "anew"))
+    second = drawing.save(figure, tmp_path / "again")
+    third = drawing.save(ALL_FIGURES[name](), str(tmp_path / "anew"))
     for one, two, three in zip(first, second, third, strict=True):
         assert one.stat().st_size > 1000
         assert one.read_bytes() == two.read_bytes() == three.read_bytes()
@@ -259,5 +259,5 @@ def test_saved_files_are_the_same_bytes_every_time(name, tmp_path):
 
 def test_global_settings_are_left_alone(tmp_path):
     before = dict(matplotlib.rcParams)
-    figures.save(figures.perplexity(summary_of()), tmp_path / "p")
+    drawing.save(figures.perplexity(summary_of()), tmp_path / "p")
     assert dict(matplotlib.rcParams) == before

@@ -96,7 +96,7 @@ rule figures:
     """Draw the figures, all methods in each."""
     input:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
-        code="mose/figures.py",
+        code=["mose/figures.py", "mose/drawing.py"],
     output:
         expand(
             "results/{{experiment}}/figures/{model}/{dataset}/{figure}.pdf",
