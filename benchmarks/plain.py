@@ -89,3 +89,19 @@ def memit_delta(keys: Tensor, residuals: Tensor, moment: Tensor, retention_weigh
     """Delta (d_out, d_in) by the system of size d_in, solved afresh for each batch."""
     system = retention_weight * moment + keys @ keys.mT
     return residuals @ torch.linalg.solve(system, keys).mT
+
+
+def emmet_delta(
+    keys: Tensor, residuals: Tensor, moment: Tensor, weight: float, relaxation: float
+) -> Tensor:
+    """Delta (d_out, d_in) by the inverse of the weighted second moment, afresh for each batch."""
+    inverse = torch.linalg.inv(weight * moment)
+    gram = keys.mT @ inverse @ keys + relaxation * torch.eye(keys.shape[1], dtype=keys.dtype)
+    return residuals @ torch.linalg.inv(gram) @ keys.mT @ inverse
+
+
+def alphaedit_delta(keys: Tensor, residuals: Tensor, projector: Tensor, ridge: float) -> Tensor:
+    """Delta (d_out, d_in) by the system of size d_in, as the authors have it."""
+    eye = torch.eye(len(projector), dtype=keys.dtype)
+    system = projector @ (keys @ keys.mT) + ridge * eye
+    return torch.linalg.solve(system, projector @ keys @ residuals.mT).mT

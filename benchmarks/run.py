@@ -10,6 +10,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import plain
@@ -18,6 +19,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from mose import cli, moments, store, targets
+from mose.methods.alphaedit import alphaedit_delta
+from mose.methods.emmet import emmet_delta
 from mose.methods.memit import memit_delta
 from mose.model import CausalLM
 from mose.options import MemitOptions
@@ -109,44 +112,74 @@ def second_moments(lm: CausalLM) -> dict[str, Any]:
     return {"seconds": fast, "plain_seconds": slow, "difference": difference, "goal": 5.0}
 
 
-def memit_solve(_: CausalLM) -> dict[str, Any]:
-    """The update of a batch of 10 at d_out 1024, d_in 4096, C factored once."""
-    d_out, d_in = 1024, 4096
+@cache
+def problem() -> tuple[moments.SecondMoment, torch.Tensor, torch.Tensor]:
+    """A second moment with a wide spectrum, keys and residuals: d_out 2048, d_in 8192, n 10."""
+    d_out, d_in = 2048, 8192
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, generator=generator, dtype=torch.float64)
 
-    sample = draw(d_in, 2 * d_in)
-    moment = moments.SecondMoment(sample @ sample.mT / (2 * d_in))
-    keys, residuals = draw(d_in, 10), draw(d_out, 10)
-    moment.solve(keys)
+    leading = draw(d_in, 256)
+    spectrum = torch.logspace(0, -2, d_in, dtype=torch.float64)
+    moment = moments.SecondMoment(leading @ leading.mT / 256 + torch.diag(spectrum))
+    moment.solve(leading[:, :1])  # factored once per layer and run, as the editors have it
+    return moment, draw(d_in, 10), draw(d_out, 10)
 
-    def ours() -> torch.Tensor:
-        return memit_delta(keys, residuals, moment, 100.0)
 
-    def theirs() -> torch.Tensor:
-        return plain.memit_delta(keys, residuals, moment.matrix, 100.0)
-
-    difference = agree("memit solve", ours(), theirs(), 1e-8)
+def solve(ours: Callable[[], torch.Tensor], theirs: Callable[[], torch.Tensor]) -> dict[str, Any]:
+    difference = agree("update", ours(), theirs(), 1e-8)
     fast, slow = pair(ours, theirs, 3)
     return {"seconds": fast, "plain_seconds": slow, "difference": difference, "goal": 20.0}
+
+
+def memit_solve(_: CausalLM) -> dict[str, Any]:
+    """MEMIT's update of a batch of 10."""
+    moment, keys, residuals = problem()
+    return solve(
+        lambda: memit_delta(keys, residuals, moment, 100.0),
+        lambda: plain.memit_delta(keys, residuals, moment.matrix, 100.0),
+    )
+
+
+def emmet_solve(_: CausalLM) -> dict[str, Any]:
+    """EMMET's update of a batch of 10."""
+    moment, keys, residuals = problem()
+    return solve(
+        lambda: emmet_delta(keys, residuals, moment, 1000.0, 0.1),
+        lambda: plain.emmet_delta(keys, residuals, moment.matrix, 1000.0, 0.1),
+    )
+
+
+def alphaedit_solve(_: CausalLM) -> dict[str, Any]:
+    """AlphaEdit's update of a batch of 10, half of all directions protected."""
+    moment, keys, residuals = problem()
+    # Which half does not matter to the time.
+    protected, _ = torch.linalg.qr(moment.matrix[:, : len(keys) // 2])
+    projector = torch.eye(len(protected), dtype=torch.float64) - protected @ protected.mT
+    return solve(
+        lambda: alphaedit_delta(keys - protected @ (protected.mT @ keys), residuals, 10.0),
+        lambda: plain.alphaedit_delta(keys, residuals, projector, 10.0),
+    )
 
 
 BENCHMARKS = {
     "value targets": value_targets,
     "second moments": second_moments,
     "memit solve": memit_solve,
+    "emmet solve": emmet_solve,
+    "alphaedit solve": alphaedit_solve,
 }
 
 
 def program(args: argparse.Namespace) -> None:
     lm = model()
     found = []
-    for name, run in BENCHMARKS.items():
-        row = run(lm)
+    for name in args.only or BENCHMARKS:
+        row = BENCHMARKS[name](lm)
         found.append({"name": name, "ratio": row["plain_seconds"] / row["seconds"], **row})
-        logger.info("%s done", name)
+        logger.info("%s: %.1f times", name, found[-1]["ratio"])
     machine = {"processor": platform.processor() or platform.machine(), "threads": args.threads}
     store.write_json(args.out, [{**row, "machine": machine} for row in found])
     lines = [f"{'':16} {'ratio':>7} {'goal':>6} {'ours, s':>9} {'plain, s':>9} {'difference':>11}"]
@@ -161,5 +194,6 @@ def program(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     made = cli.parser(__doc__)
     made.add_argument("--threads", type=int, default=1, help="CPU threads")
+    made.add_argument("--only", nargs="*", choices=list(BENCHMARKS), help="which; default all")
     made.add_argument("--out", required=True, help="JSON file to write")
     cli.run(program, made)

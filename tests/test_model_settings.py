@@ -1,38 +1,49 @@
-"""The settings that come with the project: every entry parses, and fits its model."""
+"""The settings that come with the models (config/models/) are ones that an experiment can take."""
 
 from pathlib import Path
 
 import pytest
 
-from mose import config
+from mose import config, options
 
 ROOT = Path(__file__).parents[1]
-DEPTH = {
-    "smollm2-135m": 30,
-    "llama3-8b": 32,
-    "llama2-13b": 40,
-    "qwen2.5-7b": 28,
-    "gpt2-xl": 48,
-    "gpt-j-6b": 28,
-}
-COMPARED = {
-    *("mose", "rome", "r-rome", "memit", "memit-nas", "emmet", "alphaedit", "rect", "prune"),
-    *("sphere", "encore", "ft", "ft-bound", "oft"),
-}
+SCHEMAS = ROOT / "workflow" / "schemas"
+FILES = {path.stem: config.read_yaml(path) for path in (ROOT / "config" / "models").glob("*.yaml")}
+SETTINGS = {name: FILES[name]["methods"] for name in sorted(FILES) if FILES[name].get("methods")}
+# Blocks of the models that the published settings are for.
+DEPTH = {"gpt-j-6b": 28, "gpt2-xl": 48, "llama2-13b": 40, "llama3-8b": 32, "qwen2.5-7b": 28}
+NAMES = {
+    "alphaedit", "emmet", "encore", "ft", "ft-bound", "memit", "memit-nas", "mose", "oft", "prune",
+    "r-rome", "rect", "rome", "sphere",
+}  # fmt: skip
 
 
-@pytest.mark.parametrize("path", sorted((ROOT / "config" / "models").glob("*.yaml")), ids=str)
-def test_every_compared_method_has_settings_that_fit_the_model(path, monkeypatch):
+@pytest.mark.parametrize("model", SETTINGS)
+def test_every_entry_is_one_that_an_experiment_can_take(model, monkeypatch):
     monkeypatch.chdir(ROOT)
-    names = config.read_yaml(path)["methods"]
-    assert set(names) >= COMPARED
-    experiment = {
-        "experiment": "e",
-        "models": [str(path)],
-        "datasets": {"facts": {"source": "builtin"}},
-        "edits": {"total": 10, "checkpoint": 10},
-        "methods": {name: {"settings": name} for name in names},
-    }
-    _, models = config.read_experiment(experiment, ROOT / "workflow" / "schemas")
-    for variant in models[path.stem].variants.values():
-        assert max(variant.edit.layers) < DEPTH[path.stem]
+    variants = {}
+    for name, entry in SETTINGS[model].items():
+        made = {
+            "experiment": "e",
+            "models": [model],
+            "datasets": {"facts": {"source": "builtin"}},
+            "edits": {"total": 10, "batch": 10, "checkpoint": 10},
+        }
+        # Once as written out, which the schema checks, and once by its name.
+        config.read_experiment({**made, "methods": {name: entry}}, SCHEMAS, model)
+        by_name = {**made, "methods": {name: {"settings": name}}}
+        variants |= config.read_experiment(by_name, SCHEMAS, model)[1][model].variants
+    assert variants == {k: options.parse_variant(v) for k, v in SETTINGS[model].items()}
+
+
+@pytest.mark.parametrize("model", DEPTH)
+def test_every_method_has_settings_within_the_models_depth(model):
+    assert set(SETTINGS[model]) == NAMES
+    for name, entry in SETTINGS[model].items():
+        assert max(options.parse_variant(entry).edit.layers) < DEPTH[model], name
+
+
+@pytest.mark.parametrize("model", DEPTH)
+def test_mose_is_as_published(model):
+    mose = options.parse_variant(SETTINGS[model]["mose"]).options
+    assert (mose.side, mose.targets, mose.memory) == ("output", "free", "none")
