@@ -57,7 +57,7 @@ def run(program: Callable[[argparse.Namespace], None], made: argparse.ArgumentPa
     )
     logging.captureWarnings(True)
     # Records of every HTTP request and the like are no news to whoever reads the log.
-    for noisy in ("httpx", "huggingface_hub", "datasets", "fsspec"):
+    for noisy in ("httpx", "huggingface_hub", "datasets", "fsspec", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     arguments = made.parse_args()
     if "threads" in arguments:

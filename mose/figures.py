@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator
 
 from mose.drawing import (
     FRESH,
@@ -221,7 +221,12 @@ def layer_scores(scores: pd.DataFrame) -> Figure:
         chosen = rows[rows["proposed"]]
         axes.plot(chosen["layer"], chosen["score"] / best, transform=place, linestyle="none",
                   marker=look.marker, color=look.colour, markersize=4.8, zorder=4)  # fmt: skip
-    axes.set_ylim(bottom=0.0)
+    # Shifted artists do not tell the axes their extent, so it is set by hand here.
+    ends = scores["score"] + scores["standard_error"].fillna(0.0)
+    tops = ends / scores.groupby("side")["score"].transform("max")
+    axes.set_ylim(-0.03, 1.05 * tops.max())
+    axes.set_xlim(scores["layer"].min() - 0.5, scores["layer"].max() + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("Layer")
     axes.set_ylabel("Loss decrease per radian,\nrelative to the best layer")
     legend(figure, styles)

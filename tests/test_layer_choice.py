@@ -110,5 +110,9 @@ def test_the_picture_shows_both_sides_and_names_its_axes():
     (axes,) = figure.axes
     assert axes.get_xlabel() == "Layer"
     assert "radian" in axes.get_ylabel()
-    tops = [max(line.get_ydata()) for line in axes.lines if len(line.get_ydata()) == 8]
-    assert tops == pytest.approx([1.0, 1.0])
+    drawn = [line for line in axes.lines if len(line.get_ydata()) == 8]
+    assert [max(line.get_ydata()) for line in drawn] == pytest.approx([1.0, 1.0])
+    (left, right), (bottom, top) = axes.get_xlim(), axes.get_ylim()
+    for line in drawn:
+        assert all(left < x < right for x in line.get_xdata())
+        assert all(bottom < y < top for y in line.get_ydata())
