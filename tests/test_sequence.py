@@ -1,6 +1,7 @@
 """The loop on a tiny model: it writes, spreads, checkpoints, resumes and refuses."""
 
 import dataclasses
+from functools import cache
 
 import numpy as np
 import pytest
@@ -71,7 +72,9 @@ def variant(request):
     return parse(request.param)
 
 
-def second_moments_of(lm):
+@cache
+def second_moments_of(kind):
+    lm = tiny.model(kind)
     windows = np.random.default_rng(0).integers(1, 300, size=(60, 12)).astype(np.int32)
     sums, count = moments.accumulate(lm, windows, [1, 2], False)
     return {layer: moments.SecondMoment(total / count) for layer, total in sums.items()}
@@ -79,7 +82,7 @@ def second_moments_of(lm):
 
 @pytest.fixture(scope="module")
 def second_moments():
-    return second_moments_of(tiny.model())
+    return second_moments_of("llama")
 
 
 def identity(variant, **changed):
@@ -240,7 +243,7 @@ def test_every_method_is_run():
 def test_every_method_edits_checkpoints_resumes_and_restores_other_architectures(
     kind, variant, requests, templates, tmp_path
 ):
-    second_moments = second_moments_of(tiny.model(kind))
+    second_moments = second_moments_of(kind)
     known = identity(variant, model=f"tiny-{kind}-0")
     lm, weights, state = fresh(variant, second_moments, kind)
     before = mean_logprob(lm, requests[:4])

@@ -14,7 +14,7 @@ import pytest
 import tiny
 import yaml
 
-from mose import store
+from mose import store, tables
 
 ROOT = Path(__file__).parents[2]
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "2"]
@@ -250,22 +250,22 @@ def test_trained_wrapped_projected_and_scanned_methods_go_through_the_same_stage
     done = finished.run("--", "all", "scan", **changed)
     assert done.returncode == 0, done.stderr[-4000:]
     results = finished.folder / "results" / "many"
-    summary = pd.read_csv(results / "summary.csv").query("edits == 2").set_index("method")
+    summary = tables.read(results / "summary.csv").query("edits == 2").set_index("method")
     labels = [*list(methods)[:-1], "memit_lambda0p1", "memit_lambda10p0"]
-    assert list(summary.index) == labels
+    assert set(summary.index) == set(labels)
     assert summary.loc["oft", "condition_ratio"] == pytest.approx(1, abs=1e-5)
     assert not summary.drop(columns=["model", "dataset"]).isna().any().any()
-    requests = pd.read_csv(results / "requests.csv").groupby("method")["attained"]
+    requests = tables.read(results / "requests.csv").groupby("method")["attained"]
     assert sorted(requests.count()[requests.count() == 0].index) == ["ft", "oft"]
-    null_space = pd.read_csv(results / "tiny" / "null_space" / "null.csv")
+    null_space = tables.read(results / "tiny" / "null_space" / "null.csv")
     assert (null_space["rank"] < null_space["width"]).all()
     assert null_space["heldout_share"].between(0, 1).all()
-    ranked = pd.read_csv(results / "scan.csv")
+    ranked = tables.read(results / "scan.csv")
     assert ranked[ranked.entry == "memit"]["lambda"].tolist() in ([0.1, 10.0], [10.0, 0.1])
     best = yaml.safe_load((results / "settings.yaml").read_text())["tiny, capitals"]
     chosen = ranked[(ranked.entry == "memit") & (ranked["rank"] == 1)]["lambda"].item()
     assert best["memit"]["lambda"] == chosen
-    assert list(best) == list(methods)
+    assert set(best) == set(methods)
 
 
 @pytest.mark.parametrize(
