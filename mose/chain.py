@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mose import moments, requests, sequence, store
 from mose.errors import StoreError
-from mose.options import Variant, parse_variant
+from mose.options import TargetOptions, Variant, parse_variant
 from mose.requests import EditRequest
 
 
@@ -38,13 +38,12 @@ class Chain:
     def fresh_state(self, weights: Mapping[int, Tensor], fingerprint: str) -> sequence.State:
         """Editors of the unedited weights (d_out, d_in) by layer."""
         layers = self.variant.edit.layers
-        # Methods that are trained have no such option, and use no statistics.
-        source = getattr(self.variant.edit, "second_moment", None)
-        found: dict[int, moments.SecondMoment] = {}
-        if source == "identity":
-            found = {layer: moments.identity(weights[layer].shape[1]) for layer in layers}
-        elif source == "corpus":
-            found = moments.load(self.moments, layers, fingerprint)
+        found: dict[int, moments.SecondMoment] = {}  # methods that are trained use none
+        if isinstance(self.variant.edit, TargetOptions):
+            if self.variant.edit.second_moment == "identity":
+                found = {layer: moments.identity(weights[layer].shape[1]) for layer in layers}
+            else:
+                found = moments.load(self.moments, layers, fingerprint)
         return sequence.State(sequence.make_editors(weights, found, self.variant))
 
     def read_checkpoint(

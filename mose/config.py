@@ -51,7 +51,10 @@ def validated(config: Mapping[str, Any], schema_path: str | Path, name: str) -> 
 
     name: what the configuration is called in errors.
     """
-    schema = read_yaml(schema_path)
+    return _checked(config, read_yaml(schema_path), name)
+
+
+def _checked(config: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> dict[str, Any]:
     filled = deepcopy(dict(config))
     error = best_match(_WithDefaults(schema).iter_errors(filled))
     if error is not None:
@@ -94,20 +97,27 @@ def expand_scan(label: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any
 
 
 def _in_label(value: Any) -> str:
-    """A value as part of a label: no dots or brackets."""
+    """A value as part of a label: no dots, signs or brackets."""
     if isinstance(value, list):
         return "-".join(map(str, value))
-    return str(value).replace(".", "p").replace("-", "m")
+    return str(value).replace(".", "p").replace("-", "m").replace("+", "")
 
 
 def variants(
-    methods: Mapping[str, Any], settings: Mapping[str, Any], name: str, model: str
+    methods: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    schema: Mapping[str, Any],
+    name: str,
+    model: str,
 ) -> dict[str, Variant]:
     """The parsed `methods:` block for one model, by label.
 
     settings: the model's own `methods:`, which an entry's `settings` names; model: its file.
+    schema: of the whole experiment. Every entry is checked against its part for a variant again
+    when it is complete: what settings and scans bring is not in the experiment's own text.
     """
-    made = {}
+    made: dict[str, Variant] = {}
+    variant_schema = {**schema["$defs"]["variant"], "$defs": schema["$defs"]}
     for label, given in methods.items():
         entry = dict(given)
         where = f"{name}: methods.{label}"
@@ -116,9 +126,13 @@ def variants(
             if wanted not in settings:
                 known = ", ".join(settings) or "none"
                 raise ConfigError(f"{where}.settings: {model} has no {wanted!r}; known are {known}")
+            if "scan" in settings[wanted]:
+                raise ConfigError(f"{model}: methods.{wanted}: scan belongs to an experiment")
             entry = {**settings[wanted], **entry}
         for one, options in expand_scan(label, entry).items():
-            made[one] = parse_variant(options, where)
+            if one in made:
+                raise ConfigError(f"{where}: {one!r} is the label of another variant as well")
+            made[one] = parse_variant(_checked(options, variant_schema, where), where)
             layers = list(made[one].edit.layers)
             if layers != sorted(layers):
                 raise ConfigError(f"{where}.layers must ascend: {layers}")
@@ -142,7 +156,8 @@ def read_experiment(
     """
     if not config:
         raise ConfigError("no configuration; give one with --configfile config/demo.yaml")
-    filled = validated(config, Path(schemas) / "config.schema.yaml", name)
+    schema = read_yaml(Path(schemas) / "config.schema.yaml")
+    filled = _checked(config, schema, name)
     edits = filled["edits"]
     for larger, smaller in (("total", "checkpoint"), ("checkpoint", "batch")):
         if edits[larger] % edits[smaller]:
@@ -154,6 +169,6 @@ def read_experiment(
     for model in filled["models"]:
         path = Path(model) if model.endswith(".yaml") else Path("config/models") / f"{model}.yaml"
         entry = validated(read_yaml(path) or {}, Path(schemas) / "model.schema.yaml", str(path))
-        own = variants(filled["methods"], entry["methods"], name, str(path))
+        own = variants(filled["methods"], entry["methods"], schema, name, str(path))
         models[path.stem] = Model(entry["source"], own)
     return filled, models

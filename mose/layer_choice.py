@@ -17,6 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mose.losses import mean_nll
 from mose.model import CausalLM
 from mose.requests import EditRequest
 from mose.tokens import EditTokens, batches_by_length, encode_edit, pad
@@ -93,23 +94,10 @@ def _keys_and_gradients(
     finally:
         for hook in hooks:
             hook.remove()
-    _losses(lm, final, rows).sum().backward()
+    places = [[len(row.prefix) + at for at in row.read_at] for row in rows]
+    mean_nll(lm, final, places, [row.target for row in rows]).sum().backward()
     gradients = [probe.grad for probe in probes]
     return (
         [keys[layer] for layer in range(lm.n_layers)],
         [g.to("cpu", torch.float64) for g in gradients if g is not None],
     )
-
-
-def _losses(lm: CausalLM, final: Tensor, rows: Sequence[EditTokens]) -> Tensor:
-    """Mean NLL of each row's target tokens (B,)."""
-    row = [i for i, cut in enumerate(rows) for _ in cut.target]
-    place = [len(cut.prefix) + at for cut in rows for at in cut.read_at]
-    wanted = [token for cut in rows for token in cut.target]
-    index = torch.tensor(row, device=lm.device)
-    logits = lm.head(final[index, torch.tensor(place, device=lm.device)]).float()
-    nll = nn.functional.cross_entropy(
-        logits, torch.tensor(wanted, device=lm.device), reduction="none"
-    )
-    share = torch.tensor([1 / len(rows[i].target) for i in row], device=lm.device)
-    return torch.zeros(len(rows), device=lm.device).index_add(0, index, nll * share)

@@ -15,7 +15,6 @@ from typing import Any
 import psutil
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -207,30 +206,25 @@ class CausalLM:
 
         Differentiable in the weights; the model's own are left as they are.
         """
-        base = self.model.base_model
-        names = {id(module): name for name, module in base.named_modules()}
-        replaced = {
-            f"{names[id(self.projection(layer))]}.weight": self._as_stored(weight)
-            for layer, weight in weights.items()
-        }
         seen: list[Tensor] = []
 
         def keep_output(_module: nn.Module, _args: Any, output: Any) -> None:
             seen.append(_first(output))
 
-        inputs = {
-            "input_ids": ids.to(self.device),
-            "attention_mask": mask.to(self.device),
-            "position_ids": (mask.cumsum(1) - 1).clamp(min=0).to(self.device),
-            "use_cache": False,
-        }
-        with _hooked([self.blocks[-1].register_forward_hook(keep_output)]):
-            functional_call(base, replaced, kwargs=inputs)
-        return seen[0]
+        def project_by(weight: Tensor) -> Callable[..., Tensor]:
+            def hook(module: nn.Module, args: tuple[Tensor, ...], _output: Tensor) -> Tensor:
+                return nn.functional.linear(args[0], weight.to(args[0]), module.bias)
 
-    def _as_stored(self, weight: Tensor) -> Tensor:
-        weight = weight.to(self.device, self.model.dtype)
-        return weight.mT if self.architecture.transposed else weight
+            return hook
+
+        hooks: list[Any] = [self.blocks[-1].register_forward_hook(keep_output)]
+        hooks += [
+            self.projection(layer).register_forward_hook(project_by(weight))
+            for layer, weight in weights.items()
+        ]
+        with _hooked(hooks):
+            self._base(ids, mask, None, use_cache=False)
+        return seen[0]
 
     @torch.no_grad()
     def prefill(self, ids: Tensor, mask: Tensor) -> PrefixCache:

@@ -216,30 +216,36 @@ class AlphaEditOptions(AdditiveOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuneOptions(EditOptions):
-    """Fine-tuning of the edited projections on the new objects.
+class TrainedOptions(EditOptions):
+    """What methods need that are trained on the new objects, without statistics or targets.
 
     minibatch: requests per step of Adam.
-    norm_constraint: bound of every entry's change in a batch of edits; None for none.
     """
 
     learning_rate: float = 5e-4
-    stop_loss: float = 0.01
     minibatch: int = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuneOptions(TrainedOptions):
+    """Fine-tuning of the edited projections on the new objects.
+
+    norm_constraint: bound of every entry's change in a batch of edits; None for none.
+    """
+
+    stop_loss: float = 0.01
     norm_constraint: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainedRotationOptions(EditOptions):
+class TrainedRotationOptions(TrainedOptions):
     """A block-diagonal rotation of the input, trained by Adam.
 
     blocks: diagonal blocks; they must divide the width of the input.
     ball: size of the ball that each block's generator is kept in, per entry (COFT's eps).
     """
 
-    learning_rate: float = 5e-4
     stop_loss: float = 0.0
-    minibatch: int = 10
     blocks: int = 4
     ball: float = 1e-5
 

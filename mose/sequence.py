@@ -23,7 +23,7 @@ from mose.linalg import on_sphere
 from mose.methods import ClosedFormEditor, Editor, GradientEditor, make_editor
 from mose.model import CausalLM
 from mose.moments import SecondMoment
-from mose.options import FineTuneOptions, TargetOptions, TrainedRotationOptions, Variant
+from mose.options import TargetOptions, TrainedOptions, Variant
 from mose.progress import track
 from mose.requests import EditRequest, digest_of_requests
 
@@ -144,9 +144,9 @@ def write_batch(
 ) -> list[Outcome]:
     """Write one batch into editors and model; per request (steps, loss, attained, seconds)."""
     options = variant.edit
-    gradient = {la: e for la, e in editors.items() if isinstance(e, GradientEditor)}
-    if isinstance(options, FineTuneOptions | TrainedRotationOptions):
-        return _train(lm, gradient, options, requests)
+    if isinstance(options, TrainedOptions):
+        trained = {la: e for la, e in editors.items() if isinstance(e, GradientEditor)}
+        return _train(lm, trained, options, requests)
     if not isinstance(options, TargetOptions):
         raise TypeError(f"{variant.method}: no way to write its updates")
     closed = {la: e for la, e in editors.items() if isinstance(e, ClosedFormEditor)}
@@ -155,15 +155,15 @@ def write_batch(
     for start in range(0, len(requests), size):
         found += _write(lm, closed, options, requests[start : start + size], templates)
     for layer, editor in closed.items():
-        editor.finish()
-        lm.write(layer, editor.weight)
+        if editor.finish():
+            lm.write(layer, editor.weight)
     return found
 
 
 def _train(
     lm: CausalLM,
     editors: Mapping[int, GradientEditor],
-    options: FineTuneOptions | TrainedRotationOptions,
+    options: TrainedOptions,
     requests: Sequence[EditRequest],
 ) -> list[Outcome]:
     """Train the editors on a batch and write them into the model."""

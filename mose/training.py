@@ -9,9 +9,10 @@ import torch
 from torch import Tensor
 
 from mose.errors import NumericalError
+from mose.losses import mean_nll
 from mose.methods import GradientEditor
 from mose.model import CausalLM
-from mose.options import FineTuneOptions, TrainedRotationOptions
+from mose.options import TrainedOptions
 from mose.requests import EditRequest
 from mose.tokens import encode_pair, pad
 
@@ -20,7 +21,7 @@ def train(
     lm: CausalLM,
     editors: Mapping[int, GradientEditor],
     requests: Sequence[EditRequest],
-    options: FineTuneOptions | TrainedRotationOptions,
+    options: TrainedOptions,
 ) -> tuple[int, list[float]]:
     """Train the editors' parameters on a batch; returns (rounds, last loss per request).
 
@@ -62,17 +63,5 @@ def _losses(
     """Mean NLL of each row's target tokens (n,), with the editors' weights in the model."""
     ids, mask = pad([[*prompt, *target[:-1]] for prompt, target in rows])
     weights = {layer: editor.trained() for layer, editor in editors.items()}
-    final = lm.hidden_with(ids, mask, weights)
-    row, place, token, share = [], [], [], []
-    for i, (prompt, target) in enumerate(rows):
-        for j, wanted in enumerate(target):
-            row.append(i)
-            place.append(len(prompt) - 1 + j)
-            token.append(wanted)
-            share.append(1 / len(target))
-    index = torch.tensor(row, device=lm.device)
-    logits = lm.head(final[index, torch.tensor(place, device=lm.device)]).float()
-    wanted_at = torch.tensor(token, device=lm.device)[:, None]
-    nll = -logits.log_softmax(-1).gather(1, wanted_at)[:, 0]
-    nll = nll * torch.tensor(share, device=lm.device)
-    return torch.zeros(len(rows), device=lm.device).index_add(0, index, nll)
+    places = [range(len(prompt) - 1, len(prompt) - 1 + len(target)) for prompt, target in rows]
+    return mean_nll(lm, lm.hidden_with(ids, mask, weights), places, [t for _, t in rows])

@@ -140,6 +140,57 @@ def test_settings_of_the_model_are_taken_by_name_and_changed_by_what_stands_besi
         config.read_experiment({**made, "models": [str(path)]}, SCHEMAS)
 
 
+@pytest.mark.parametrize(
+    ("entry", "settings", "message"),
+    [
+        (
+            {**GOOD["methods"]["a"], "scan": {"lambda": [1, -1]}},
+            {},
+            "methods.a: lambda: found -1",
+        ),
+        (
+            {**GOOD["methods"]["a"], "scan": {"side": ["output", "../x"]}},
+            {},
+            "methods.a: side: found '../x'",
+        ),
+        (
+            {"settings": "s"},
+            {"s": {"method": "rect", "layers": [3], "lambda": 1, "learning_rate": 1,
+                   "kept_share": 3}},
+            "methods.a: kept_share: found 3",
+        ),
+        (
+            {"settings": "s"},
+            {"s": {"method": "ft", "layers": [3], "scan": {"learning_rate": [1, 2]}}},
+            "methods.s: scan belongs to an experiment",
+        ),
+    ],
+)  # fmt: skip
+def test_what_scans_and_settings_bring_is_checked_like_what_is_written(
+    entry, settings, message, tmp_path
+):
+    path = tmp_path / "mine.yaml"
+    path.write_text(yaml.safe_dump({"source": {"local": "x"}, "methods": settings}))
+    made = {**changed("methods", {"a": entry}), "models": [str(path)]}
+    with pytest.raises(ConfigError) as error:
+        config.read_experiment(made, SCHEMAS)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_two_variants_of_one_label_are_refused():
+    entry = GOOD["methods"]["a"]
+    methods = {"a": {**entry, "scan": {"lambda": [1, 2]}}, "a_lambda2": entry}
+    with pytest.raises(ConfigError, match="'a_lambda2' is the label of another variant as well"):
+        config.read_experiment(changed("methods", methods), SCHEMAS)
+
+
+def test_labels_of_a_scan_can_be_names_of_files():
+    entry = {"scan": {"lambda": [1e20, 1e-7, -0.5, 2]}}
+    labels = list(config.expand_scan("a", entry))
+    assert labels == ["a_lambda1e20", "a_lambda1em07", "a_lambdam0p5", "a_lambda2"]
+
+
 def test_the_schema_and_the_options_know_the_same_keys():
     schema = config.read_yaml(SCHEMAS / "config.schema.yaml")
     described = schema["$defs"]["variant"]["properties"]

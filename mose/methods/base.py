@@ -59,8 +59,9 @@ class ClosedFormEditor(Editor):
         bare: (d_in, n), the keys in the bare prompts, where they differ from `keys`.
         """
 
-    def finish(self) -> None:
-        """Called once all layers of a batch have been updated."""
+    def finish(self) -> bool:
+        """Called once all layers of a batch have been updated; whether it changed the weight."""
+        return False
 
 
 class AdditiveEditor(ClosedFormEditor):
@@ -74,16 +75,14 @@ class AdditiveEditor(ClosedFormEditor):
 
     @abstractmethod
     def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
-        """The change (d_out, d_in) float64 that writes a batch; `self.earlier` are older keys."""
+        """The change (d_out, d_in) float64 that writes a batch; as `update`, for `bare` given.
+
+        Methods with memory get the earlier batches' keys by `with_earlier`.
+        """
 
     @property
     def weight(self) -> Tensor:
         return self._weight
-
-    @property
-    def earlier(self) -> Tensor:
-        """Keys (d_in, m) of all batches before this one, for methods with memory; else m = 0."""
-        return self._earlier
 
     def put(self, weight: Tensor) -> None:
         """Replace the weight. It is rounded to what is stored, so that a resumed run is the
@@ -114,27 +113,38 @@ class AdditiveEditor(ClosedFormEditor):
 
 
 class GradientEditor(Editor):
-    """An editor that is trained on the target loss of a whole batch.
+    """An editor that is trained on the target loss of a whole batch. Its state is one parameter.
 
     The loop asks for `trainable` once per batch, then for `trained` at every step, and calls
     `constrain` after every step of the optimiser and `finish` after the last.
     """
 
-    @abstractmethod
+    def __init__(self, parameter: Tensor) -> None:
+        self._kept = parameter
+        self._training = parameter
+
     def trainable(self) -> Tensor:
         """The parameter (a leaf that requires grad), as the last batch left it."""
+        self._training = self._kept.clone().requires_grad_()
+        return self._training
 
     @abstractmethod
     def trained(self) -> Tensor:
-        """W (d_out, d_in) float32, a differentiable function of the parameter."""
+        """W (d_out, d_in) float32, a differentiable function of the parameter in training."""
 
     @abstractmethod
     def constrain(self) -> None:
-        """Bring the parameter back into what is allowed, in place."""
+        """Bring the parameter in training back into what is allowed, in place."""
 
-    @abstractmethod
     def finish(self) -> None:
         """Keep what was trained."""
+        self._kept = self._training.detach()
+
+    def state(self) -> dict[str, Tensor]:
+        return {"parameter": self._kept}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        self._kept = state["parameter"]
 
 
 class WrappedEditor(ClosedFormEditor):
@@ -150,8 +160,8 @@ class WrappedEditor(ClosedFormEditor):
     def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
         self.base.update(keys, residuals, bare)
 
-    def finish(self) -> None:
-        self.base.finish()
+    def finish(self) -> bool:
+        return self.base.finish()
 
     def state(self) -> dict[str, Tensor]:
         return self.base.state()

@@ -5,8 +5,6 @@ loss, a fresh optimiser for every batch. With `norm_constraint` no entry of W mo
 that in one batch (Zhu et al. 2020, arXiv 2012.00363). Options: mose.options.FineTuneOptions.
 """
 
-from collections.abc import Mapping
-
 import torch
 from torch import Tensor
 
@@ -16,37 +14,23 @@ from mose.options import FineTuneOptions
 
 
 class FineTuneEditor(GradientEditor):
-    """The state is the edited weight."""
+    """The parameter is the edited weight (d_out, d_in) float32."""
 
     def __init__(
         self, weight: Tensor, moment: SecondMoment | None, options: FineTuneOptions
     ) -> None:
-        self._weight = weight.to(torch.float32).clone()
+        super().__init__(weight.to(torch.float32).clone())
         self._bound = options.norm_constraint
-        self._trained = self._weight
 
     @property
     def weight(self) -> Tensor:
-        return self._weight
-
-    def trainable(self) -> Tensor:
-        self._trained = self._weight.clone().requires_grad_()
-        return self._trained
+        return self._kept
 
     def trained(self) -> Tensor:
-        return self._trained
+        return self._training
 
     @torch.no_grad()
     def constrain(self) -> None:
         if self._bound is not None:
-            low, high = self._weight - self._bound, self._weight + self._bound
-            self._trained.copy_(self._trained.clamp(low, high))
-
-    def finish(self) -> None:
-        self._weight = self._trained.detach()
-
-    def state(self) -> dict[str, Tensor]:
-        return {"weight": self._weight}
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        self._weight = state["weight"]
+            low, high = self._kept - self._bound, self._kept + self._bound
+            self._training.copy_(self._training.clamp(low, high))

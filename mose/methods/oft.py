@@ -9,7 +9,6 @@ ball b^2 / sqrt(r) for blocks of width b (COFT). Options: mose.options.TrainedRo
 """
 
 import math
-from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -29,7 +28,7 @@ def cayley(generators: Tensor) -> Tensor:
 
 
 class TrainedRotationEditor(GradientEditor):
-    """The state is the generators, float32."""
+    """The parameter is the generators (r, b, b) float32."""
 
     def __init__(
         self, weight: Tensor, moment: SecondMoment | None, options: TrainedRotationOptions
@@ -38,44 +37,30 @@ class TrainedRotationEditor(GradientEditor):
         if width % blocks:
             raise ConfigError(f"blocks: {blocks} does not divide the input's width {width}")
         size = width // blocks
+        super().__init__(torch.zeros(blocks, size, size))
         self._base = weight.to(torch.float32)
-        self._generators = torch.zeros(blocks, size, size)
-        self._trained = self._generators
         self._radius = options.ball * size**2 / math.sqrt(blocks)
 
     @property
     def rotation(self) -> Tensor:
-        return torch.block_diag(*cayley(self._generators.to(torch.float64)))
+        return torch.block_diag(*cayley(self._kept.to(torch.float64)))
 
     @property
     def weight(self) -> Tensor:
-        return self._apply(cayley(self._generators.to(torch.float64)))
+        return self._apply(cayley(self._kept.to(torch.float64)))
 
     def _apply(self, rotations: Tensor) -> Tensor:
         """W_0 blockdiag(rotations)."""
         parts = self._base.to(rotations.dtype).view(len(self._base), len(rotations), -1)
         return torch.einsum("orb,rbc->orc", parts, rotations).reshape(self._base.shape)
 
-    def trainable(self) -> Tensor:
-        self._trained = self._generators.clone().requires_grad_()
-        return self._trained
-
     def trained(self) -> Tensor:
-        return self._apply(cayley(self._trained))
+        return self._apply(cayley(self._training))
 
     @torch.no_grad()
     def constrain(self) -> None:
-        norm = torch.linalg.matrix_norm(self._trained).clamp(min=torch.finfo(torch.float32).tiny)
-        self._trained.mul_((self._radius / norm).clamp(max=1)[:, None, None])
-
-    def finish(self) -> None:
-        self._generators = self._trained.detach()
-
-    def state(self) -> dict[str, Tensor]:
-        return {"generators": self._generators}
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        self._generators = state["generators"]
+        norm = torch.linalg.matrix_norm(self._training).clamp(min=torch.finfo(torch.float32).tiny)
+        self._training.mul_((self._radius / norm).clamp(max=1)[:, None, None])
 
     def undo(self) -> Tensor:
         return self.weight @ self.rotation.mT

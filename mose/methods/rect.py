@@ -41,11 +41,12 @@ class RectEditor(WrappedEditor):
             self._before = self.base.weight
         super().update(keys, residuals, bare)
 
-    def finish(self) -> None:
-        super().finish()
+    def finish(self) -> bool:
+        changed = super().finish()
         if self._before is None:
-            return
+            return changed
         before = self._before.to(torch.float64)
         change = self.base.weight.to(torch.float64) - before
         self.base.put(before + keep_largest(change, before, self._share))
         self._before = None
+        return True

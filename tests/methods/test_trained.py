@@ -71,7 +71,7 @@ def test_generators_go_on_from_batch_to_batch_and_stay_in_their_ball(weight):
     radius = 1e-3 * 16**2 / 2**0.5
     for _ in range(2):
         train(editor, keys, wanted)
-        norms = torch.linalg.matrix_norm(editor.state()["generators"])
+        norms = torch.linalg.matrix_norm(editor.state()["parameter"])
         assert (norms <= radius * (1 + 1e-5)).all()
     assert norms.max() == pytest.approx(radius, rel=1e-4)
 

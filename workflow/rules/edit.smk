@@ -25,7 +25,9 @@ rule edit:
         previous=previous_checkpoint,
         code=lambda wildcards: [
             *variant_of(wildcards).files(),
+            "mose/methods/base.py",
             "mose/keys.py",
+            "mose/losses.py",
             "mose/sequence.py",
             "mose/targets.py",
             "mose/training.py",

@@ -69,8 +69,7 @@ rule requests:
     shell:
         "python scripts/make_requests.py --facts {input.facts:q} --seed {wildcards.seed} "
         "{params.known} --neighbours {params.neighbours} --held-out {params.held_out} "
-        "--part {params.part} "
-        "--out {output:q} > {log:q} 2>&1"
+        "--part {params.part} --out {output:q} > {log:q} 2>&1"
 
 
 rule enough_requests:
