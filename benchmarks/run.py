@@ -15,7 +15,8 @@ from typing import Any
 
 import plain
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from mose import cli, moments, store, targets
@@ -39,13 +40,34 @@ SHAPE = {
 }
 
 
+# Requests as long as CounterFact's in this model's tokens, and templates of about ten tokens.
+TEMPLATES = [
+    "{}",
+    "It was said in the old town that day . {}",
+    "Then they went on and saw what was left . {}",
+    "Because of this the whole place was very quiet . {}",
+    "There is a time for that and for this . {}",
+    "You know what we have here . {}",
+]
+PROMPTS = [
+    "The mother tongue of {} is",
+    "What is known : {} is a citizen of",
+    "In those years {} , who plays as",
+    "{} was born in the city",
+]
+REQUESTS = [
+    EditRequest(str(i), f"Name{i} of the Surname{i}", PROMPTS[i % len(PROMPTS)], f"Object{i}")
+    for i in range(16)
+]
+
+
 def model() -> CausalLM:
-    """SmolLM2-135M's shape; bytes are tokens, so that prompts are long."""
+    """SmolLM2-135M's shape; words are tokens."""
     torch.manual_seed(0)
-    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
-    made = Tokenizer(models.BPE(vocab={c: i for i, c in enumerate(alphabet)}, merges=[]))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = decoders.ByteLevel()
+    texts = [*TEMPLATES, targets.ESSENCE, *(f"{r.text} {r.target_new}" for r in REQUESTS)]
+    words = sorted({word for text in texts for word in text.split()})
+    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, words[0]))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, clean_up_tokenization_spaces=False)
     return CausalLM(AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE)), tokenizer, "random")
 
@@ -69,30 +91,53 @@ def agree(name: str, ours: torch.Tensor, theirs: torch.Tensor, bound: float) -> 
     return difference
 
 
+def matmul_rate() -> float:
+    """Floating-point operations a second of one large float32 matrix product."""
+    side = 2048
+    factor = torch.randn(side, side)
+    times = []
+    for _ in range(5):
+        begun = time.perf_counter()
+        factor @ factor
+        times.append(time.perf_counter() - begun)
+    return 2 * side**3 / statistics.median(times)
+
+
 def value_targets(lm: CausalLM) -> dict[str, Any]:
-    """A batch of 8 requests against one at a time through the whole model."""
+    """A batch of 16 requests against one at a time through the whole model, 20 steps each.
+
+    The plain way is timed on 2 of the 16. matmul_share: operations of all matrix products of
+    ours, by their shapes, over what one large product makes of the same time.
+    """
     options = MemitOptions(
-        layers=(8,), retention_weight=1.0, learning_rate=0.1, steps=4, stop_loss=0.0
+        layers=(8,), retention_weight=1.0, learning_rate=0.1, steps=20, stop_loss=0.0
     )
-    templates = ["{}", "It was said. {}", "Then they. {}"]
-    requests = [
-        EditRequest(str(i), f"Country {i}", "The capital of {} is", f"Town{i}") for i in range(8)
-    ]
+    timed = REQUESTS[:2]
 
     def ours() -> torch.Tensor:
-        return targets.optimise(lm, requests, templates, options).shift
+        return targets.optimise(lm, REQUESTS, TEMPLATES, options).shift
 
     def theirs() -> torch.Tensor:
         return torch.stack(
             [
-                plain.value_target(lm, r.prompt, r.subject, r.target_new, templates, options)
-                for r in requests
+                plain.value_target(lm, r.prompt, r.subject, r.target_new, TEMPLATES, options)
+                for r in timed
             ]
         )
 
-    difference = agree("value targets", ours(), theirs(), 1e-3)
+    with FlopCounterMode(display=False) as counter:
+        found = ours()
+    difference = agree("value targets", found[: len(timed)], theirs(), 1e-3)
+    rate = matmul_rate()
     fast, slow = pair(ours, theirs, 3)
-    return {"seconds": fast, "plain_seconds": slow, "difference": difference, "goal": 4.0}
+    slow *= len(REQUESTS) / len(timed)
+    return {
+        "seconds": fast,
+        "plain_seconds": slow,
+        "difference": difference,
+        "goal": 8.0,
+        "matmul_share": counter.get_total_flops() / fast / rate,
+    }
 
 
 def second_moments(lm: CausalLM) -> dict[str, Any]:

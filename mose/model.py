@@ -22,11 +22,13 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
-from transformers.cache_utils import Cache, DynamicLayer
+from transformers.cache_utils import Cache
 from transformers.utils.logging import disable_progress_bar
 
 from mose import store
 from mose.errors import ConfigError, ModelError
+from mose.packed import Above, Layout, Prefix, attending
+from mose.tokens import pad
 
 logger = logging.getLogger(__name__)
 
@@ -66,32 +68,6 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 class _PassComplete(Exception):
     """Ends a forward pass once everything asked for has been seen."""
-
-
-class _FrozenLayer(DynamicLayer):
-    """Keys and values of a prefix: later tokens attend to them and are not appended."""
-
-    def __init__(self, keys: Tensor, values: Tensor) -> None:
-        super().__init__()
-        self.lazy_initialization(keys, values)
-        self.keys, self.values = keys, values
-
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> Any:
-        return (
-            torch.cat([self.keys, key_states], dim=-2),
-            torch.cat([self.values, value_states], dim=-2),
-        )
-
-
-class PrefixCache(Cache):
-    """The attention keys and values of prefixes, read as often as wanted, never changed."""
-
-    def __init__(self, keys_values: Sequence[tuple[Tensor, Tensor]]) -> None:
-        super().__init__(layers=[_FrozenLayer(k, v) for k, v in keys_values])
-
-    def take(self, rows: Tensor) -> "PrefixCache":
-        """The cache of some of its rows."""
-        return PrefixCache([(la.keys[rows], la.values[rows]) for la in self.layers])
 
 
 @dataclass
@@ -227,23 +203,40 @@ class CausalLM:
         return seen[0]
 
     @torch.no_grad()
-    def prefill(self, ids: Tensor, mask: Tensor) -> PrefixCache:
-        """Keys and values of left-padded prefixes (B, P), in every block."""
+    def prefill(self, rows: Sequence[Sequence[int]], alike: Sequence[int]) -> Prefix:
+        """Keys and values of prefixes, in every block.
+
+        rows: ids of each prefix. alike: a label per row; what the prefixes of one label have in
+        common at their beginning is run once.
+        """
+        shared = {
+            label: _common([r for r, a in zip(rows, alike, strict=True) if a == label])
+            for label in sorted(set(alike))
+        }
+        pick = torch.tensor([sorted(shared).index(label) for label in alike], device=self.device)
         cache = DynamicCache()
+        mask = self._extend(cache, list(shared.values()), torch.empty(len(shared), 0))
+        expanded = DynamicCache()
+        for i, layer in enumerate(cache.layers):
+            expanded.update(layer.keys[pick], layer.values[pick], i)
+        rest = [row[len(shared[label]) :] for row, label in zip(rows, alike, strict=True)]
+        mask = self._extend(expanded, rest, mask[pick])
+        return Prefix(mask, [(layer.keys, layer.values) for layer in expanded.layers])
+
+    def _extend(self, cache: Cache, rows: Sequence[Sequence[int]], mask: Tensor) -> Tensor:
+        """Run more tokens of every row into a cache; returns the mask of all tokens in it."""
+        ids, more = pad(rows, "left")
+        mask = torch.cat([mask.to(more), more], dim=1)
         if ids.shape[1]:
             self._base(ids, mask, cache, use_cache=True)
-            return PrefixCache([(la.keys, la.values) for la in cache.layers])
-        # No row has a prefix: one token tells the shapes, and is cut off again.
-        ones = torch.ones(ids.shape[0], 1, dtype=torch.int64)
-        self._base(ones, ones, cache, use_cache=True)
-        return PrefixCache([(la.keys[..., :0, :], la.values[..., :0, :]) for la in cache.layers])
+        return mask.to(self.device)
 
     @torch.no_grad()
-    def above(self, ids: Tensor, mask: Tensor, past: PrefixCache, layer: int) -> "Above":
-        """Run tokens that follow a prefix once; return the blocks above `layer`, ready to rerun.
-
-        ids: (B, S), right-padded. mask: (B, P + S), prefix and these tokens.
-        """
+    def above(self, rows: Sequence[Sequence[int]], prefix: Prefix, layer: int) -> Above:
+        """Run tokens that follow prefixes once; return the blocks above `layer`, ready to rerun."""
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        layout = Layout(lengths, prefix)
+        ids = torch.tensor([[token for row in rows for token in row]], device=self.device)
         inputs: dict[int, Tensor] = {}
         calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         hidden: list[Tensor] = []
@@ -264,58 +257,21 @@ class CausalLM:
         hooks.append(self.blocks[-1].register_forward_hook(keep_last))
         keep_key = _keep_input(inputs, layer, ids.shape)
         hooks.append(self.projection(layer).register_forward_pre_hook(keep_key))
-        with _hooked(hooks):
-            self._base(ids, mask, past, use_cache=True)
-        return Above(upper, calls, hidden[0], hidden[-1], inputs[layer])
+        with _hooked(hooks), attending(self.model, layout):
+            self.model.base_model(
+                input_ids=ids, position_ids=layout.positions[None], use_cache=False
+            )
+        keys = inputs[layer][0, layout.starts]
+        return Above(self.model, layout, upper, calls, hidden[0][0], hidden[-1][0], keys)
 
 
-@dataclass
-class Above:
-    """The blocks above an edited layer, with everything they were called with but the input.
-
-    hidden: (B, S, d_model), the edited block's output as the model gave it.
-    final: (B, S, d_model), the last block's output that followed from it.
-    keys: (B, S, d_in), the input of the edited projection.
-    """
-
-    blocks: list[nn.Module]
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]]
-    hidden: Tensor
-    final: Tensor
-    keys: Tensor
-
-    def run(self, hidden: Tensor) -> Tensor:
-        """The last block's output for another output of the edited block, differentiable."""
-        for block, (args, kwargs) in zip(self.blocks, self.calls, strict=True):
-            hidden = _first(block(hidden, *args, **kwargs))
-        return hidden
-
-    def take(self, rows: Tensor) -> "Above":
-        """The same for some of the rows."""
-        size = self.hidden.shape[0]
-        # The blocks share masks, positions and cache: each is cut once.
-        done: dict[int, Any] = {}
-
-        def cut(value: Any) -> Any:
-            if id(value) not in done:
-                done[id(value)] = _take(value, rows, size)
-            return done[id(value)]
-
-        calls = [
-            (tuple(cut(a) for a in args), {k: cut(v) for k, v in kwargs.items()})
-            for args, kwargs in self.calls
-        ]
-        return Above(self.blocks, calls, self.hidden[rows], self.final[rows], self.keys[rows])
-
-
-def _take(value: Any, rows: Tensor, size: int) -> Any:
-    if isinstance(value, PrefixCache):
-        return value.take(rows)
-    if isinstance(value, Tensor):
-        return value[rows] if value.ndim > 1 and value.shape[0] == size else value
-    if isinstance(value, tuple):
-        return tuple(_take(v, rows, size) for v in value)
-    return value
+def _common(rows: Sequence[Sequence[int]]) -> Sequence[int]:
+    """The longest beginning that all rows share."""
+    shortest = min(rows, key=len)
+    same = 0
+    while same < len(shortest) and all(row[same] == shortest[same] for row in rows):
+        same += 1
+    return shortest[:same]
 
 
 def _first(output: Any) -> Tensor:

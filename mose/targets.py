@@ -13,8 +13,9 @@ h is the edited block's output (MEMIT), or the edited projection's (ROME). Targe
 
 A whole batch is optimised at once, each request with its own Adam state, so that a request's
 result does not depend on its company. Blocks up to the edited layer, and all positions before
-the subject's last token, do not change while delta does: they are run once. The head is read
-only where a loss is.
+the subject's last token, do not change while delta does: they are run once, what the prefixes of
+a template have in common once for all requests. What follows is run without padding (`packed`).
+The head is read only where a loss is.
 """
 
 import math
@@ -27,14 +28,14 @@ from torch import Tensor
 
 from mose.errors import NumericalError
 from mose.linalg import on_sphere
-from mose.model import Above, CausalLM
+from mose.model import CausalLM
 from mose.options import TargetOptions
+from mose.packed import Above
 from mose.requests import EditRequest
-from mose.tokens import EditTokens, encode_edit, pad
+from mose.tokens import EditTokens, encode_edit
 
 ESSENCE = "{} is a"
-# On a processor a step with 256 takes about a sixth less time than with 128, and a twentieth more
-# than with 512, which costs memory.
+# On a processor more tokens a pass cost memory and save no time.
 TOKENS_PER_PASS = {"cpu": 256, "cuda": 8192, "mps": 1024}
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPS = 1e-8
@@ -69,8 +70,8 @@ def optimise(
     rows = [_encode(lm, request, templates) for request in requests]
     shift: list[Tensor] = [torch.empty(0)] * len(rows)
     steps, loss, seconds = [0] * len(rows), [0.0] * len(rows), [0.0] * len(rows)
-    lengths = [max(len(cut.suffix) for cut in tokens) for tokens in rows]
-    for members in _groups(lengths, tokens_per_pass // len(rows[0])):
+    sizes = [sum(len(cut.suffix) for cut in tokens) for tokens in rows]
+    for members in _groups(sizes, tokens_per_pass):
         begun = time.perf_counter()
         run = _Group(lm, [rows[i] for i in members], options)
         run.optimise()
@@ -82,17 +83,15 @@ def optimise(
     return Targets(torch.stack(shift), steps, loss, seconds)
 
 
-def _groups(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Requests that share a pass: at most `tokens` padded tokens in each of their prompts' rows,
-    and lengths at most one token apart, since every padded token costs a whole one."""
-    groups: list[list[int]] = []
-    for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-        near = groups and lengths[i] <= lengths[groups[-1][0]] + 1
-        if near and (len(groups[-1]) + 1) * lengths[i] <= tokens:
-            groups[-1].append(i)
-        else:
-            groups.append([i])
-    return groups
+def _groups(sizes: Sequence[int], tokens: int) -> list[list[int]]:
+    """Requests that share a pass: about equally many tokens in each, about `tokens` at most."""
+    count = math.ceil(sum(sizes) / tokens)
+    groups: dict[int, list[int]] = {}
+    before = 0
+    for i, size in enumerate(sizes):
+        groups.setdefault(before * count // sum(sizes), []).append(i)
+        before += size
+    return list(groups.values())
 
 
 def _encode(lm: CausalLM, request: EditRequest, templates: Sequence[str]) -> list[EditTokens]:
@@ -153,20 +152,18 @@ class _Group:
         self.lm, self.options = lm, options
         layer = options.layers[-1]
         flat = [cut for tokens in rows for cut in tokens]
-        prefix, prefix_mask = pad([cut.prefix for cut in flat], "left")
-        suffix, suffix_mask = pad([cut.suffix for cut in flat])
-        past = lm.prefill(prefix, prefix_mask)
-        mask = torch.cat([prefix_mask, suffix_mask], dim=1)
-        self.above: Above = lm.above(suffix, mask, past, layer)
+        template = [place for tokens in rows for place in range(len(tokens))]
+        prefix = lm.prefill([cut.prefix for cut in flat], template)
+        self.above: Above = lm.above([cut.suffix for cut in flat], prefix, layer)
         self.weight = lm.weight(layer)
         self.reader = _Reader(rows, lm.device)
         with torch.no_grad():
-            self.essence0 = self._log_probs(self.above.final[self.reader.essence, 0])
+            self.essence0 = self._log_probs(self.above.final[self._essence()])
         # The bare prompt is each request's first row.
         bare = torch.searchsorted(self.reader.owner, torch.arange(len(rows), device=lm.device))
-        origin = self.above.hidden[bare, 0]
+        origin = self.above.hidden[self.above.layout.starts[bare]]
         if options.LENGTH_OF == "value":
-            origin = lm.projection(layer)(self.above.keys[bare, 0])
+            origin = lm.projection(layer)(self.above.keys[bare])
         self.origin = origin
         self.length = torch.linalg.vector_norm(origin, dim=-1)
         width = self.weight.shape[1 if options.target_space == "key" else 0]
@@ -224,7 +221,7 @@ class _Group:
     def _shift(self, delta: Tensor) -> Tensor:
         """What is added to the edited block's output, per row (B, d_out)."""
         per_row = delta[self.reader.owner]
-        keys = self.above.keys[:, 0]
+        keys = self.above.keys
         if self.options.target_space == "free":
             return per_row
         if self.options.target_space == "value":
@@ -232,17 +229,21 @@ class _Group:
             return on_sphere(value, per_row) - value
         return (on_sphere(keys, per_row) - keys) @ self.weight.mT
 
+    def _essence(self) -> Tensor:
+        """Where, among all tokens, each request's essence prompt is read."""
+        return self.above.layout.starts[self.reader.essence]
+
     def _log_probs(self, hidden: Tensor) -> Tensor:
         return self.lm.head(hidden).float().log_softmax(-1)
 
     def _losses(self, delta: Tensor) -> tuple[Tensor, Tensor | None]:
         """Per active request (n,), the loss, and for the patient whether all target tokens are
         the argmax."""
-        hidden = self.above.hidden.clone()
-        hidden[:, 0] += self._shift(delta).to(hidden.dtype)
+        starts, reader = self.above.layout.starts, self.reader
+        hidden = self.above.hidden
+        hidden = hidden.index_add(0, starts, self._shift(delta).to(hidden.dtype))
         final = self.above.run(hidden)
-        reader = self.reader
-        log_probs = self._log_probs(final[reader.row, reader.place])
+        log_probs = self._log_probs(final.index_select(0, starts[reader.row] + reader.place))
         nll = -log_probs.gather(1, reader.token[:, None])[:, 0] * reader.weight
         loss = torch.zeros(len(delta), device=delta.device).index_add(
             0, reader.owner[reader.row], nll
@@ -251,7 +252,7 @@ class _Group:
         if self.options.patience is not None:
             wrong = (log_probs.detach().argmax(1) != reader.token).to(loss.dtype)
             said = torch.zeros_like(loss).index_add(0, reader.owner[reader.row], wrong) == 0
-        now = self._log_probs(final[reader.essence, 0])
+        now = self._log_probs(final.index_select(0, self._essence()))
         loss = loss + self.options.kl_weight * (now.exp() * (now - self.essence0)).sum(-1)
         if self.options.target_space == "free":
             # The gradient of a norm at zero is taken as zero.

@@ -65,38 +65,38 @@ def test_the_head_on_the_last_block_gives_the_logits(lm):
         assert close(logits[i, : len(row)], whole(lm, row)[0])
 
 
-def test_the_blocks_above_a_layer_can_be_rerun_from_a_prefix(lm):
-    cuts = [2, 0, 0, 3]
-    prefix, prefix_mask = pad([row[:cut] for row, cut in zip(ROWS, cuts, strict=True)], "left")
-    suffix, suffix_mask = pad([row[cut:] for row, cut in zip(ROWS, cuts, strict=True)])
-    past = lm.prefill(prefix, prefix_mask)
-    above = lm.above(suffix, torch.cat([prefix_mask, suffix_mask], 1), past, 1)
+@pytest.mark.parametrize(
+    ("cuts", "alike"),
+    [
+        ([2, 0, 0, 3], [0, 1, 2, 3]),
+        ([2, 0, 0, 3], [0, 0, 1, 1]),
+        ([2, 1, 3, 3], [0, 1, 0, 1]),
+        ([0, 0, 0, 0], [0, 0, 0, 0]),
+    ],
+)
+def test_the_blocks_above_a_layer_can_be_rerun_from_prefixes(lm, cuts, alike):
+    # Rows 2 and 0, 3 and 1 begin alike, so that there is something to share.
+    rows = [ROWS[0], ROWS[1], [*ROWS[0][:3], *ROWS[2]], [*ROWS[1][:2], *ROWS[3]]]
+    prefix = lm.prefill([row[:cut] for row, cut in zip(rows, cuts, strict=True)], alike)
+    above = lm.above([row[cut:] for row, cut in zip(rows, cuts, strict=True)], prefix, 1)
     some = torch.tensor([0, 2, 3])
     fewer = above.take(some)
     with torch.no_grad():
         runs = [above.run(above.hidden), above.run(above.hidden)]
         part = fewer.run(fewer.hidden)
     assert torch.equal(*runs), "the prefix must not grow from run to run"
-    for i, (row, cut) in enumerate(zip(ROWS, cuts, strict=True)):
+    for i, (row, cut) in enumerate(zip(rows, cuts, strict=True)):
         logits, outputs, inputs = whole(lm, row)
-        here = slice(0, len(row) - cut)
-        assert close(above.hidden[i, here], outputs[1][cut:])
-        assert close(above.keys[i, here], inputs[1][cut:])
-        assert close(above.final[i, here], outputs[3][cut:])
-        assert close(lm.head(runs[0][i, here]), logits[cut:])
+        start = int(above.layout.starts[i])
+        here = slice(start, start + len(row) - cut)
+        assert close(above.hidden[here], outputs[1][cut:])
+        assert close(above.keys[i], inputs[1][cut])
+        assert close(above.final[here], outputs[3][cut:])
+        assert close(lm.head(runs[0][here]), logits[cut:])
         if i in some:
-            at = some.tolist().index(i)
-            assert close(lm.head(part[at, here]), logits[cut:])
-
-
-def test_rows_without_any_prefix_need_none(lm):
-    suffix, mask = pad(ROWS)
-    past = lm.prefill(*pad([[] for _ in ROWS], "left"))
-    above = lm.above(suffix, mask, past, 1)
-    with torch.no_grad():
-        final = above.run(above.hidden)
-    for i, row in enumerate(ROWS):
-        assert close(lm.head(final[i, : len(row)]), whole(lm, row)[0])
+            start = int(fewer.layout.starts[some.tolist().index(i)])
+            assert close(lm.head(part[start : start + len(row) - cut]), logits[cut:])
+    assert close(lm.head(lm.hidden(*pad(rows))[0, 0]), whole(lm, rows[0])[0][0])
 
 
 def test_weights_are_d_out_by_d_in_and_change_the_models_output(lm):
