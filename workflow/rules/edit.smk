@@ -28,6 +28,7 @@ rule edit:
             "mose/methods/base.py",
             "mose/keys.py",
             "mose/losses.py",
+            "mose/packed.py",
             "mose/sequence.py",
             "mose/targets.py",
             "mose/training.py",
