@@ -6,6 +6,7 @@ pair is repeated and the median kept; results agree before times are compared.
 
 import argparse
 import logging
+import math
 import platform
 import statistics
 import time
@@ -20,12 +21,14 @@ from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
 from mose import cli, moments, store, targets
+from mose.linalg import orthogonality_error, procrustes, procrustes_objective
 from mose.methods.alphaedit import alphaedit_delta
 from mose.methods.emmet import emmet_delta
 from mose.methods.memit import memit_delta
 from mose.model import CausalLM
 from mose.options import MemitOptions
 from mose.requests import EditRequest
+from mose.rotation import Procrustes
 
 logger = logging.getLogger(__name__)
 
@@ -209,12 +212,75 @@ def alphaedit_solve(_: CausalLM) -> dict[str, Any]:
     )
 
 
+def rotation_problem(size: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What is retained, with a spectrum over three decades, and what is turned where to."""
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+    leading = draw(size, 64)
+    spectrum = torch.logspace(1, -2, size, dtype=torch.float64)
+    retained = leading @ leading.mT / 64 + torch.diag(spectrum)
+    source = leading @ draw(64, count) / 8
+    return retained, source, source + source.norm(dim=0) / size**0.5 * draw(size, count)
+
+
+def rotate(size: int, count: int, repeats: int, goal: float) -> dict[str, Any]:
+    """One batch's rotation against the full singular value decomposition."""
+    retained, source, target = rotation_problem(size, count)
+    solver = Procrustes(retained)
+    begun = time.perf_counter()
+    found = solver.solve(source, target)
+    with_eigenbasis = time.perf_counter() - begun
+    kept: list[torch.Tensor] = []
+    fast, slow = pair(
+        lambda: solver.solve(source, target),
+        lambda: kept.append(procrustes(retained, source, target)),
+        repeats,
+    )
+    difference = agree(f"rotation {size}", found, kept[0], 1e-9)
+    ours, theirs = (procrustes_objective(r, retained, source, target) for r in (found, kept[0]))
+    return {
+        "seconds": fast,
+        "plain_seconds": slow,
+        "difference": difference,
+        "goal": goal,
+        "eigenbasis_once_seconds": with_eigenbasis - fast,
+        "objective_difference": ours / theirs - 1,
+        "orthogonality_error": orthogonality_error(found),
+    }
+
+
+def rotation_output(_lm: CausalLM) -> dict[str, Any]:
+    """d_out 4096, 100 edits. growth: exponent of d in the time for d / 40 edits, 512 to 4096."""
+    row = rotate(4096, 100, 1, 5.0)
+    times = {}
+    for size in (512, 1024, 2048, 4096):
+        retained, source, target = rotation_problem(size, size // 40)
+        solver = Procrustes(retained)
+        solver.solve(source, target)
+        begun = time.perf_counter()
+        solver.solve(source, target)
+        times[size] = time.perf_counter() - begun
+    logs = [[math.log(value) for value in part] for part in (times.keys(), times.values())]
+    row["growth"] = statistics.linear_regression(*logs).slope
+    return row
+
+
+def rotation_input(_lm: CausalLM) -> dict[str, Any]:
+    """d_in 8192, 10 edits."""
+    return rotate(8192, 10, 1, 10.0)
+
+
 BENCHMARKS = {
     "value targets": value_targets,
     "second moments": second_moments,
     "memit solve": memit_solve,
     "emmet solve": emmet_solve,
     "alphaedit solve": alphaedit_solve,
+    "rotation output": rotation_output,
+    "rotation input": rotation_input,
 }
 
 

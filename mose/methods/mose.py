@@ -5,12 +5,15 @@ Published form (side output, free targets, no memory): W <- R W with
     R = argmin over orthogonal R of  lambda E||R W k - W k||^2 + ||R W K - V||_F^2
       = polar(lambda W C W^T + V (W K)^T)
 
-so that norm, singular values and condition number of W cannot change. S = W C W^T is formed
-once; after an update it is R S R^T.
+so that norm, singular values and condition number of W cannot change.
 
 The other forms are proposals of this project (docs/methods.md): rotating the input side,
 W <- W Q with Q = polar(lambda C + K* K^T), where K* is where the keys should be turned to; and
 keeping one matrix M for all edits so far in place of a product of rotations.
+
+All are solved in the frame of the unedited W0. With W = R W0, the step of a batch is
+R_t = R_(t-1) P with P = polar(lambda W0 C W0^T + (R_(t-1)^T V) (W0 K)^T), since a rotation of both
+sides of a matrix rotates its polar factor: what is retained never changes, and is decomposed once.
 """
 
 from collections.abc import Mapping
@@ -18,10 +21,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from mose.linalg import polar, procrustes, reorthonormalise
+from mose.linalg import reorthonormalise
 from mose.methods.base import ClosedFormEditor, Editor
 from mose.moments import SecondMoment
 from mose.options import MoseOptions
+from mose.rotation import Procrustes
 
 
 def mose_editor(weight: Tensor, moment: SecondMoment, options: MoseOptions) -> Editor:
@@ -30,106 +34,83 @@ def mose_editor(weight: Tensor, moment: SecondMoment, options: MoseOptions) -> E
     return kind(weight, moment, options)
 
 
-class OutputRotation(ClosedFormEditor):
-    """W = R W0, R (d_out, d_out).
+class _Rotation(ClosedFormEditor):
+    """An orthogonal matrix (d, d) that turns vectors of the unedited layer.
 
-    memory none: R is a product of one rotation per batch.
-    memory accumulate: R = polar(lambda W0 C W0^T + sum_i v_i (W0 k_i)^T) over all edits i so far;
-    the sum is the memory ("pull").
+    memory none: a product of one rotation per batch, which is stored.
+    memory accumulate: the polar factor of lambda H + T S^T over all edits so far. The pairs S, T
+    (n x d each) are the memory; the rotation is computed from them again when loaded.
     """
 
-    def __init__(self, weight: Tensor, moment: SecondMoment, options: MoseOptions) -> None:
-        self._base = weight.to(torch.float64)
-        self._retained = options.retention_weight * (self._base @ moment.matrix @ self._base.mT)
-        self._options = options
-        size = weight.shape[0]
+    def __init__(self, base: Tensor, retained: Tensor, options: MoseOptions) -> None:
+        self._base = base
+        self._problem = Procrustes(options.retention_weight * retained)
+        self._accumulate = options.memory == "accumulate"
+        size = retained.shape[0]
         self._rotation = torch.eye(size, dtype=torch.float64)
-        self._pull = torch.zeros(size, size, dtype=torch.float64)
+        self._source = torch.empty(size, 0, dtype=torch.float64)
+        self._target = torch.empty(size, 0, dtype=torch.float64)
 
     @property
     def rotation(self) -> Tensor:
         return self._rotation
+
+    def _turn(self, source: Tensor, target: Tensor) -> None:
+        """Let the rotation bring source to target, (d, n) both, and little else anywhere."""
+        if self._accumulate:
+            self._source = torch.cat([self._source, source], dim=1)
+            self._target = torch.cat([self._target, target], dim=1)
+            self._rotation = self._problem.solve(self._source, self._target)
+            return
+        step = self._problem.solve(source, self._rotation.mT @ target)
+        self._rotation = reorthonormalise(self._rotation @ step)
+
+    def state(self) -> dict[str, Tensor]:
+        if self._accumulate:
+            return {"source": self._source.mT, "target": self._target.mT}
+        return {"rotation": self._rotation}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        if self._accumulate:
+            self._source, self._target = state["source"].mT, state["target"].mT
+            self._rotation = self._problem.solve(self._source, self._target)
+            return
+        self._rotation = state["rotation"]
+
+
+class OutputRotation(_Rotation):
+    """W = R W0, R (d_out, d_out); H = W0 C W0^T, and values W0 k are turned to v."""
+
+    def __init__(self, weight: Tensor, moment: SecondMoment, options: MoseOptions) -> None:
+        base = weight.to(torch.float64)
+        super().__init__(base, base @ moment.matrix @ base.mT, options)
 
     @property
     def weight(self) -> Tensor:
         return self._rotation @ self._base
 
     def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
-        values = self.weight @ keys
-        if self._options.memory == "accumulate":
-            self._pull = self._pull + (values + residuals) @ (self._base @ keys).mT
-            self._rotation = polar(self._retained + self._pull)
-            return
-        retained = self._rotation @ self._retained @ self._rotation.mT
-        step = procrustes(retained, values, values + residuals)
-        self._rotation = reorthonormalise(step @ self._rotation)
-
-    def state(self) -> dict[str, Tensor]:
-        state = {"rotation": self._rotation}
-        if self._options.memory == "accumulate":
-            state["pull"] = self._pull
-        return state
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        self._rotation = state["rotation"]
-        if self._options.memory == "accumulate":
-            self._pull = state["pull"]
+        values = self._base @ keys
+        self._turn(values, self._rotation @ values + residuals)
 
     def undo(self) -> Tensor:
         return self._rotation.mT @ self.weight
 
 
-class InputRotation(ClosedFormEditor):
-    """W = W0 Q, Q (d_in, d_in).
-
-    memory none: Q is a product of one rotation per batch, and is stored.
-    memory accumulate: Q = polar(lambda C + K* K^T) over all edits so far; the pairs (K, K*),
-    n x d_in each, are the memory, and Q is computed from them again when loaded.
-    """
+class InputRotation(_Rotation):
+    """W = W0 Q, Q (d_in, d_in); H = C, and keys k are turned to k*."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: MoseOptions) -> None:
-        self._base = weight.to(torch.float64)
-        self._retained = options.retention_weight * moment.matrix
-        self._options = options
-        size = weight.shape[1]
-        self._rotation = torch.eye(size, dtype=torch.float64)
-        self._keys = torch.empty(size, 0, dtype=torch.float64)
-        self._key_targets = torch.empty(size, 0, dtype=torch.float64)
-
-    @property
-    def rotation(self) -> Tensor:
-        return self._rotation
+        super().__init__(weight.to(torch.float64), moment.matrix, options)
 
     @property
     def weight(self) -> Tensor:
         return self._base @ self._rotation
 
     def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
-        wanted = keys + residuals
-        if self._options.memory == "accumulate":
-            # Targets are sought from the present state: the weight W0 Q should see k as k + r,
-            # which is W0 seeing Q (k + r).
-            self._keys = torch.cat([self._keys, keys], dim=1)
-            self._key_targets = torch.cat([self._key_targets, self._rotation @ wanted], dim=1)
-            self._rotation = self._from_pairs()
-            return
-        step = procrustes(self._retained, keys, wanted)
-        self._rotation = reorthonormalise(self._rotation @ step)
-
-    def _from_pairs(self) -> Tensor:
-        return procrustes(self._retained, self._keys, self._key_targets)
-
-    def state(self) -> dict[str, Tensor]:
-        if self._options.memory == "accumulate":
-            return {"keys": self._keys.mT, "key_targets": self._key_targets.mT}
-        return {"rotation": self._rotation}
-
-    def load(self, state: Mapping[str, Tensor]) -> None:
-        if self._options.memory == "accumulate":
-            self._keys, self._key_targets = state["keys"].mT, state["key_targets"].mT
-            self._rotation = self._from_pairs()
-            return
-        self._rotation = state["rotation"]
+        # Targets are sought from the present state: the weight W0 Q should see k as k + r, which
+        # is W0 seeing Q (k + r).
+        self._turn(keys, self._rotation @ (keys + residuals))
 
     def undo(self) -> Tensor:
         return self.weight @ self._rotation.mT

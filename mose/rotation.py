@@ -1,0 +1,147 @@
+"""The rotation of a Procrustes problem, where what is retained stays and few vectors are turned.
+
+    R = argmin over orthogonal R of  tr((R - I) H (R - I)^T) + ||R S - T||_F^2 = polar(H + T S^T)
+
+H (d, d) is the same for all batches of a run: in its eigenbasis the problem is the polar factor
+of diag(h) + X Y^T with n columns, which needs no singular value decomposition of size d.
+"""
+
+import math
+from functools import cache, cached_property
+
+import mpmath
+import torch
+from torch import Tensor
+
+from mose.errors import NumericalError
+from mose.linalg import procrustes
+
+SINGULAR = (
+    "the matrix of the Procrustes problem is singular, so its rotation is not unique: the corpus "
+    "has too few tokens for this width, or some neurons never fire; use more tokens"
+)
+# Columns of the correction per row of the matrix, above which a full decomposition is cheaper.
+DENSE = 8
+
+
+class Procrustes:
+    """min over R of tr((R - I) retained (R - I)^T) + ||R source - target||_F^2, many times.
+
+    retained: (d, d), symmetric positive definite, already weighted.
+    """
+
+    def __init__(self, retained: Tensor) -> None:
+        self.retained = retained.to(torch.float64)
+
+    @cached_property
+    def _eigen(self) -> tuple[Tensor, Tensor]:
+        values, vectors = torch.linalg.eigh(self.retained)
+        return values, vectors
+
+    def solve(self, source: Tensor, target: Tensor) -> Tensor:
+        """R (d, d) float64 for source, target (d, n).
+
+        Raises NumericalError when R is not unique to working precision.
+        """
+        size, count = source.shape
+        # Ten nodes are the fewest: beyond this many vectors no condition number makes it pay.
+        if 20 * count > DENSE * size:
+            return procrustes(self.retained, source, target)
+        values, basis = self._eigen
+        left, right = basis.mT @ target.to(values), basis.mT @ source.to(values)
+        nodes, weights = sign_quadrature(*singular_bounds(values, left, right))
+        if 2 * count * len(nodes) > DENSE * size:
+            return procrustes(self.retained, source, target)
+        a, b = polar_correction(values, left, right, nodes, weights)
+        if a.shape[1] < size:
+            rotation = (basis @ a) @ (basis @ b).mT
+        else:
+            rotation = basis @ (a @ b.mT) @ basis.mT
+        rotation.diagonal().add_(1)
+        return rotation
+
+
+def singular_bounds(diagonal: Tensor, left: Tensor, right: Tensor) -> tuple[float, float]:
+    """A lower and an upper bound of the singular values of diag(h) + X Y^T, from norms of its
+    inverse's (Woodbury) and its own two parts.
+
+    diagonal: h (d,). left, right: X, Y (d, n). Raises NumericalError for a singular matrix.
+    """
+    size = len(diagonal)
+    eps = size * torch.finfo(diagonal.dtype).eps
+    if not (torch.isfinite(diagonal).all() and torch.isfinite(left).all()):
+        raise NumericalError("the matrix of the Procrustes problem is not finite")
+
+    def norm(matrix: Tensor) -> float:
+        return float(torch.linalg.matrix_norm(matrix, 2))
+
+    largest = float(diagonal.max()) + norm(left) * norm(right)
+    if float(diagonal.min()) <= eps * largest:
+        raise NumericalError(SINGULAR)
+    inner = right.mT @ (left / diagonal[:, None])
+    inner.diagonal().add_(1)
+    solved = torch.linalg.lstsq(inner.mT, (left / diagonal[:, None]).mT).solution
+    inverse = 1 / float(diagonal.min()) + norm(solved) * norm(right / diagonal[:, None])
+    if not 1 / inverse > eps * largest:
+        raise NumericalError(SINGULAR)
+    return 1 / inverse, largest
+
+
+def sign_quadrature(smallest: float, largest: float) -> tuple[list[float], list[float]]:
+    """Nodes s and weights w with  sum_j w_j x / (x^2 + s_j^2) = 1  within 1e-12 for all x between
+    `smallest` and `largest`.
+
+    The trapezoidal rule for (2/pi) int_0^inf x / (x^2 + s^2) ds after the map by elliptic
+    functions that spreads its poles evenly; the error falls as exp(-pi^2 N / log(ratio)) (Hale,
+    Higham & Trefethen 2008, SIAM J. Numer. Anal. 46, method 3).
+    """
+    nodes, weights = _quadrature(max(1, math.ceil(math.log2(largest / smallest))))
+    return [smallest * s for s in nodes], [smallest * w for w in weights]
+
+
+@cache
+def _quadrature(octaves: int) -> tuple[list[float], list[float]]:
+    """`sign_quadrature` between 1 and 2^octaves."""
+    count = math.ceil((octaves * math.log(2) + 1.5) * 30 / math.pi**2)
+    nodes, weights = [], []
+    # The elliptic parameter may be as close to one as 1e-20.
+    with mpmath.workdps(40):
+        parameter = 1 - mpmath.mpf(4) ** -octaves
+        quarter = mpmath.ellipk(parameter)
+        for j in range(count):
+            at = (j + mpmath.mpf(0.5)) * quarter / count
+            sn, cn, dn = (mpmath.ellipfun(kind, at, m=parameter) for kind in ("sn", "cn", "dn"))
+            nodes.append(float(sn / cn))
+            weights.append(float(2 * quarter / (mpmath.pi * count) * dn / cn**2))
+    return nodes, weights
+
+
+def polar_correction(
+    diagonal: Tensor, left: Tensor, right: Tensor, nodes: list[float], weights: list[float]
+) -> tuple[Tensor, Tensor]:
+    """A, B (d, 2 n N) with  polar(diag(h) + X Y^T) = I + A B^T.
+
+    diagonal: h (d,), positive. left, right: X, Y (d, n). nodes, weights: N each, from
+    `sign_quadrature` for the matrix's singular values.
+
+    polar(M) is a block of sign([[0, M], [M^T, 0]]) = (2/pi) int Re([[0, M], [M^T, 0]] - i s)^-1 ds.
+    With a = s / (h^2 + s^2) and b = h / (h^2 + s^2), Woodbury's identity makes that block
+
+        b - [aX, bY] [[X^T aX, I + X^T bY], [-(I + Y^T bX), Y^T aY]]^-1 [bX, aY]^T,
+
+    real, of rank 2n, without squares of M; the weighted sum of all b is I. The derivation is
+    ours (docs/methods.md).
+    """
+    eye = torch.eye(left.shape[1], dtype=left.dtype)
+    first, second = [], []
+    for node, weight in zip(nodes, weights, strict=True):
+        shrunk = 1 / (diagonal**2 + node**2)
+        a, b = (node * shrunk)[:, None], (diagonal * shrunk)[:, None]
+        outer = torch.cat([a * left, b * right], dim=1)
+        inner = torch.cat([b * left, a * right], dim=1)
+        top = torch.cat([left.mT @ (a * left), eye + left.mT @ (b * right)], dim=1)
+        bottom = torch.cat([-(eye + right.mT @ (b * left)), right.mT @ (a * right)], dim=1)
+        system = torch.cat([top, bottom])
+        first.append(-weight * torch.linalg.solve(system.mT, outer.mT).mT)
+        second.append(inner)
+    return torch.cat(first, dim=1), torch.cat(second, dim=1)

@@ -1,0 +1,90 @@
+"""Rotations by quadrature against the singular value decomposition."""
+
+import math
+
+import pytest
+import torch
+
+from mose import linalg, rotation
+from mose.errors import NumericalError
+
+
+def draw(*shape, seed=0):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def problem(size, count, condition, turn=1.5, seed=0):
+    """retained, source, target: a spectrum over `condition`, sources that it makes likely."""
+    basis, _ = torch.linalg.qr(draw(size, size, seed=seed))
+    values = torch.logspace(-math.log10(condition), 0, size, dtype=torch.float64)
+    retained = (basis * values) @ basis.mT
+    source = basis @ (values.sqrt()[:, None] * draw(size, count, seed=seed + 1))
+    target = source + turn * source.norm(dim=0) / size**0.5 * draw(size, count, seed=seed + 2)
+    return (retained + retained.mT) / 2, source, target
+
+
+@pytest.mark.parametrize("ratio", [1.0, 3.0, 1e3, 1e6, 1e10])
+def test_the_quadrature_is_the_sign_of_every_number_in_its_range(ratio):
+    nodes, weights = rotation.sign_quadrature(0.02, 0.02 * ratio)
+    x = torch.logspace(math.log10(0.02), math.log10(0.02 * ratio), 500, dtype=torch.float64)
+    terms = [w * x / (x**2 + s**2) for s, w in zip(nodes, weights, strict=True)]
+    assert float((sum(terms) - 1).abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("condition", [1e1, 1e4, 1e7])
+@pytest.mark.parametrize("count", [1, 6])
+def test_the_rotation_is_that_of_the_singular_value_decomposition(condition, count, monkeypatch):
+    retained, source, target = problem(160, count, condition)
+    by_svd = linalg.procrustes(retained, source, target)
+
+    def refuse(*_):
+        pytest.fail("the full decomposition was used")
+
+    monkeypatch.setattr(rotation, "procrustes", refuse)
+    found = rotation.Procrustes(retained).solve(source, target)
+    # Directions that hardly anything holds are hardly determined.
+    assert float((found - by_svd).norm()) < 1e-10 * max(1, condition / 1e4)
+    assert linalg.orthogonality_error(found) < 1e-10 * 160**0.5
+    objectives = [linalg.procrustes_objective(r, retained, source, target) for r in (found, by_svd)]
+    assert objectives[0] == pytest.approx(objectives[1], rel=1e-10)
+    assert float((found - torch.eye(160)).norm()) > 0.1, "something must have been turned"
+
+
+def test_many_vectors_are_left_to_the_full_decomposition():
+    retained, source, target = problem(40, 30, 1e3)
+    found = rotation.Procrustes(retained).solve(source, target)
+    assert torch.equal(found, linalg.procrustes(retained, source, target))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_bounds_hold_the_singular_values(seed):
+    diagonal = torch.logspace(-3, 1, 50, dtype=torch.float64)
+    left, right = draw(50, 4, seed=seed), draw(50, 4, seed=seed + 100)
+    smallest, largest = rotation.singular_bounds(diagonal, left, right)
+    found = torch.linalg.svdvals(torch.diag(diagonal) + left @ right.mT)
+    assert smallest <= float(found[-1])
+    assert float(found[0]) <= largest
+
+
+def test_a_product_of_many_rotations_stays_orthogonal():
+    retained, _, _ = problem(48, 1, 1e3)
+    solver, product = rotation.Procrustes(retained), torch.eye(48, dtype=torch.float64)
+    for seed in range(200):
+        _, source, target = problem(48, 1, 1e3, seed=seed)
+        product = product @ solver.solve(source, product.mT @ target)
+        product = linalg.reorthonormalise(product)
+    assert linalg.orthogonality_error(product) < 1e-13 * 48
+
+
+def test_a_rotation_that_is_not_unique_is_refused():
+    retained, source, target = problem(60, 2, 1e2)
+    direction = torch.linalg.eigh(retained)[1][:, :1]
+    flat = retained - direction @ (direction.mT @ retained @ direction) @ direction.mT
+    with pytest.raises(NumericalError, match="use more tokens"):
+        rotation.Procrustes(flat).solve(source, target)
+    # Turned around altogether: H - 2 h h^T has a direction of nothing.
+    value, basis = torch.linalg.eigh(retained)
+    with pytest.raises(NumericalError, match="singular"):
+        rotation.Procrustes(retained).solve(basis[:, -1:], -value[-1] * basis[:, -1:])
+    with pytest.raises(NumericalError, match="not finite"):
+        rotation.Procrustes(retained).solve(source, target * math.inf)
