@@ -11,8 +11,9 @@ from torch import Tensor
 
 from mose.model import CausalLM
 from mose.options import EditOptions
+from mose.requests import EditRequest
 from mose.targets import ESSENCE
-from mose.tokens import encode_edit, pad
+from mose.tokens import encode_edit, encode_pair, pad
 
 
 def value_target(
@@ -67,6 +68,26 @@ def value_target(
             delta *= (options.clamp * length / delta.norm()).clamp(max=1)
     hook.remove()
     return delta.detach()
+
+
+@torch.no_grad()
+def log_probs_of_record(lm: CausalLM, request: EditRequest) -> list[float]:
+    """Log-probability of the new and of the true object (a neighbour's own) after every prompt of
+    a record: the whole model over one padded batch, a row for each pair."""
+    prompts = [(request.text, request.target_true)]
+    prompts += [(text, request.target_true) for text in request.paraphrases]
+    prompts += [(probe.prompt, probe.target) for probe in request.locality]
+    pairs = [
+        encode_pair(lm.tokenizer, text, target)
+        for text, true in prompts
+        for target in (request.target_new, true)
+    ]
+    ids, mask = pad([[*prompt, *target] for prompt, target in pairs])
+    log_probs = lm.model(ids, attention_mask=mask).logits.log_softmax(-1)
+    return [
+        float(log_probs[i, range(len(p) - 1, len(p) + len(t) - 1), t].sum())
+        for i, (p, t) in enumerate(pairs)
+    ]
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ import platform
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -20,14 +21,14 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from mose import cli, moments, store, targets
+from mose import cli, metrics, moments, store, targets
 from mose.linalg import orthogonality_error, procrustes, procrustes_objective
 from mose.methods.alphaedit import alphaedit_delta
 from mose.methods.emmet import emmet_delta
 from mose.methods.memit import memit_delta
 from mose.model import CausalLM
 from mose.options import MemitOptions
-from mose.requests import EditRequest
+from mose.requests import EditRequest, Probe
 from mose.rotation import Procrustes
 
 logger = logging.getLogger(__name__)
@@ -62,13 +63,15 @@ REQUESTS = [
     EditRequest(str(i), f"Name{i} of the Surname{i}", PROMPTS[i % len(PROMPTS)], f"Object{i}")
     for i in range(16)
 ]
+# Subjects of neighbour prompts.
+NAMES = [f"Neighbour{i} of the Surname{i % 16}" for i in range(160)]
 
 
 def model() -> CausalLM:
     """SmolLM2-135M's shape; words are tokens."""
     torch.manual_seed(0)
     texts = [*TEMPLATES, targets.ESSENCE, *(f"{r.text} {r.target_new}" for r in REQUESTS)]
-    words = sorted({word for text in texts for word in text.split()})
+    words = sorted({word for text in [*texts, *NAMES] for word in text.split()})
     made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, words[0]))
     made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, clean_up_tokenization_spaces=False)
@@ -158,6 +161,33 @@ def second_moments(lm: CausalLM) -> dict[str, Any]:
     difference = agree("second moments", ours(), theirs(), 1e-5)
     fast, slow = pair(ours, theirs, 3)
     return {"seconds": fast, "plain_seconds": slow, "difference": difference, "goal": 5.0}
+
+
+def scores(lm: CausalLM) -> dict[str, Any]:
+    """16 records of 13 prompts, two targets each, against record by record."""
+    records = [
+        replace(
+            request,
+            target_true=f"Object{(i + 1) % 16}",
+            paraphrases=tuple(t.replace("{}", request.text) for t in TEMPLATES[1:3]),
+            locality=tuple(
+                Probe(request.prompt.replace("{}", name), f"Object{k}")
+                for k, name in enumerate(NAMES[10 * i : 10 * i + 10])
+            ),
+        )
+        for i, request in enumerate(REQUESTS)
+    ]
+
+    def ours() -> torch.Tensor:
+        rows = metrics.score_requests(lm, records, 0)
+        return torch.tensor([[row["logprob_new"], row["logprob_true"]] for row in rows]).ravel()
+
+    def theirs() -> torch.Tensor:
+        return torch.tensor([x for r in records for x in plain.log_probs_of_record(lm, r)])
+
+    difference = agree("scores", ours(), theirs(), 1e-4)
+    fast, slow = pair(ours, theirs, 3)
+    return {"seconds": fast, "plain_seconds": slow, "difference": difference, "goal": 3.0}
 
 
 @cache
@@ -276,6 +306,7 @@ def rotation_input(_lm: CausalLM) -> dict[str, Any]:
 BENCHMARKS = {
     "value targets": value_targets,
     "second moments": second_moments,
+    "scores": scores,
     "memit solve": memit_solve,
     "emmet solve": emmet_solve,
     "alphaedit solve": alphaedit_solve,
