@@ -292,13 +292,18 @@ def load(
             )
     for layer, editor in state.editors.items():
         start = f"layers/{layer}/"
-        editor.load(
-            {
-                name.removeprefix(start): torch.from_numpy(array)
-                for name, array in contents.arrays.items()
-                if name.startswith(start)
-            }
-        )
+        stored = {
+            name.removeprefix(start): torch.from_numpy(array)
+            for name, array in contents.arrays.items()
+            if name.startswith(start)
+        }
+        if stored.keys() != editor.state().keys():
+            raise StoreError(
+                f"{path}: holds {', '.join(sorted(stored))} for layer {layer}, expected "
+                f"{', '.join(sorted(editor.state()))}: written by another version of this "
+                "project; delete the checkpoints of this method"
+            )
+        editor.load(stored)
     state.edits = edits
     state.diagnoses = [Diagnosis(**d) for d in store.record_of(contents)]
     state.parent = contents.digest

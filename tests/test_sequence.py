@@ -185,6 +185,19 @@ def test_a_foreign_checkpoint_is_refused(
         sequence.load(tmp_path / "a.h5", other, identity(changed_variant), requests)
 
 
+def test_a_checkpoint_with_other_arrays_is_refused(second_moments, requests, templates, tmp_path):
+    variant = parse("memit", steps=2)
+    lm, _, state = fresh(variant, second_moments)
+    sequence.run(lm, state, variant, requests, templates, 2, 2)
+    sequence.save(tmp_path / "a.h5", state, identity(variant), requests)
+    made = store.read(tmp_path / "a.h5", "checkpoint")
+    renamed = {name.replace("/weight", "/matrix"): array for name, array in made.arrays.items()}
+    store.write(tmp_path / "a.h5", "checkpoint", renamed, made.attributes)
+    _, _, other = fresh(variant, second_moments)
+    with pytest.raises(StoreError, match="holds matrix for layer 1, expected weight: written by"):
+        sequence.load(tmp_path / "a.h5", other, identity(variant), requests)
+
+
 def test_undo_of_a_checkpoint_gives_back_the_unedited_weight(
     second_moments, requests, templates, tmp_path
 ):
