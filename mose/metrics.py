@@ -165,6 +165,9 @@ def _prompts(request: EditRequest) -> Iterable[tuple[str, int, str, str]]:
         yield "paraphrase", number, text, request.target_true
     for number, probe in enumerate(request.locality):
         yield "locality", number, probe.prompt, probe.target
+    for number, probe in enumerate(request.portability):
+        kind = f"portability:{probe.kind}" if probe.kind else "portability"
+        yield kind, number, probe.prompt, probe.target
 
 
 @torch.no_grad()

@@ -1,33 +1,39 @@
 """Readers: files of other people's edit records, and the built-in table, as facts.
 
-Each reader turns one record into one fact, or refuses it with a reason. Nothing is dropped in
-silence: the report counts what was read, kept and refused, and why.
+Nothing is dropped in silence: the report counts what was read, kept and refused, and why. The
+forms of single records are in `mose.forms`.
 """
 
 import csv
 import json
+import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import yaml
 
 from mose import store
 from mose.errors import RequestError
-from mose.requests import Fact, Probe
-
-Record = Mapping[str, Any]
+from mose.forms import FORMS, Record, Refused, forms_of, read_record, unroll, without_blanks
+from mose.requests import Fact
 
 
 @dataclass
 class Report:
-    """What became of the records of a file."""
+    """What became of the records of a file.
+
+    left_out: paraphrases, locality and portability prompts without a prompt or an answer.
+    """
 
     read: int = 0
     kept: int = 0
+    left_out: int = 0
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
@@ -42,6 +48,7 @@ class Report:
         return {
             "read": self.read,
             "kept": self.kept,
+            "prompts_left_out": self.left_out,
             "refused": dict(self.refused),
             "examples": self.examples,
         }
@@ -49,31 +56,55 @@ class Report:
     def __str__(self) -> str:
         lines = [f"{self.read} records read, {self.kept} kept"]
         lines += [f"  {n} refused: {why}" for why, n in sorted(self.refused.items())]
+        if self.left_out:
+            lines.append(f"  {self.left_out} further prompts left out: empty, or without an answer")
         return "\n".join(lines)
 
 
-def read_facts_of(source: str) -> tuple[list[Fact], Report]:
-    """Facts of a data source: "builtin", or the path of a JSON or JSON lines file.
+def read_facts_of(
+    source: str, form: str | None = None, conflicts: str = "all"
+) -> tuple[list[Fact], Report]:
+    """Facts of a data source: "builtin", or the path of a JSON, JSON lines, CSV or Parquet file.
 
-    A file's form is told from its fields: CounterFact as MEMIT has it, its condensed form in
-    EasyEdit, or the plain form (subject, prompt, target_new; the rest optional).
+    form: a name of `mose.forms.FORMS`; without one each record's fields tell it.
+    conflicts: what becomes of facts that give one subject and prompt different new objects: "all"
+    are kept, only the "last" is, or the later are refused ("refuse").
     """
     report = Report()
-    facts = _builtin() if source == "builtin" else _read_file(Path(source), report)
+    facts = _builtin() if source == "builtin" else _read_file(Path(source), form, report)
     if source == "builtin":
         report.read = len(facts)
-    seen: set[str] = set()
-    kept = []
-    for fact in facts:
-        if fact.id in seen:
-            report.refuse("duplicate id", fact.id)
-            continue
-        seen.add(fact.id)
-        kept.append(fact)
-    report.kept = len(kept)
-    if not kept:
+    facts = _without_duplicates(facts, report)
+    if conflicts != "all":
+        facts = _without_conflicts(facts, conflicts == "last", report)
+    report.kept = len(facts)
+    if not facts:
         raise RequestError(f"{source}: no record can be used; {report}".replace("\n", ";"))
-    return kept, report
+    return facts, report
+
+
+def _without_duplicates(facts: Sequence[Fact], report: Report) -> list[Fact]:
+    kept: dict[str, Fact] = {}
+    for fact in facts:
+        if fact.id in kept:
+            report.refuse("duplicate id", fact.id)
+        else:
+            kept[fact.id] = fact
+    return list(kept.values())
+
+
+def _without_conflicts(facts: Sequence[Fact], last: bool, report: Report) -> list[Fact]:
+    kept: dict[tuple[str, ...], Fact] = {}
+    for fact in facts:
+        key = fact.subject, fact.relation or fact.prompt
+        rival = kept.get(key)
+        if rival is None or rival.target_new == fact.target_new:
+            kept.setdefault(key if rival is None else (*key, fact.id), fact)
+            continue
+        report.refuse("conflicts with another edit of its subject", rival.id if last else fact.id)
+        if last:
+            kept[key] = fact
+    return list(kept.values())
 
 
 def _builtin() -> list[Fact]:
@@ -97,33 +128,55 @@ def _builtin() -> list[Fact]:
     return facts
 
 
-def _read_file(path: Path, report: Report) -> list[Fact]:
-    records = _records(path)
+def _read_file(path: Path, form: str | None, report: Report) -> list[Fact]:
+    records = unroll(_records(path))
     report.read = len(records)
     facts = []
-    for number, record in enumerate(records):
-        name = f"record {number}"
-        form = _form(record, path, number)
+    for number, (name, record) in enumerate(records):
+        where = f"record {number}"
+        if not isinstance(record, Mapping):
+            report.refuse("not an object of named fields", where)
+            continue
+        told = form or _told_form(record, path, number)
         try:
-            facts.append(form(record, number))
-        except _Refused as error:
-            report.refuse(str(error), name)
+            fact, left_out = without_blanks(read_record(told, record, name))
+            facts.append(fact)
+            report.left_out += left_out
+        except Refused as error:
+            report.refuse(str(error), where)
         except (KeyError, TypeError, AttributeError) as error:
-            report.refuse(f"missing or odd field {error}", name)
+            report.refuse(f"missing or odd field {error}", where)
         except RequestError:
-            report.refuse("subject not in the prompt exactly once", name)
+            report.refuse("subject not in the prompt exactly once", where)
     return facts
 
 
-class _Refused(Exception):
-    """A record that cannot be edited; the message is the reason that is counted."""
+def _told_form(record: Record, path: Path, number: int) -> str:
+    found = forms_of(record)
+    if "zsre-alt" in found:
+        raise RequestError(
+            f"{path}: ZsRE is edited in two ways, which are two experiments; set "
+            "datasets.*.form: zsre-alt (towards the false alt) or zsre-answer (towards answers[0])"
+        )
+    if found:
+        return found[0]
+    known = "; ".join(f"{name}: {' '.join(sorted(form.fields))}" for name, form in FORMS.items())
+    raise RequestError(
+        f"{path}, record {number}: fields {sorted(record)} are of no known form; expected all "
+        f"fields of one of: {known}"
+    )
 
 
-def _records(path: Path) -> Sequence[Record]:
+def _records(path: Path) -> Sequence[Any]:
+    """Records of a CSV, Parquet, JSON or JSON lines file, told by its name's end or its text."""
+    if not path.is_file():
+        raise RequestError(f"{path}: no such file (datasets.*.source)")
+    if path.suffix in (".csv", ".parquet"):
+        return _table(path)
     try:
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise RequestError(f"{path}: no such file (datasets.*.source)") from None
+    except UnicodeDecodeError as error:
+        raise RequestError(f"{path}: not UTF-8 text ({error})") from None
     if text.lstrip().startswith("["):
         try:
             return json.loads(text)
@@ -132,79 +185,34 @@ def _records(path: Path) -> Sequence[Record]:
     return store.read_jsonl(path)
 
 
-def _form(record: Record, path: Path, number: int) -> Callable[[Record, int], Fact]:
-    if "requested_rewrite" in record:
-        return _counterfact
-    if {"rephrase_prompt", "locality_prompt"} <= record.keys():
-        return _easyedit
-    if {"subject", "prompt", "target_new"} <= record.keys():
-        return _plain
-    raise RequestError(
-        f"{path}, record {number}: fields {sorted(record)} are of no known form; expected "
-        "requested_rewrite (CounterFact), rephrase_prompt and locality_prompt (EasyEdit), or "
-        "subject, prompt and target_new"
-    )
+def _table(path: Path) -> list[dict[str, Any]]:
+    """Rows with their empty cells left out. Lists and objects in a CSV's cells are JSON."""
+    try:
+        if path.suffix == ".csv":
+            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
+        else:
+            frame = pd.read_parquet(path)
+    except (ValueError, OSError) as error:
+        raise RequestError(f"{path}: cannot be read ({error})") from None
+    rows = []
+    for row in frame.to_dict("records"):
+        cells = {str(k): _cell(v, path.suffix == ".csv") for k, v in row.items()}
+        rows.append({k: v for k, v in cells.items() if v is not None and v != ""})
+    return rows
 
 
-def _counterfact(record: Record, number: int) -> Fact:
-    """CounterFact as in MEMIT: requested_rewrite, paraphrase_prompts, neighborhood_prompts."""
-    rewrite = record["requested_rewrite"]
-    true = rewrite["target_true"]["str"].strip()
-    return Fact(
-        id=str(record.get("case_id", number)),
-        subject=rewrite["subject"],
-        prompt=rewrite["prompt"],
-        target_true=true,
-        target_new=_target(rewrite["target_new"]["str"]),
-        relation=rewrite.get("relation_id", ""),
-        paraphrases=tuple(record.get("paraphrase_prompts", ())),
-        # CounterFact's neighbours are subjects that share the true object.
-        locality=tuple(Probe(p, true) for p in record.get("neighborhood_prompts", ())),
-    )
-
-
-def _easyedit(record: Record, number: int) -> Fact:
-    """CounterFact condensed as in EasyEdit: the subject stands in the prompt already."""
-    locality = record.get("locality_prompt")
-    return Fact(
-        id=str(record.get("case_id", number)),
-        subject=record["subject"],
-        prompt=_with_gap(record["prompt"], record["subject"]),
-        target_true=str(record.get("ground_truth", "")).strip(),
-        target_new=_target(record["target_new"]),
-        relation=str(record.get("relation_id", "")),
-        paraphrases=(record["rephrase_prompt"],),
-        locality=(Probe(locality, str(record["locality_ground_truth"]).strip()),)
-        if locality
-        else (),
-    )
-
-
-def _plain(record: Record, number: int) -> Fact:
-    """A user's own form; `locality` is a list of {prompt, target}."""
-    prompt, subject = record["prompt"], record["subject"]
-    return Fact(
-        id=str(record.get("id", number)),
-        subject=subject,
-        prompt=prompt if "{}" in prompt else _with_gap(prompt, subject),
-        target_true=str(record.get("target_true", "")).strip(),
-        target_new=_target(record["target_new"]),
-        relation=str(record.get("relation", "")),
-        paraphrases=tuple(p.replace("{}", subject) for p in record.get("paraphrases", ())),
-        locality=tuple(Probe(p["prompt"], p["target"]) for p in record.get("locality", ())),
-    )
-
-
-def _target(text: str) -> str:
-    if not text.strip():
-        raise _Refused("empty target_new")
-    return text.strip()
-
-
-def _with_gap(prompt: str, subject: str) -> str:
-    """The prompt with its one mention of the subject replaced by `{}`."""
-    if not subject.strip() or prompt.count(subject) == 0:
-        raise _Refused("subject not in the prompt")
-    if prompt.count(subject) > 1:
-        raise _Refused("subject more than once in the prompt")
-    return prompt.replace(subject, "{}")
+def _cell(value: Any, parse: bool) -> Any:
+    """A cell as plain Python: Parquet's lists come as arrays, a missing text as NaN."""
+    if isinstance(value, np.ndarray):
+        return [_cell(item, parse) for item in value]
+    if isinstance(value, dict):
+        cells = {k: _cell(v, parse) for k, v in value.items()}
+        return {k: v for k, v in cells.items() if v is not None}
+    if isinstance(value, float) and math.isnan(value):
+        return None
+    if parse and isinstance(value, str) and value[:1] in ("[", "{") and value != "{}":
+        try:
+            return json.loads(value)
+        except json.JSONDecodeError:
+            return value
+    return value

@@ -20,10 +20,11 @@ from mose.errors import ConfigError, RequestError
 
 @dataclass(frozen=True)
 class Probe:
-    """A prompt whose true continuation should stay what it is."""
+    """A prompt and what should follow it after an edit; kind: what a data set calls it."""
 
     prompt: str
     target: str
+    kind: str = ""
 
 
 @dataclass(frozen=True)
@@ -31,6 +32,7 @@ class EditRequest:
     """One fact to rewrite.
 
     prompt: has exactly one `{}`, for the subject. paraphrases: full prompts without `{}`.
+    locality: what should stay as it is. portability: what should follow from the edit.
     """
 
     id: str
@@ -41,6 +43,7 @@ class EditRequest:
     relation: str = ""
     paraphrases: tuple[str, ...] = ()
     locality: tuple[Probe, ...] = ()
+    portability: tuple[Probe, ...] = ()
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt, self.subject, self.id)
@@ -71,6 +74,7 @@ class Fact:
     paraphrases: tuple[str, ...] = ()
     target_new: str = ""
     locality: tuple[Probe, ...] = ()
+    portability: tuple[Probe, ...] = ()
     known: bool | None = field(default=None)
 
     def __post_init__(self) -> None:
@@ -92,6 +96,9 @@ def check_prompt(prompt: str, subject: str, where: str) -> None:
         )
 
 
+PROBES = ("locality", "portability")
+
+
 def _probes(values: Sequence[Mapping[str, str]]) -> tuple[Probe, ...]:
     return tuple(Probe(**value) for value in values)
 
@@ -99,9 +106,10 @@ def _probes(values: Sequence[Mapping[str, str]]) -> tuple[Probe, ...]:
 def _from_record(kind: type, record: Mapping[str, Any], where: str) -> Any:
     try:
         values = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in record.items() if k != "locality"
+            k: _probes(v) if k in PROBES else tuple(v) if isinstance(v, list) else v
+            for k, v in record.items()
         }
-        return kind(**values, locality=_probes(record.get("locality", [])))
+        return kind(**values)
     except TypeError as error:
         raise RequestError(f"{where}: not a record of this project ({error})") from None
 
@@ -180,6 +188,7 @@ def draw_requests(
                 relation=fact.relation,
                 paraphrases=fact.paraphrases,
                 locality=tuple(probes),
+                portability=fact.portability,
             )
         )
     if not requests:
@@ -219,6 +228,7 @@ def _draw_neighbours(
         for other in facts
         if other.relation == fact.relation
         and other.subject in aside
+        and other.target_true
         and target not in (other.target_true, *other.also)
     ]
     chosen = generator.sample(pool, min(count, len(pool)))

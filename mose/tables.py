@@ -78,12 +78,15 @@ def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
     locality    locality, the share of predicted tokens that are the unedited model's;
                 locality_truth, the share that are the neighbour's true object;
                 neighborhood, 1 if the true object is likelier than the request's new one
+    portability and portability:KIND
+                portability, the share of the tokens that should follow from the edit
 
     Each share has an `_exact` companion, 1 if all tokens agree; each comparison a `_margin`, the
     difference of mean log-probabilities in nats per token, positive where it is won.
 
     The likelier of two objects is the one with the higher mean log-probability per token, as in
-    MEMIT's code; a tie counts as 0. Raises ValueError where the unedited model was not scored on
+    MEMIT's code; a tie counts as 0, and where a request has no true object nothing is compared.
+    Raises ValueError where the unedited model was not scored on
     the same prompt, or was scored on other tokens.
     """
     scores = _with_unedited(scores, unedited)
@@ -105,6 +108,7 @@ def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
     parts += _share(rows, "locality", _agreement(rows))
     parts += _share(rows, "locality_truth", true)
     parts += _preference(rows, "neighborhood", -margin)
+    parts += _share(scores[kind.str.startswith("portability")], "portability", true)
     return pd.concat(parts, ignore_index=True)
 
 
@@ -309,6 +313,8 @@ def _with_unedited(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame
                 f"{int(row[f'{count}_before'])} in the unedited model's"
             )
         empty = joined[joined[count] < 1]
+        if count == "tokens_true":  # a request need not say what was true before it
+            empty = empty[~empty["kind"].isin(["edit", "paraphrase"])]
         if len(empty):
             raise ValueError(f"{count} is {empty.iloc[0][count]} for {_where(empty.iloc[0])}")
     return joined.rename(columns={"predicted_true_before": "predicted_before"})
@@ -342,7 +348,8 @@ def _share(rows: pd.DataFrame, metric: str, share: pd.Series) -> list[pd.DataFra
 
 
 def _preference(rows: pd.DataFrame, metric: str, margin: pd.Series) -> list[pd.DataFrame]:
-    margin = margin[rows.index]
+    margin = margin[rows.index].dropna()
+    rows = rows.loc[margin.index]
     return [_long(rows, metric, margin > 0.0), _long(rows, f"{metric}_margin", margin)]
 
 

@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 def program(args: argparse.Namespace) -> None:
     from mose import metrics, model, readers, requests, store
 
-    facts, report = readers.read_facts_of(args.source)
+    facts, report = readers.read_facts_of(args.source, args.form, args.conflicts)
     logger.info("%s", report)
     if args.ask_model:
         lm = model.load(args.model, args.device, args.dtype)
@@ -28,7 +28,9 @@ def program(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     made = cli.parser(__doc__, model=True)
-    made.add_argument("--source", required=True, help="builtin, or a JSON or JSON lines file")
+    made.add_argument("--source", required=True, help="builtin, or a file of records")
+    made.add_argument("--form", help="the records' form; default: told by their fields")
+    made.add_argument("--conflicts", required=True, choices=["refuse", "last", "all"])
     made.add_argument("--ask-model", action="store_true", help="mark the facts the model knows")
     made.add_argument("--out", required=True, help="facts.jsonl to write")
     made.add_argument("--report", required=True, help="report (JSON) of what was read and refused")

@@ -46,6 +46,7 @@ def test_defaults_are_filled_in_at_every_depth():
         "neighbours": 3,
         "held_out": 0.2,
         "part": "all",
+        "conflicts": "all",
     }
     assert filled["seeds"] == [0]
     assert models["smollm2-135m"].variants["a"].edit.clamp == 0.75

@@ -1,11 +1,14 @@
 """Scores and perplexity against the whole model, one text at a time."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tiny
 import torch
 
 from mose import metrics
+from mose.requests import Probe
 
 
 def naive(lm, prompt, target):
@@ -56,6 +59,19 @@ def test_continuations_of_one_prompt_share_its_pass(llama, monkeypatch):
     # Paris and "Paris, not Rome" share a row, as does Rome as far as it goes the same way.
     distinct = {p for p, _ in PAIRS}
     assert len(distinct) <= sum(rows) < len(PAIRS)
+
+
+def test_portability_prompts_are_scored_by_kind(llama, requests):
+    probes = (Probe("Who rules Paris?", "Rome", "Reasoning"), Probe("Next to Paris is", "Rome"))
+    rows = metrics.score_requests(llama, [replace(requests[0], portability=probes)], 0)
+    found = [row for row in rows if str(row["kind"]).startswith("portability")]
+    assert [(r["kind"], r["prompt"]) for r in found] == [
+        ("portability:Reasoning", 0),
+        ("portability", 1),
+    ]
+    for row, probe in zip(found, probes, strict=True):
+        (expected,) = metrics.score_targets(llama, [(probe.prompt, probe.target)])
+        assert (row["tokens_true"], row["right_true"]) == (expected.tokens, expected.right)
 
 
 def test_every_prompt_of_a_request_gets_a_row(llama, requests):

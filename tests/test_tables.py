@@ -54,8 +54,12 @@ def loop_metrics(scores, unedited):
     before = {(r.request, r.kind, r.prompt): r for r in unedited.itertuples()}
     found = {}
     for row in scores.itertuples():
-        new, true = row.logprob_new / row.tokens_new, row.logprob_true / row.tokens_true
-        if row.kind == "locality":
+        new = row.logprob_new / row.tokens_new
+        true = row.logprob_true / row.tokens_true if row.tokens_true else None
+        if row.kind.startswith("portability"):
+            share = row.right_true / row.tokens_true
+            values = {"portability": share, "portability_exact": float(share == 1)}
+        elif row.kind == "locality":
             now = row.predicted_true.split()
             then = before[row.request, row.kind, row.prompt].predicted_true.split()
             same = sum(now[i] == then[i] for i in range(len(now)))
@@ -75,17 +79,26 @@ def loop_metrics(scores, unedited):
             values = {
                 share: row.right_new / row.tokens_new,
                 f"{share}_exact": float(row.right_new == row.tokens_new),
-                success: 1.0 if new > true else 0.0,
-                f"{success}_margin": new - true,
             }
+            if true is not None:
+                values |= {success: float(new > true), f"{success}_margin": new - true}
         for metric, value in values.items():
             found[row.request, row.kind, row.prompt, metric] = value
     return found
 
 
 def test_score_metrics_agree_with_a_loop_over_rows():
-    metrics = tables.score_metrics(edited_scores(), unedited_scores())
-    expected = loop_metrics(edited_scores(), unedited_scores())
+    more = [
+        (2, "c", "portability:Reasoning", 0, 3, 0, -5.0, 4, 3, -3.0, "1 2 3 4"),
+        # Without a true object there is nothing to be likelier than.
+        (3, "d", "edit", 0, 1, 1, -5.0, 0, 0, 0.0, ""),
+    ]
+    scores, unedited = (
+        pd.concat([frame, pd.DataFrame(more, columns=COLUMNS)], ignore_index=True)
+        for frame in (edited_scores(), unedited_scores())
+    )
+    metrics = tables.score_metrics(scores, unedited)
+    expected = loop_metrics(scores, unedited)
     assert list(metrics.columns) == ["order", "request", "kind", "prompt", "metric", "value"]
     keys = list(zip(metrics.request, metrics.kind, metrics.prompt, metrics.metric, strict=True))
     assert len(keys) == len(set(keys)) == len(expected)

@@ -23,7 +23,7 @@ rule facts:
     input:
         model="results/models/{model}/manifest.json",
         data=dataset_file,
-        code="mose/readers.py",
+        code=["mose/readers.py", "mose/forms.py"],
     output:
         facts="results/{experiment}/{model}/{dataset}/facts.jsonl",
         report="results/{experiment}/{model}/{dataset}/facts.json",
@@ -34,6 +34,12 @@ rule facts:
     threads: config["threads"]
     params:
         source=datasets_key("source"),
+        form=lambda wildcards: (
+            f"--form {config['datasets'][wildcards.dataset]['form']}"
+            if "form" in config["datasets"][wildcards.dataset]
+            else ""
+        ),
+        conflicts=datasets_key("conflicts"),
         ask=lambda wildcards: (
             "--ask-model"
             if config["datasets"][wildcards.dataset]["known_only"]
@@ -42,7 +48,8 @@ rule facts:
         compute=COMPUTE,
     shell:
         "python scripts/read_facts.py --model {input.model:q} {params.compute} {threads} "
-        "--source {params.source:q} {params.ask} --out {output.facts:q} "
+        "--source {params.source:q} {params.form} --conflicts {params.conflicts} {params.ask} "
+        "--out {output.facts:q} "
         "--report {output.report:q} > {log:q} 2>&1"
 
 

@@ -1,0 +1,239 @@
+"""Forms that edit records come in: each turns one record into one fact, or refuses it.
+
+A form is known by fields that all its records have. Field names are those of the published files.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mose.requests import Fact, Probe
+
+Record = Mapping[str, Any]
+
+
+NOT_TEXT = "a text field holds something else"
+
+
+class Refused(Exception):
+    """A record that cannot be edited; the message is the reason that is counted."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a form is, the fields that tell it, and how a record with a given id is read."""
+
+    what: str
+    fields: frozenset[str]
+    read: Callable[[Record, str], Fact]
+
+
+def unroll(records: Sequence[Record]) -> list[tuple[str, Record]]:
+    """Records with their ids; one with several rewrites (MQuAKE) becomes one for each."""
+    named: list[tuple[str, Record]] = []
+    for number, record in enumerate(records):
+        name = str(number)
+        if isinstance(record, Mapping):
+            name = str(record.get("case_id", record.get("id", number)))
+            rewrites = record.get("requested_rewrite")
+            if isinstance(rewrites, list):
+                named += [
+                    (f"{name}.{i}", {**record, "requested_rewrite": rewrite})
+                    for i, rewrite in enumerate(rewrites)
+                ]
+                continue
+        named.append((name, record))
+    return named
+
+
+def _counterfact(record: Record, name: str) -> Fact:
+    """CounterFact as in MEMIT: requested_rewrite, paraphrase_prompts, neighborhood_prompts."""
+    rewrite = record["requested_rewrite"]
+    true = _text(rewrite["target_true"]["str"])
+    neighbours = record.get("neighborhood_prompts", ())
+    return Fact(
+        id=name,
+        subject=_text(rewrite["subject"]),
+        prompt=rewrite["prompt"],
+        target_true=true,
+        target_new=_target(rewrite["target_new"]["str"]),
+        relation=rewrite.get("relation_id", ""),
+        paraphrases=tuple(record.get("paraphrase_prompts", ())),
+        # CounterFact's neighbours are subjects that share the true object; MEMIT's ZsRE brings
+        # each neighbour's own.
+        locality=tuple(
+            Probe(p, true) if isinstance(p, str) else Probe(p["prompt"], _text(p["target"]))
+            for p in neighbours
+        ),
+    )
+
+
+def _easyedit(record: Record, name: str) -> Fact:
+    """CounterFact condensed as in EasyEdit: the subject stands in the prompt already."""
+    locality = record.get("locality_prompt")
+    return Fact(
+        id=name,
+        subject=_text(record["subject"]),
+        prompt=_with_gap(record["prompt"], record["subject"]),
+        target_true=_first(record.get("ground_truth", "")),
+        target_new=_target(record["target_new"]),
+        relation=str(record.get("relation_id", "")),
+        paraphrases=(record["rephrase_prompt"],),
+        locality=(Probe(locality, _first(record["locality_ground_truth"])),) if locality else (),
+    )
+
+
+def _zsre(target: str) -> Callable[[Record, str], Fact]:
+    def read(record: Record, name: str) -> Fact:
+        """zsre_mend_eval: src, rephrase, loc; answers[0] or alt is the target."""
+        answer = _first(record["answers"])
+        return Fact(
+            id=name,
+            subject=_text(record["subject"]),
+            prompt=_with_gap(record["src"], record["subject"]),
+            target_true=answer if target == "alt" else "",
+            target_new=_target(record["alt"] if target == "alt" else answer),
+            paraphrases=(record["rephrase"],),
+            # The file's questions of NQ end without their mark; MEMIT's loader adds it.
+            locality=(Probe(f"{record['loc']}?", _first(record["loc_ans"])),),
+        )
+
+    return read
+
+
+def _knowedit(record: Record, name: str) -> Fact:
+    """KnowEdit: locality and portability are lists of {prompt, ground_truth} by kind."""
+    rephrased = record.get("rephrase_prompt")
+    return Fact(
+        id=name,
+        subject=_text(record["subject"]),
+        prompt=_with_gap(record["prompt"], record["subject"]),
+        target_true=_first(record.get("ground_truth", "")),
+        target_new=_target(record["target_new"]),
+        paraphrases=(rephrased,) if rephrased else (),
+        locality=_by_kind(record.get("locality")),
+        portability=_by_kind(record.get("portability")),
+    )
+
+
+def _concept(record: Record, name: str) -> Fact:
+    """ConceptEdit as in EasyEdit's example: the target is a definition."""
+    locality = record.get("locality_prompt")
+    return Fact(
+        id=name,
+        subject=_text(record["label"]),
+        prompt=_with_gap(record["prompt"], record["label"]),
+        target_true=_first(record.get("ground_truth", "")),
+        target_new=_target(record["target_new_desc"]),
+        paraphrases=(record["phrase_prompt"],),
+        locality=(Probe(locality, _first(record["locality_answer"])),) if locality else (),
+    )
+
+
+def _plain(record: Record, name: str) -> Fact:
+    """A user's own form; `locality` and `portability` are lists of {prompt, target}."""
+    prompt, subject = record["prompt"], _text(record["subject"])
+
+    def probes(key: str) -> tuple[Probe, ...]:
+        return tuple(Probe(p["prompt"], _text(p["target"])) for p in record.get(key) or ())
+
+    return Fact(
+        id=name,
+        subject=subject,
+        prompt=prompt if "{}" in prompt else _with_gap(prompt, subject),
+        target_true=_text(record.get("target_true") or ""),
+        target_new=_target(record["target_new"]),
+        relation=str(record.get("relation") or ""),
+        paraphrases=tuple(p.replace("{}", subject) for p in record.get("paraphrases") or ()),
+        locality=probes("locality"),
+        portability=probes("portability"),
+    )
+
+
+def _form(what: str, fields: str, read: Callable[[Record, str], Fact]) -> Form:
+    return Form(what, frozenset(fields.split()), read)
+
+
+ZSRE_FIELDS = "subject src rephrase answers alt loc loc_ans"
+FORMS = {
+    "counterfact": _form("CounterFact as in MEMIT, MQuAKE", "requested_rewrite", _counterfact),
+    "zsre-answer": _form("ZsRE, answers[0] is the target", ZSRE_FIELDS, _zsre("answer")),
+    "zsre-alt": _form("ZsRE, alt is the target", ZSRE_FIELDS, _zsre("alt")),
+    "conceptedit": _form("ConceptEdit", "label prompt phrase_prompt target_new_desc", _concept),
+    "easyedit": _form(
+        "CounterFact as in EasyEdit", "subject prompt rephrase_prompt locality_prompt", _easyedit
+    ),
+    "knowedit": _form("KnowEdit", "subject prompt target_new portability ground_truth", _knowedit),
+    "plain": _form("subject, prompt, target_new", "subject prompt target_new", _plain),
+}
+
+
+def read_record(form: str, record: Record, name: str) -> Fact:
+    """The fact of a record; raises Refused, or the error of an odd field."""
+    fact = FORMS[form].read(record, name)
+    probes = [*fact.locality, *fact.portability]
+    texts = [fact.prompt, fact.relation, *fact.paraphrases, *(probe.prompt for probe in probes)]
+    if not all(isinstance(text, str) for text in texts):
+        raise Refused(NOT_TEXT)
+    return fact
+
+
+def without_blanks(fact: Fact) -> tuple[Fact, int]:
+    """The fact without prompts that are empty or lack an answer, and how many those were."""
+    paraphrases = tuple(text for text in fact.paraphrases if text.strip())
+    locality, portability = (
+        tuple(probe for probe in probes if probe.prompt.strip() and probe.target)
+        for probes in (fact.locality, fact.portability)
+    )
+    kept = replace(fact, paraphrases=paraphrases, locality=locality, portability=portability)
+
+    def prompts(of: Fact) -> int:
+        return len(of.paraphrases) + len(of.locality) + len(of.portability)
+
+    return kept, prompts(fact) - prompts(kept)
+
+
+def forms_of(record: Record) -> list[str]:
+    """Names of the forms that a record may have, the most particular first."""
+    return [name for name, form in FORMS.items() if form.fields <= record.keys()]
+
+
+def _by_kind(kinds: Mapping[str, Any] | None) -> tuple[Probe, ...]:
+    return tuple(
+        Probe(probe["prompt"], _first(probe["ground_truth"]), kind)
+        for kind, probes in (kinds or {}).items()
+        for probe in probes
+    )
+
+
+def _first(answers: Any) -> str:
+    """An answer given as text, or as a list of answers, or of answers with their aliases."""
+    while isinstance(answers, list):
+        if not answers:
+            return ""
+        answers = answers[0]
+    return _text(answers)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Refused(NOT_TEXT)
+    return value.strip()
+
+
+def _target(text: Any) -> str:
+    if not _text(text):
+        raise Refused("empty target_new")
+    return _text(text)
+
+
+def _with_gap(prompt: Any, subject: Any) -> str:
+    """The prompt with its one mention of the subject replaced by `{}`."""
+    prompt, subject = _text(prompt), _text(subject)
+    if not subject or prompt.count(subject) == 0:
+        raise Refused("subject not in the prompt")
+    if prompt.count(subject) > 1:
+        raise Refused("subject more than once in the prompt")
+    if "{}" in prompt:
+        raise Refused("{} in the prompt beside its subject")
+    return prompt.replace(subject, "{}")
