@@ -15,6 +15,7 @@ from mose import tables
 from mose.errors import StoreError
 
 DIRECTIVE = re.compile(r"^<!-- (\w+): (\S+) -->$", re.MULTILINE)
+RUN = ("model", "dataset")
 RATIOS = {"frobenius_ratio": "{:.4f}", "condition_ratio": "{:.4f}", "perplexity": "{:.2f}"}
 
 
@@ -37,10 +38,9 @@ def summary_table(summary: pd.DataFrame) -> str:
 
     Mean over seeds, and the standard deviation over them (n - 1) where there are several.
     """
-    run = ["model", "dataset"]
     measures = [*tables.SCORES, "perplexity", *tables.RATIOS]
     rows = []
-    for (model, dataset), part in summary.groupby(run, sort=False):
+    for (model, dataset), part in summary.groupby(list(RUN), sort=False):
         where = f"{dataset}, {model}"
         before = part[part["edits"] == 0].drop_duplicates("seed").assign(method="unedited")
         last = part[part["edits"] == part.groupby("method")["edits"].transform("max")]
@@ -53,13 +53,20 @@ def summary_table(summary: pd.DataFrame) -> str:
 
 
 def scan_table(ranking: pd.DataFrame) -> str:
-    """All variants of a scan, the best of each entry first and bold."""
-    names = [n for n in ranking.columns if n not in ("variant", "model", "dataset", "rank")]
+    """All variants of a scan, the best of each entry first and bold; of the options those that
+    vary within an entry."""
+    columns = list(ranking.columns)
+    options = columns[columns.index("rank") + 1 : columns.index("score")]
+    measures = [name for name in columns[columns.index("score") :] if name not in RUN]
     rows = []
-    for _, row in ranking.iterrows():
-        cells = [_cell(row[name], RATIOS.get(name, "{:.3f}")) for name in names]
-        rows.append([f"**{cell}**" if row["rank"] == 1 and cell else cell for cell in cells])
-    return markdown(names, rows)
+    for entry, group in ranking.groupby("entry", sort=False):
+        varied = [name for name in options if group[name].nunique() > 1]
+        for _, row in group.iterrows():
+            settings = ", ".join(f"{name} {_cell(row[name], '{:g}')}" for name in varied)
+            scores = [_cell(row[name], RATIOS.get(name, "{:.3f}")) for name in measures]
+            cells = [str(entry), settings, *scores]
+            rows.append([f"**{cell}**" if row["rank"] == 1 and cell else cell for cell in cells])
+    return markdown(["entry", "settings", *measures], rows)
 
 
 def _cell(value: object, form: str) -> str:

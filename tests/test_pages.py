@@ -44,15 +44,18 @@ def test_several_seeds_show_mean_and_spread():
 
 def test_a_scan_marks_the_best_of_each_entry():
     ranking = pd.DataFrame(
-        {"entry": ["a", "a"], "variant": ["x", "y"], "rank": [1, 2], "lambda": ["1", None],
-         "score": [0.5, 0.25], "model": "m", "dataset": "d"}
+        {"entry": ["a", "a", "b", "b"], "variant": list("wxyz"), "rank": [1, 2, 1, 2],
+         "lambda": [10.0, 100.0, None, None], "layers": ["[1]", "[1]", "[2]", "[3]"],
+         "score": [0.5, 0.25, 1.0, None], "model": "m", "dataset": "d"}
     )  # fmt: skip
     table = pages.scan_table(ranking).splitlines()
     assert table == [
-        "| entry | lambda | score |",
+        "| entry | settings | score |",
         "| --- | --- | --- |",
-        "| **a** | **1** | **0.500** |",
-        "| a |  | 0.250 |",
+        "| **a** | **lambda 10** | **0.500** |",
+        "| a | lambda 100 | 0.250 |",
+        "| **b** | **layers [2]** | **1.000** |",
+        "| b | layers [3] |  |",
     ]
 
 
