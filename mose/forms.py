@@ -68,34 +68,44 @@ def _counterfact(record: Record, name: str) -> Fact:
     )
 
 
-def _easyedit(record: Record, name: str) -> Fact:
-    """CounterFact condensed as in EasyEdit: the subject stands in the prompt already."""
-    locality = record.get("locality_prompt")
+def _fact(name: str, subject: Any, prompt: Any, target_new: Any, **more: Any) -> Fact:
+    """A fact whose prompt has its subject in place."""
     return Fact(
         id=name,
-        subject=_text(record["subject"]),
-        prompt=_with_gap(record["prompt"], record["subject"]),
+        subject=_text(subject),
+        prompt=_with_gap(prompt, subject),
+        target_new=_target(target_new),
+        **more,
+    )
+
+
+def _easyedit(record: Record, name: str) -> Fact:
+    """CounterFact condensed as in EasyEdit."""
+    return _fact(
+        name,
+        record["subject"],
+        record["prompt"],
+        record["target_new"],
         target_true=_first(record.get("ground_truth", "")),
-        target_new=_target(record["target_new"]),
         relation=str(record.get("relation_id", "")),
         paraphrases=(record["rephrase_prompt"],),
-        locality=(Probe(locality, _first(record["locality_ground_truth"])),) if locality else (),
+        locality=_one(record.get("locality_prompt"), record.get("locality_ground_truth")),
     )
 
 
 def _zsre(target: str) -> Callable[[Record, str], Fact]:
+    """zsre_mend_eval: src, rephrase, loc; target: "answers" (the first) or "alt"."""
+
     def read(record: Record, name: str) -> Fact:
-        """zsre_mend_eval: src, rephrase, loc; answers[0] or alt is the target."""
-        answer = _first(record["answers"])
-        return Fact(
-            id=name,
-            subject=_text(record["subject"]),
-            prompt=_with_gap(record["src"], record["subject"]),
-            target_true=answer if target == "alt" else "",
-            target_new=_target(record["alt"] if target == "alt" else answer),
+        return _fact(
+            name,
+            record["subject"],
+            record["src"],
+            _first(record[target]),
+            target_true=_first(record["answers"]) if target == "alt" else "",
             paraphrases=(record["rephrase"],),
             # The file's questions of NQ end without their mark; MEMIT's loader adds it.
-            locality=(Probe(f"{record['loc']}?", _first(record["loc_ans"])),),
+            locality=_one(f"{record['loc']}?", record["loc_ans"]),
         )
 
     return read
@@ -104,12 +114,12 @@ def _zsre(target: str) -> Callable[[Record, str], Fact]:
 def _knowedit(record: Record, name: str) -> Fact:
     """KnowEdit: locality and portability are lists of {prompt, ground_truth} by kind."""
     rephrased = record.get("rephrase_prompt")
-    return Fact(
-        id=name,
-        subject=_text(record["subject"]),
-        prompt=_with_gap(record["prompt"], record["subject"]),
+    return _fact(
+        name,
+        record["subject"],
+        record["prompt"],
+        record["target_new"],
         target_true=_first(record.get("ground_truth", "")),
-        target_new=_target(record["target_new"]),
         paraphrases=(rephrased,) if rephrased else (),
         locality=_by_kind(record.get("locality")),
         portability=_by_kind(record.get("portability")),
@@ -118,15 +128,14 @@ def _knowedit(record: Record, name: str) -> Fact:
 
 def _concept(record: Record, name: str) -> Fact:
     """ConceptEdit as in EasyEdit's example: the target is a definition."""
-    locality = record.get("locality_prompt")
-    return Fact(
-        id=name,
-        subject=_text(record["label"]),
-        prompt=_with_gap(record["prompt"], record["label"]),
+    return _fact(
+        name,
+        record["label"],
+        record["prompt"],
+        record["target_new_desc"],
         target_true=_first(record.get("ground_truth", "")),
-        target_new=_target(record["target_new_desc"]),
         paraphrases=(record["phrase_prompt"],),
-        locality=(Probe(locality, _first(record["locality_answer"])),) if locality else (),
+        locality=_one(record.get("locality_prompt"), record.get("locality_answer")),
     )
 
 
@@ -157,7 +166,7 @@ def _form(what: str, fields: str, read: Callable[[Record, str], Fact]) -> Form:
 ZSRE_FIELDS = "subject src rephrase answers alt loc loc_ans"
 FORMS = {
     "counterfact": _form("CounterFact as in MEMIT, MQuAKE", "requested_rewrite", _counterfact),
-    "zsre-answer": _form("ZsRE, answers[0] is the target", ZSRE_FIELDS, _zsre("answer")),
+    "zsre-answer": _form("ZsRE, answers[0] is the target", ZSRE_FIELDS, _zsre("answers")),
     "zsre-alt": _form("ZsRE, alt is the target", ZSRE_FIELDS, _zsre("alt")),
     "conceptedit": _form("ConceptEdit", "label prompt phrase_prompt target_new_desc", _concept),
     "easyedit": _form(
@@ -196,6 +205,10 @@ def without_blanks(fact: Fact) -> tuple[Fact, int]:
 def forms_of(record: Record) -> list[str]:
     """Names of the forms that a record may have, the most particular first."""
     return [name for name, form in FORMS.items() if form.fields <= record.keys()]
+
+
+def _one(prompt: Any, answer: Any) -> tuple[Probe, ...]:
+    return (Probe(prompt, _first(answer)),) if prompt else ()
 
 
 def _by_kind(kinds: Mapping[str, Any] | None) -> tuple[Probe, ...]:

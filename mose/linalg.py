@@ -8,6 +8,12 @@ from torch import Tensor
 
 from mose.errors import NumericalError
 
+NOT_FINITE = "the matrix of the Procrustes problem is not finite"
+SINGULAR = (
+    "the matrix of the Procrustes problem is singular, so its rotation is not unique: the corpus "
+    "has too few tokens for this width, or some neurons never fire; use more tokens"
+)
+
 
 def polar(matrix: Tensor) -> Tensor:
     """The orthogonal polar factor U V^T of a square matrix U S V^T, in float64.
@@ -19,14 +25,10 @@ def polar(matrix: Tensor) -> Tensor:
     """
     wide = matrix.to(torch.float64)
     if not torch.isfinite(wide).all():
-        raise NumericalError("the matrix of the Procrustes problem is not finite")
+        raise NumericalError(NOT_FINITE)
     u, s, vh = torch.linalg.svd(wide)
     if s[-1] <= s[0] * len(s) * torch.finfo(torch.float64).eps:
-        raise NumericalError(
-            "the matrix of the Procrustes problem is singular, so its rotation is not unique: "
-            "the corpus has too few tokens for this width, or some neurons never fire; "
-            "use more tokens"
-        )
+        raise NumericalError(SINGULAR)
     return reorthonormalise(u @ vh)
 
 

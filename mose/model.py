@@ -209,11 +209,12 @@ class CausalLM:
         rows: ids of each prefix. alike: a label per row; what the prefixes of one label have in
         common at their beginning is run once.
         """
+        labels = sorted(set(alike))
         shared = {
             label: _common([r for r, a in zip(rows, alike, strict=True) if a == label])
-            for label in sorted(set(alike))
+            for label in labels
         }
-        pick = torch.tensor([sorted(shared).index(label) for label in alike], device=self.device)
+        pick = torch.tensor([labels.index(label) for label in alike], device=self.device)
         cache = DynamicCache()
         mask = self._extend(cache, list(shared.values()), torch.empty(len(shared), 0))
         expanded = DynamicCache()

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
+from mose.errors import ModelError
+
 IMPLEMENTATION = "mose-packed"
 
 
@@ -106,8 +108,16 @@ def _interface(
     value: Tensor,
     _mask: Tensor | None,
     scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
     **_kwargs: Any,
 ) -> tuple[Tensor, None]:
+    longest = _LAYOUT.get().mask.shape[-1]
+    if softcap is not None or (sliding_window is not None and longest > sliding_window):
+        raise ModelError(
+            f"{type(module).__name__}: value targets know plain causal attention; this model caps "
+            f"its scores (softcap {softcap}) or sees only {sliding_window} of {longest} tokens"
+        )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
     return _attend(module, query, key, value, scaling), None
 

@@ -1,5 +1,6 @@
-"""Pages of results: prose with a directive where a table belongs, so that no number is typed.
+"""How tables are shown: as text, and in pages of prose in which no number is typed.
 
+A page has a directive where a table belongs:
 `<!-- summary: FILE -->` stands for a summary (mean over seeds at the last checkpoint, with the
 spread where there are several), `<!-- scan: FILE -->` for the ranking of a scan. Files are CSV
 beside the template.
@@ -8,6 +9,7 @@ beside the template.
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -17,6 +19,65 @@ from mose.errors import StoreError
 DIRECTIVE = re.compile(r"^<!-- (\w+): (\S+) -->$", re.MULTILINE)
 RUN = ("model", "dataset")
 RATIOS = {"frobenius_ratio": "{:.4f}", "condition_ratio": "{:.4f}", "perplexity": "{:.2f}"}
+
+# Headings of `format_summary`, broken over two lines so that a row fits in 120 columns.
+HEADINGS = {
+    "method": ("", "method"),
+    "seed": ("", "seed"),
+    "edits": ("", "edits"),
+    "reliability": ("relia-", "bility"),
+    "generalization": ("general-", "ization"),
+    "locality": ("", "locality"),
+    "efficacy": ("", "efficacy"),
+    "paraphrase": ("para-", "phrase"),
+    "neighborhood": ("neighbor-", "hood"),
+    "perplexity": ("perplex-", "ity"),
+    "frobenius_ratio": ("Frobenius", "ratio"),
+    "condition_ratio": ("condition", "ratio"),
+}
+
+
+def format_summary(summary: pd.DataFrame) -> str:
+    """The summary as plain text, one block per model and dataset, in the summary's row order.
+
+    Fits in 120 columns for method names of up to 29 characters. Shares have three decimals,
+    perplexity two, ratios six, so that 1.000000 can be told from drift; "-" is a missing value.
+    """
+    several = len(summary[["model", "dataset"]].drop_duplicates()) > 1
+    blocks = []
+    for (model, dataset), group in summary.groupby(["model", "dataset"], sort=False):
+        heading = [f"{model}, {dataset}"] if several else []
+        blocks.append("\n".join([*heading, *_lines(group)]))
+    return "\n\n".join(blocks)
+
+
+def _lines(summary: pd.DataFrame) -> list[str]:
+    cells = {name: [_plain_cell(name, value) for value in summary[name]] for name in HEADINGS}
+    width = {name: max(len(text) for text in [*HEADINGS[name], *cells[name]]) for name in HEADINGS}
+    gap = "  " if sum(width.values()) + 2 * (len(width) - 1) <= 120 else " "
+    above, below = zip(*HEADINGS.values(), strict=True)
+    rows = [above, below, *zip(*cells.values(), strict=True)]
+    lines = [
+        gap.join(
+            text.ljust(width[name]) if name == "method" else text.rjust(width[name])
+            for name, text in zip(HEADINGS, row, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "-" * max(map(len, lines))
+    return [*lines[:2], rule, *lines[2:]]
+
+
+def _plain_cell(name: str, value: Any) -> str:
+    if name in ("method", "seed", "edits"):
+        return str(value)
+    if pd.isna(value):
+        return "-"
+    if name in tables.RATIOS:
+        return f"{value:.6f}" if abs(value) < 1e3 else f"{value:.6g}"
+    if name == "perplexity":
+        return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.3g}"
+    return f"{value:.3f}"
 
 
 def render(template: str, folder: Path) -> str:

@@ -70,6 +70,8 @@ def read_facts_of(
     conflicts: what becomes of facts that give one subject and prompt different new objects: "all"
     are kept, only the "last" is, or the later are refused ("refuse").
     """
+    if form is not None and form not in FORMS:
+        raise RequestError(f"datasets.*.form: found {form}, expected one of {', '.join(FORMS)}")
     report = Report()
     facts = _builtin() if source == "builtin" else _read_file(Path(source), form, report)
     if source == "builtin":
@@ -94,17 +96,18 @@ def _without_duplicates(facts: Sequence[Fact], report: Report) -> list[Fact]:
 
 
 def _without_conflicts(facts: Sequence[Fact], last: bool, report: Report) -> list[Fact]:
-    kept: dict[tuple[str, ...], Fact] = {}
+    def key(fact: Fact) -> tuple[str, str]:
+        return fact.subject, fact.relation or fact.prompt
+
+    # Of several, the one that a dictionary was given last stays.
+    wanted = {key(fact): fact.target_new for fact in (facts if last else reversed(facts))}
+    kept = []
     for fact in facts:
-        key = fact.subject, fact.relation or fact.prompt
-        rival = kept.get(key)
-        if rival is None or rival.target_new == fact.target_new:
-            kept.setdefault(key if rival is None else (*key, fact.id), fact)
-            continue
-        report.refuse("conflicts with another edit of its subject", rival.id if last else fact.id)
-        if last:
-            kept[key] = fact
-    return list(kept.values())
+        if fact.target_new == wanted[key(fact)]:
+            kept.append(fact)
+        else:
+            report.refuse("conflicts with another edit of its subject", fact.id)
+    return kept
 
 
 def _builtin() -> list[Fact]:
@@ -160,10 +163,10 @@ def _told_form(record: Record, path: Path, number: int) -> str:
         )
     if found:
         return found[0]
-    known = "; ".join(f"{name}: {' '.join(sorted(form.fields))}" for name, form in FORMS.items())
+    known = "; ".join(f"{f.what}: {', '.join(sorted(f.fields))}" for f in FORMS.values())
     raise RequestError(
         f"{path}, record {number}: fields {sorted(record)} are of no known form; expected all "
-        f"fields of one of: {known}"
+        f"fields of one of ({known})"
     )
 
 

@@ -31,22 +31,6 @@ METRICS = [*CHECKPOINT, "when", "order", *PROMPT, "metric", "value"]
 SCORE_DTYPES = {"request": str, "kind": str, "predicted_true": str}
 """For `pandas.read_csv(..., dtype=SCORE_DTYPES)`: ids that look like numbers stay text."""
 
-# Headings of `format_summary`, broken over two lines so that a row fits in 120 columns.
-HEADINGS = {
-    "method": ("", "method"),
-    "seed": ("", "seed"),
-    "edits": ("", "edits"),
-    "reliability": ("relia-", "bility"),
-    "generalization": ("general-", "ization"),
-    "locality": ("", "locality"),
-    "efficacy": ("", "efficacy"),
-    "paraphrase": ("para-", "phrase"),
-    "neighborhood": ("neighbor-", "hood"),
-    "perplexity": ("perplex-", "ity"),
-    "frobenius_ratio": ("Frobenius", "ratio"),
-    "condition_ratio": ("condition", "ratio"),
-}
-
 
 def read(path: str | Path) -> pd.DataFrame:
     """A table as `scripts/tables.py` wrote it. Only empty cells are missing: a method may be
@@ -268,20 +252,6 @@ def summary_intervals(
     )
 
 
-def format_summary(summary: pd.DataFrame) -> str:
-    """The summary as plain text, one block per model and dataset, in the summary's row order.
-
-    Fits in 120 columns for method names of up to 29 characters. Shares have three decimals,
-    perplexity two, ratios six, so that 1.000000 can be told from drift; "-" is a missing value.
-    """
-    several = len(summary[["model", "dataset"]].drop_duplicates()) > 1
-    blocks = []
-    for (model, dataset), group in summary.groupby(["model", "dataset"], sort=False):
-        heading = [f"{model}, {dataset}"] if several else []
-        blocks.append("\n".join([*heading, *_lines(group)]))
-    return "\n\n".join(blocks)
-
-
 def _with_unedited(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
     """`scores` with the unedited model's predictions as `predicted_before`, after checking that
     both models were scored on the same prompts and tokens.
@@ -382,32 +352,3 @@ def _most_moved(stability: pd.DataFrame) -> pd.DataFrame:
         ordered = stability.loc[far.sort_values(ascending=False, kind="stable").index]
         columns[ratio] = ordered.groupby(CHECKPOINT, sort=False)[ratio].first()
     return pd.DataFrame(columns).reset_index()
-
-
-def _lines(summary: pd.DataFrame) -> list[str]:
-    cells = {name: [_cell(name, value) for value in summary[name]] for name in HEADINGS}
-    width = {name: max(len(text) for text in [*HEADINGS[name], *cells[name]]) for name in HEADINGS}
-    gap = "  " if sum(width.values()) + 2 * (len(width) - 1) <= 120 else " "
-    above, below = zip(*HEADINGS.values(), strict=True)
-    rows = [above, below, *zip(*cells.values(), strict=True)]
-    lines = [
-        gap.join(
-            text.ljust(width[name]) if name == "method" else text.rjust(width[name])
-            for name, text in zip(HEADINGS, row, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-    rule = "-" * max(map(len, lines))
-    return [*lines[:2], rule, *lines[2:]]
-
-
-def _cell(name: str, value: Any) -> str:
-    if name in ("method", "seed", "edits"):
-        return str(value)
-    if pd.isna(value):
-        return "-"
-    if name in RATIOS:
-        return f"{value:.6f}" if abs(value) < 1e3 else f"{value:.6g}"
-    if name == "perplexity":
-        return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.3g}"
-    return f"{value:.3f}"

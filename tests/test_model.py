@@ -96,7 +96,15 @@ def test_the_blocks_above_a_layer_can_be_rerun_from_prefixes(lm, cuts, alike):
         if i in some:
             start = int(fewer.layout.starts[some.tolist().index(i)])
             assert close(lm.head(part[start : start + len(row) - cut]), logits[cut:])
+    # Afterwards the model's own attention is back.
     assert close(lm.head(lm.hidden(*pad(rows))[0, 0]), whole(lm, rows[0])[0][0])
+
+
+def test_attention_that_is_not_plainly_causal_is_refused():
+    lm = tiny.model("mistral")
+    lm.model.config.sliding_window = 3
+    with pytest.raises(ModelError, match=r"MistralAttention: .* sees only 3 of 6 tokens"):
+        lm.above([ROWS[0][2:]], lm.prefill([ROWS[0][:2]], [0]), 1)
 
 
 def test_weights_are_d_out_by_d_in_and_change_the_models_output(lm):

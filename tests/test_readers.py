@@ -2,14 +2,18 @@
 
 import json
 import random
+from pathlib import Path
 
 import pandas as pd
 import pytest
+import yaml
 
 from mose import readers
 from mose.errors import RequestError
 from mose.forms import FORMS
 from mose.requests import Probe, draw_requests
+
+SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
 
 
 def write(path, records):
@@ -122,7 +126,7 @@ def test_tables_are_read_as_json_is(tmp_path, end):
 
 
 @pytest.mark.parametrize(
-    ("conflicts", "kept"), [("all", "abcd"), ("refuse", "acd"), ("last", "bcd")]
+    ("conflicts", "kept"), [("all", "abcdef"), ("refuse", "acd"), ("last", "cdf")]
 )
 def test_conflicting_edits_are_the_readers_choice(tmp_path, conflicts, kept):
     records = [
@@ -130,10 +134,22 @@ def test_conflicting_edits_are_the_readers_choice(tmp_path, conflicts, kept):
         {**PLAIN, "id": "b", "target_new": "Oslo"},
         {**PLAIN, "id": "c", "subject": "Spain"},
         {**PLAIN, "id": "d", "relation": "capital", "target_new": "Bonn"},
+        {**PLAIN, "id": "e", "target_new": "Oslo"},
+        {**PLAIN, "id": "f", "target_new": "Lima"},
     ]
     facts, report = readers.read_facts_of(write(tmp_path / "f.json", records), None, conflicts)
     assert "".join(fact.id for fact in facts) == kept
-    assert sum(report.refused.values()) == 4 - len(kept)
+    assert sum(report.refused.values()) == 6 - len(kept)
+
+
+def test_forms_are_those_of_the_schema_and_no_others(tmp_path):
+    schema = yaml.safe_load(SCHEMA.read_text())
+    options = schema["properties"]["datasets"]["additionalProperties"]["properties"]
+    assert sorted(options["form"]["enum"]) == sorted(FORMS)
+    with pytest.raises(
+        RequestError, match=r"datasets\.\*\.form: found csv, expected one of counter"
+    ):
+        readers.read_facts_of(write(tmp_path / "f.json", [PLAIN]), "csv")
 
 
 HOSTILE = [

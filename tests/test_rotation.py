@@ -86,5 +86,6 @@ def test_a_rotation_that_is_not_unique_is_refused():
     value, basis = torch.linalg.eigh(retained)
     with pytest.raises(NumericalError, match="singular"):
         rotation.Procrustes(retained).solve(basis[:, -1:], -value[-1] * basis[:, -1:])
-    with pytest.raises(NumericalError, match="not finite"):
-        rotation.Procrustes(retained).solve(source, target * math.inf)
+    for odd in ((source, target * math.inf), (source * math.nan, target)):
+        with pytest.raises(NumericalError, match="not finite"):
+            rotation.Procrustes(retained).solve(*odd)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mose import tables
+from mose import pages, tables
 
 COLUMNS = [
     *("order", "request", "kind", "prompt", "tokens_new", "right_new", "logprob_new"),
@@ -361,7 +361,7 @@ def test_format_summary_fits_and_shows_every_digit_that_matters():
     summary = tables.summarize(*history())
     summary["method"] = "a-method-with-a-very-long-name"[:29]
     summary.loc[2, ["perplexity", "frobenius_ratio"]] = [123456.0, 1.0 + 4e-7]
-    text = tables.format_summary(summary)
+    text = pages.format_summary(summary)
     lines = text.splitlines()
     assert len(lines) == 3 + len(summary)
     assert max(map(len, lines)) <= 120
@@ -370,12 +370,12 @@ def test_format_summary_fits_and_shows_every_digit_that_matters():
     assert "tiny" not in text
     assert lines[4].split()[3] == "1.000"
     summary.loc[1, "locality"] = np.nan
-    assert tables.format_summary(summary).splitlines()[4].split()[5] == "-"
+    assert pages.format_summary(summary).splitlines()[4].split()[5] == "-"
 
 
 def test_format_summary_has_a_block_for_each_model():
     summary = tables.summarize(*history())
-    text = tables.format_summary(pd.concat([summary, summary.assign(model="big")]))
+    text = pages.format_summary(pd.concat([summary, summary.assign(model="big")]))
     assert [block.splitlines()[0] for block in text.split("\n\n")] == ["tiny, facts", "big, facts"]
 
 
