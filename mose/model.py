@@ -173,6 +173,20 @@ class CausalLM:
         raise ModelError(f"block {deepest} was never run")
 
     @torch.no_grad()
+    def next_logits(self, ids: Tensor, mask: Tensor, past: Cache) -> Tensor:
+        """Logits (B, vocabulary) of what follows the last of `ids` (B, T), which are put into `past`.
+
+        mask: (B, T and all that `past` holds), 0 where a row is padded on the left.
+        """
+        states = self._base(ids, mask, past, use_cache=True).last_hidden_state
+        return self.model.get_output_embeddings()(states[:, -1])
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that the model takes at once."""
+        return int(self.model.config.max_position_embeddings)
+
+    @torch.no_grad()
     def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Output of the last block (B, T, d_model) before the final norm."""
         return self.truncated(ids, mask, [self.n_layers - 1]).hidden

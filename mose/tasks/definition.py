@@ -1,8 +1,9 @@
 """What a task is. Free of torch, so that a workflow can be planned without it."""
 
+import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass
 from typing import Any
 
 from mose.errors import ConfigError
@@ -49,7 +50,7 @@ class Task:
     """
 
     kind: str
-    source: Mapping[str, str] = field(default_factory=dict)
+    source: Mapping[str, str] = dataclasses.field(default_factory=dict)
     prompt: str = ""
     description: str = ""
     examples: tuple[Mapping[str, Any], ...] = ()
@@ -65,12 +66,12 @@ class Task:
     stride: int = 256
     samples: int = 100
     seed: int = 0
-    harness: Mapping[str, str] = field(default_factory=dict)
+    harness: Mapping[str, str] = dataclasses.field(default_factory=dict)
     headline: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; `parse_task` reads it again."""
-        return asdict(self)
+        return dataclasses.asdict(self)
 
 
 def parse_task(entry: Mapping[str, Any], where: str) -> Task:
@@ -78,7 +79,7 @@ def parse_task(entry: Mapping[str, Any], where: str) -> Task:
 
     Raises ConfigError for missing keys, keys of another kind, and contradictions.
     """
-    known = {f.name for f in fields(Task)}
+    known = {f.name for f in dataclasses.fields(Task)}
     unknown = [key for key in entry if key not in known]
     if unknown:
         raise ConfigError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
