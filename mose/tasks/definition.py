@@ -42,6 +42,8 @@ class Task:
     choices: texts with fields in braces, or the name of the field that lists them. label: field of
         the right one: its place from 0, or one of `labels`, which are in the choices' order.
     answer: field of the right text, or list of right texts.
+    last_word: field whose last word is the answer where a record has no field `answer`; the rest
+        becomes its field "context" (continuation: LAMBADA).
     metrics: of generated text, of GENERATED. max_tokens, stop: where generated text ends.
     field: of the text (perplexity, in files of records). window, stride: tokens.
     samples: items at most, drawn by `seed`; the same at every checkpoint.
@@ -58,6 +60,7 @@ class Task:
     label: str = ""
     labels: tuple[Any, ...] = ()
     answer: str = ""
+    last_word: str = ""
     metrics: tuple[str, ...] = ()
     max_tokens: int = 32
     stop: tuple[str, ...] = ()

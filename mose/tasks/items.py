@@ -85,6 +85,9 @@ def shot(task: Task, record: Record, where: str) -> str:
 
 def item_of(task: Task, record: Record, place: int, head: str, where: str) -> Item:
     """The item of a record; head: what stands before its prompt."""
+    if task.last_word and task.answer not in record and task.last_word in record:
+        context, _, word = str(record[task.last_word]).strip().rpartition(" ")
+        record = {**record, "context": context, task.answer: word}
     # The answer brings the space before it.
     prompt = fill(task.prompt, record, where).rstrip()
     prompt = f"{head}\n\n{prompt}" if head else prompt

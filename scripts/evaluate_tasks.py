@@ -1,0 +1,44 @@
+"""Evaluate downstream tasks at a checkpoint or on the unedited model: one load for all of them."""
+
+import argparse
+
+from mose import cli
+
+
+def program(args: argparse.Namespace) -> None:
+    import logging
+    import time
+
+    import pandas as pd
+
+    from mose import chain, model, sequence, store
+    from mose.tasks import harness, items, scoring
+
+    lm = model.load(args.model, args.device, args.dtype)
+    if args.checkpoint:
+        run = chain.open_chain(args)
+        weights = {layer: lm.weight(layer) for layer in run.variant.edit.layers}
+        state = run.read_checkpoint(args.checkpoint, weights, lm.fingerprint)
+        sequence.put_into(lm, state, measured=True)
+    rows, texts = [], []
+    for path in args.tasks:
+        prepared = items.read(path)
+        begun = time.monotonic()
+        evaluate = harness.evaluate if prepared.task.kind == "harness" else scoring.evaluate
+        outcome = evaluate(lm, prepared)
+        rows += outcome.rows
+        texts += outcome.texts
+        logging.info("%s: %.0f s", prepared.name, time.monotonic() - begun)
+    with store.atomic(args.out) as temporary:
+        pd.DataFrame(rows, columns=list(scoring.COLUMNS)).to_csv(temporary, index=False)
+    store.write_jsonl(args.texts, texts)
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__, model=True)
+    cli.chain_options(made, required=False)
+    made.add_argument("--checkpoint", help="edits<n>.h5; none for the unedited model")
+    made.add_argument("--tasks", nargs="+", required=True, help="tasks (scripts/prepare_task.py)")
+    made.add_argument("--out", required=True, help="CSV to write, one row per item and metric")
+    made.add_argument("--texts", required=True, help="JSON lines to write: generated answers")
+    cli.run(program, made)
