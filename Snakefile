@@ -12,6 +12,7 @@ include: "workflow/rules/requests.smk"
 include: "workflow/rules/edit.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/tasks.smk"
 include: "workflow/rules/scan.smk"
 include: "workflow/rules/layer_choice.smk"
 
@@ -32,6 +33,7 @@ rule all:
     input:
         f"results/{EXPERIMENT}/summary.csv",
         figure_files(),
+        task_files(),
         enough_requests_files(),
         null_space_files(),
 

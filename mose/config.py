@@ -19,6 +19,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from mose.errors import ConfigError
 from mose.options import Variant, parse_variant
+from mose.tasks.definition import Task, parse_task
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -139,6 +140,48 @@ def variants(
     return made
 
 
+def read_tasks(entries: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> dict[str, Task]:
+    """The parsed `tasks:` block, by label.
+
+    An entry is the name of a file in config/tasks/ without .yaml, the path of such a file, or a
+    task of its own; with `task: NAME` its other keys change what the file says.
+    """
+    made = {}
+    task_schema = {**schema["$defs"]["task"], "$defs": schema["$defs"]}
+    for label, given in entries.items():
+        entry = {"task": given} if isinstance(given, str) else dict(given)
+        where = f"{name}: tasks.{label}"
+        wanted = entry.pop("task", None)
+        if wanted is not None:
+            named = wanted.endswith(".yaml")
+            path = Path(wanted) if named else Path("config/tasks") / f"{wanted}.yaml"
+            entry = {**_checked(read_yaml(path) or {}, task_schema, str(path)), **entry}
+        made[label] = parse_task(_checked(entry, task_schema, where), where)
+    return made
+
+
+def check_tasks(filled: Mapping[str, Any], tasks: Mapping[str, Task], name: str) -> None:
+    """What only the whole experiment can say of its tasks."""
+    edits = filled["edits"]
+    every = edits.get("tasks_every", edits["checkpoint"])
+    if every % edits["checkpoint"] or every > edits["total"]:
+        raise ConfigError(
+            f"{name}: edits.tasks_every ({every}) must be a multiple of edits.checkpoint "
+            f"({edits['checkpoint']}) and at most edits.total ({edits['total']})"
+        )
+    other = {"tuning": "evaluation", "evaluation": "tuning"}
+    for label, task in tasks.items():
+        if task.source.get("builtin") != "facts":
+            continue
+        part = task.source.get("part", "tuning")
+        for dataset, entry in filled["datasets"].items():
+            if entry["source"] == "builtin" and entry["part"] != other[part]:
+                raise ConfigError(
+                    f"{name}: tasks.{label} asks for built-in facts of the part {part}, of which "
+                    f"datasets.{dataset} edits some; set datasets.{dataset}.part: {other[part]}"
+                )
+
+
 @dataclass(frozen=True)
 class Model:
     """A model of an experiment: its source, and the variants that are run on it, by label."""
@@ -165,6 +208,9 @@ def read_experiment(
                 f"{name}: edits.{larger} ({edits[larger]}) must be a multiple of "
                 f"edits.{smaller} ({edits[smaller]})"
             )
+    tasks = read_tasks(filled["tasks"], schema, name)
+    check_tasks(filled, tasks, name)
+    filled["tasks"] = {label: task.as_dict() for label, task in tasks.items()}
     models = {}
     for model in filled["models"]:
         path = Path(model) if model.endswith(".yaml") else Path("config/models") / f"{model}.yaml"

@@ -261,12 +261,17 @@ def legend(figure: Figure, styles: Sequence[Look], reference: Line2D | None = No
 
 def small_multiples(count: int) -> tuple[Figure, list[Axes]]:
     """A figure with `count` panels that share their axes."""
+    return panel_grid(count, shared=True)
+
+
+def panel_grid(count: int, shared: bool = False) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels; shared: they have their axes in common."""
     columns = min(PANELS, count)
     rows = math.ceil(count / columns)
     # Few panels stay as wide as they would be in a full row, with room for the outer labels.
     width = WIDTH if columns == PANELS else 1.2 + columns * (WIDTH - 1.0) / PANELS
     figure = Figure(figsize=(max(width, 3.4), 1.75 * rows + 0.5))
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+    grid = figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False)
     panels = list(grid.flat)
     for spare in panels[count:]:
         spare.remove()

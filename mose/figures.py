@@ -78,7 +78,7 @@ def stability(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> Fi
     ):
         moved = summary.assign(**{column: summary[column] - 1.0})
         for look in styles:
-            _curve(axes, look, _levels(moved, look.label, column))
+            curve(axes, look, _levels(moved, look.label, column))
         change_axis(axes, moved[column])
         edits_axis(axes, summary["edits"])
         title(axes, text, letter)
@@ -94,7 +94,7 @@ def perplexity(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> F
     axes = figure.subplots()
     styles = looks(summary, methods)
     for look in styles:
-        _curve(axes, look, _levels(summary, look.label, "perplexity"))
+        curve(axes, look, _levels(summary, look.label, "perplexity"))
     finite = summary.loc[np.isfinite(summary["perplexity"]), "perplexity"]
     low, high = finite.min(), finite.max()
     # Shifted artists do not tell the axes their extent, so it is set by hand here.
@@ -245,7 +245,7 @@ def _scores(
     styles = looks(summary, methods)
     for axes, letter, name in zip(panels, "abc", names, strict=True):
         for look in styles:
-            _curve(axes, look, _levels(summary, look.label, name, intervals))
+            curve(axes, look, _levels(summary, look.label, name, intervals))
         reference = _reference(axes, summary, name)
         axes.set_ylim(-0.03, 1.03)
         axes.yaxis.set_major_locator(FixedLocator([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]))
@@ -272,7 +272,7 @@ def _levels(
     return levels
 
 
-def _curve(axes: Axes, look: Look, levels: pd.DataFrame) -> None:
+def curve(axes: Axes, look: Look, levels: pd.DataFrame) -> None:
     """One method's line and its spread: whiskers, or a band where whiskers would crowd."""
     place = look.beside(axes)
     levels = levels.replace([np.inf, -np.inf], np.nan)  # a gap: infinity has no place on an axis

@@ -174,7 +174,7 @@ class CausalLM:
 
     @torch.no_grad()
     def next_logits(self, ids: Tensor, mask: Tensor, past: Cache) -> Tensor:
-        """Logits (B, vocabulary) of what follows the last of `ids` (B, T), which are put into `past`.
+        """Logits (B, vocabulary) of what follows the last of `ids` (B, T), which go into `past`.
 
         mask: (B, T and all that `past` holds), 0 where a row is padded on the left.
         """

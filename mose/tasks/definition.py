@@ -88,7 +88,9 @@ def parse_task(entry: Mapping[str, Any], where: str) -> Task:
         raise ConfigError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
     if entry.get("kind") not in NEEDS:
         raise ConfigError(f"{where}.kind: found {entry.get('kind')!r}, expected {', '.join(NEEDS)}")
-    lists = {k: tuple(v) if isinstance(v, list | tuple) else v for k, v in entry.items()}
+    lists: dict[str, Any] = {
+        k: tuple(v) if isinstance(v, list | tuple) else v for k, v in entry.items()
+    }
     task = Task(**lists)
     for key in NEEDS[task.kind]:
         if not getattr(task, key):

@@ -61,9 +61,8 @@ def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Outcome:
             rows.append({"item": ALL, "metric": metric, "value": float(value)})
     metrics = {row["metric"] for row in rows}
     if task.headline not in metrics:
-        raise ConfigError(
-            f"{where}.headline: {name} has no {task.headline!r}; it has {', '.join(sorted(metrics))}"
-        )
+        known = ", ".join(sorted(metrics))
+        raise ConfigError(f"{where}.headline: {name} has no {task.headline!r}; it has {known}")
     return Outcome([{"task": prepared.name, "kind": task.kind, **row} for row in rows], [])
 
 

@@ -53,7 +53,9 @@ def prepare(name: str, task: Task) -> Prepared:
     if not records:
         raise RequestError(f"{where}: the source holds no record")
     drawn = draw(len(records), task.samples, task.seed)
-    shots = [shot(task, example, f"{where}.examples.{i}") for i, example in enumerate(task.examples)]
+    shots = [
+        shot(task, example, f"{where}.examples.{i}") for i, example in enumerate(task.examples)
+    ]
     head = "\n\n".join(filter(None, [task.description, *shots]))
     items = tuple(item_of(task, records[i], i, head, f"{where}, record {i}") for i in drawn)
     return Prepared(name, task, digest, items)
@@ -133,7 +135,9 @@ def read(path: str | Path) -> Prepared:
     try:
         task = parse_task(found["task"], str(path))
         items: Sequence[Mapping[str, Any]] = found["items"]
-        lists = [{k: tuple(v) if isinstance(v, list) else v for k, v in i.items()} for i in items]
+        lists: list[dict[str, Any]] = [
+            {k: tuple(v) if isinstance(v, list) else v for k, v in i.items()} for i in items
+        ]
         made = tuple(Item(**item) for item in lists)
         return Prepared(found["name"], task, found["digest"], made, found["text"])
     except (KeyError, TypeError) as error:

@@ -1,4 +1,4 @@
-"""Where a task's records come from: local files, the hub, and the sets that come with the package."""
+"""Where a task's records come from: local files, the hub, and the sets of the package."""
 
 import csv
 import json
@@ -83,9 +83,7 @@ def _comma(path: Path) -> list[Record]:
 
 def _tab(path: Path) -> list[Record]:
     # GLUE's files hold bare quotation marks.
-    frame = pd.read_csv(
-        path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE
-    )
+    frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
     return frame.to_dict("records")
 
 
@@ -141,7 +139,7 @@ def _facts(part: str) -> list[Record]:
     objects: dict[str, set[str]] = {}
     for fact in facts:
         objects.setdefault(fact.relation, set()).add(fact.target_true)
-    records = []
+    records: list[Record] = []
     for fact in facts:
         if part_of(fact.subject) != part:
             continue

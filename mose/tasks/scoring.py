@@ -29,6 +29,8 @@ COLUMNS = ("task", "kind", "item", "metric", "value")
 TOKENS_PER_BATCH = 4096
 
 Row = dict[str, Any]
+Scores = dict[int, dict[str, float]]
+Texts = dict[int, dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,9 @@ def evaluate(lm: CausalLM, prepared: Prepared) -> Outcome:
     Raises RequestError when not one item fits into the model's context.
     """
     task, name = prepared.task, prepared.name
+    texts: Texts = {}
     if task.kind == "perplexity":
-        scores, texts = perplexity_scores(lm, prepared), {}
+        scores = perplexity_scores(lm, prepared)
     else:
         items = _fitting(lm, prepared)
         scores, texts = SCORERS[task.kind](lm, items, prepared)
@@ -56,10 +59,6 @@ def evaluate(lm: CausalLM, prepared: Prepared) -> Outcome:
         for metric, value in found.items()
     ]
     return Outcome(rows, [{"task": name, "item": i, **text} for i, text in texts.items()])
-
-
-Scores = dict[int, dict[str, float]]
-Texts = dict[int, dict[str, str]]
 
 
 def _fitting(lm: CausalLM, prepared: Prepared) -> list[Item]:
@@ -89,9 +88,7 @@ def _fitting(lm: CausalLM, prepared: Prepared) -> list[Item]:
     return kept
 
 
-def choice_scores(
-    lm: CausalLM, items: Sequence[Item], _prepared: Prepared
-) -> tuple[Scores, Texts]:
+def choice_scores(lm: CausalLM, items: Sequence[Item], _prepared: Prepared) -> tuple[Scores, Texts]:
     """The likeliest choice, by sums of log-probabilities and by their mean per character.
 
     Rows: label, choice and correct (plain), choice_norm and correct_norm (per character, as
@@ -279,7 +276,5 @@ def window_losses(
             # The head where something is predicted only: its logits are the largest tensor of all.
             read = states[span.first - 1 - span.start : span.stop - 1 - span.start]
             wanted = ids[span.first : span.stop].to(lm.device)
-            loss = torch.nn.functional.cross_entropy(
-                lm.head(read).float(), wanted, reduction="sum"
-            )
+            loss = torch.nn.functional.cross_entropy(lm.head(read).float(), wanted, reduction="sum")
             yield places[g], float(loss), len(wanted)

@@ -29,6 +29,7 @@ EDITS = config["edits"]
 CHECKPOINTS = list(range(EDITS["checkpoint"], EDITS["total"] + 1, EDITS["checkpoint"]))
 # The same labels for every model; what they stand for may differ.
 METHODS = list(next(iter(MODELS.values())).variants)
+TASKS = config["tasks"]
 CORPUS = config["corpus"]
 COMPUTE = f"--device {config['device']} --dtype {config['dtype']} --threads "
 
@@ -113,7 +114,9 @@ def print_summary():
     """Show the summary table of a finished run."""
     table = Path(f"results/{EXPERIMENT}/summary.txt")
     if table.exists():
+        abilities = table.with_name("comparison.txt")
+        more = f"\n{abilities.read_text()}" if TASKS and abilities.exists() else ""
         print(
-            f"\n{table.read_text()}\nTables and figures: results/{EXPERIMENT}/",
+            f"\n{table.read_text()}{more}\nTables and figures: results/{EXPERIMENT}/",
             file=sys.stderr,
         )

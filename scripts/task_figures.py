@@ -1,0 +1,25 @@
+"""Draw the figures of an experiment's tasks from its table of abilities."""
+
+import argparse
+import json
+from pathlib import Path
+
+from mose import abilities, cli, drawing, tables, task_figures
+
+
+def program(args: argparse.Namespace) -> None:
+    plan = json.loads(args.plan)
+    root = Path("results", plan["experiment"])
+    table = abilities.unedited_rows(tables.read(root / "abilities.csv"))
+    for model in plan["models"]:
+        for dataset in plan["datasets"]:
+            part = table[(table["model"] == model) & (table["dataset"] == dataset)]
+            for name, draw in (("abilities", task_figures.scores),
+                               ("retained", task_figures.retained)):  # fmt: skip
+                drawing.save(draw(part, plan["methods"]), root / "figures" / model / dataset / name)
+
+
+if __name__ == "__main__":
+    made = cli.parser(__doc__)
+    made.add_argument("--plan", required=True, help="what the experiment consists of, as JSON")
+    cli.run(program, made)
