@@ -53,11 +53,15 @@ def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Outcome:
         raise ConfigError(f"{where}.harness.task: {name!r} is a group; name its tasks one by one")
     if not found["higher_is_better"][name].get(task.headline, True):
         raise ConfigError(f"{where}.headline: less {task.headline} is better; choose another")
-    rows = sample_rows(found["samples"][name])
+    samples = found["samples"][name]
+    # A task may read its answers in several ways, "filters"; the first one counts.
+    wanted = samples[0]["filter"]
+    rows = sample_rows([sample for sample in samples if sample["filter"] == wanted])
     per_item = {row["metric"] for row in rows}
     for key, value in found["results"][name].items():
-        metric, _, _filter = key.partition(",")
-        if metric not in per_item and isinstance(value, Real) and not metric.endswith("_stderr"):
+        metric, _, read_by = key.partition(",")
+        whole = metric not in per_item and not metric.endswith("_stderr")
+        if read_by == wanted and whole and isinstance(value, Real):
             rows.append({"item": ALL, "metric": metric, "value": float(value)})
     metrics = {row["metric"] for row in rows}
     if task.headline not in metrics:
@@ -68,11 +72,9 @@ def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Outcome:
 
 def sample_rows(samples: list[Mapping[str, Any]]) -> list[Row]:
     """Rows of the metrics that lm_eval's record of each item holds as a number."""
-    filters = sorted({sample.get("filter", "none") for sample in samples})
     return [
         {"item": int(sample["doc_id"]), "metric": metric, "value": float(sample[metric])}
         for sample in samples
-        if sample.get("filter", "none") == filters[0]
         for metric in sample.get("metrics", [])
         if isinstance(sample.get(metric), Real)
     ]
