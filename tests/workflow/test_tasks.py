@@ -151,6 +151,7 @@ def test_what_changes_runs_again_and_nothing_else(finished):
 
 def test_what_only_the_file_can_tell_is_one_line(finished):
     wrong = {**TASKS["cities"], "prompt": "{town} lies in"}
-    refused = finished.run(**{**CHANGED, "experiment": "wrong", "tasks": {"cities": wrong}})
+    changed = {**CHANGED, "experiment": "wrong", "tasks": {"cities": wrong}}
+    refused = finished.run("--", "results/wrong/tasks/cities.json", **changed)
     assert refused.returncode != 0
     assert "error: tasks.cities, record 0: no field 'town'" in refused.stdout + refused.stderr
