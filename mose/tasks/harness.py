@@ -88,6 +88,6 @@ def _load() -> tuple[Any, Any, Any]:
     except ImportError as error:
         raise ConfigError(
             f"tasks of kind harness need lm-evaluation-harness ({error}); "
-            "pip install -e '.[harness]' -c constraints.txt"
+            "pip install -e '.[harness]'"
         ) from None
     return lm_eval, tasks, huggingface
