@@ -87,6 +87,15 @@ def test_reorthonormalise_squares_the_error():
     assert linalg.orthogonality_error(linalg.reorthonormalise(off)) < before**2
 
 
+@pytest.mark.parametrize("size", [1, 7, 8, 50])
+def test_the_blocks_of_a_gram_matrix_are_its_upper_half(size):
+    rows = torch.randn(30, size, dtype=torch.float64)
+    half = torch.zeros(size, size, dtype=torch.float64)
+    for block, above in linalg.gram_blocks(rows):
+        half[block, block.start :] = above
+    assert torch.allclose(half.triu(), (rows.mT @ rows).triu(), rtol=1e-13)
+
+
 def test_points_on_the_sphere_keep_their_length():
     base, shift = torch.randn(7, 12, dtype=torch.float64), torch.randn(7, 12, dtype=torch.float64)
     moved = linalg.on_sphere(base, shift)

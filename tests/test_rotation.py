@@ -50,6 +50,32 @@ def test_the_rotation_is_that_of_the_singular_value_decomposition(condition, cou
     assert float((found - torch.eye(160)).norm()) > 0.1, "something must have been turned"
 
 
+def test_eigenvalues_may_coincide():
+    basis, _ = torch.linalg.qr(draw(120, 120))
+    values = torch.tensor([0.01, 0.01, 1.0], dtype=torch.float64).repeat_interleave(40)
+    values[80:] += 1e-9 * torch.arange(40)
+    retained = (basis * values) @ basis.mT
+    source, target = draw(120, 5, seed=1), draw(120, 5, seed=2)
+    found = rotation.Procrustes(retained).solve(source, target)
+    by_svd = linalg.procrustes(retained, source, target)
+    assert float((found - by_svd).norm()) < 1e-9
+    assert linalg.orthogonality_error(found) < 1e-11
+
+
+@pytest.mark.parametrize("accuracy", [1e-3, 1e-12])
+def test_what_the_quadrature_leaves_is_in_the_singular_values_only(accuracy):
+    diagonal = torch.logspace(-2, 1, 90, dtype=torch.float64)
+    left, right = draw(90, 4, seed=1), draw(90, 4, seed=2)
+    matrix = torch.diag(diagonal) + left @ right.mT
+    bounds = rotation.singular_bounds(diagonal, left, right)
+    nodes, weights = rotation.sign_quadrature(*bounds, accuracy)
+    found = rotation.assembled(diagonal, left, right, nodes, weights)
+    u, _, vh = torch.linalg.svd(matrix)
+    assert float((u.mT @ found @ vh.mT - torch.eye(90)).abs().max()) < 2 * accuracy
+    apart = u.mT @ found @ vh.mT
+    assert float((apart - torch.diag(apart.diagonal())).norm()) < 1e-9
+
+
 def test_many_vectors_are_left_to_the_full_decomposition():
     retained, source, target = problem(40, 30, 1e3)
     found = rotation.Procrustes(retained).solve(source, target)
