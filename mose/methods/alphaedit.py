@@ -11,6 +11,8 @@ of the size of all edits so far. P itself is never formed: P K = K - U_1 (U_1^T 
 Options: mose.options.AlphaEditOptions (`ridge` is L2; null_space, null_threshold, null_energy).
 """
 
+from functools import cached_property
+
 import torch
 from torch import Tensor
 
@@ -60,9 +62,13 @@ class AlphaEditEditor(AdditiveEditor):
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: AlphaEditOptions) -> None:
         super().__init__(weight)
-        self._ridge = options.ridge
-        self._protected = protected_directions(moment.matrix, options)
+        self._moment, self._options = moment, options
         self.remembers = options.memory == "keys"
+
+    @cached_property
+    def _protected(self) -> Tensor:
+        # Not needed by those who only read a checkpoint, and slow.
+        return protected_directions(self._moment.matrix, self._options)
 
     def project(self, keys: Tensor) -> Tensor:
         """P K (d_in, n)."""
@@ -70,4 +76,4 @@ class AlphaEditEditor(AdditiveEditor):
 
     def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
         keys, residuals = self.with_earlier(keys, residuals)
-        return alphaedit_delta(self.project(keys), residuals, self._ridge)
+        return alphaedit_delta(self.project(keys), residuals, self._options.ridge)

@@ -16,6 +16,7 @@ R_t = R_(t-1) P with P = polar(lambda W0 C W0^T + (R_(t-1)^T V) (W0 K)^T), since
 sides of a matrix rotates its polar factor: what is retained never changes, and is decomposed once.
 """
 
+from abc import abstractmethod
 from collections.abc import Mapping
 
 import torch
@@ -39,7 +40,8 @@ class _Rotation(ClosedFormEditor):
 
     memory none: a product of one rotation per batch, which is stored.
     memory accumulate: the polar factor of lambda H + T S^T over all edits so far. The pairs S, T
-    (n x d each) are the memory; the rotation is computed from them again when loaded.
+    (n x d each) are the memory; the rotation is computed from them again when it is needed. The
+    weight is stored beside them, for those who only read it.
     """
 
     def __init__(self, base: Tensor, retained: Tensor, options: MoseOptions) -> None:
@@ -47,35 +49,50 @@ class _Rotation(ClosedFormEditor):
         self._problem = Procrustes(options.retention_weight * retained)
         self._accumulate = options.memory == "accumulate"
         size = retained.shape[0]
-        self._rotation = torch.eye(size, dtype=torch.float64)
+        self._rotation: Tensor | None = torch.eye(size, dtype=torch.float64)
+        self._weight: Tensor | None = base
         self._source = torch.empty(size, 0, dtype=torch.float64)
         self._target = torch.empty(size, 0, dtype=torch.float64)
 
+    @abstractmethod
+    def _turned(self) -> Tensor:
+        """The base weight, rotated: (d_out, d_in)."""
+
     @property
     def rotation(self) -> Tensor:
+        if self._rotation is None:
+            self._rotation = self._problem.solve(self._source, self._target)
         return self._rotation
+
+    @property
+    def weight(self) -> Tensor:
+        if self._weight is None:
+            self._weight = self._turned()
+        return self._weight
 
     def _turn(self, source: Tensor, target: Tensor) -> None:
         """Let the rotation bring source to target, (d, n) both, and little else anywhere."""
         if self._accumulate:
             self._source = torch.cat([self._source, source], dim=1)
             self._target = torch.cat([self._target, target], dim=1)
-            self._rotation = self._problem.solve(self._source, self._target)
-            return
-        step = self._problem.solve(source, self._rotation.mT @ target)
-        self._rotation = reorthonormalise(self._rotation @ step)
+            self._rotation = None
+        else:
+            step = self._problem.solve(source, self.rotation.mT @ target)
+            self._rotation = reorthonormalise(self.rotation @ step)
+        self._weight = None
 
     def state(self) -> dict[str, Tensor]:
         if self._accumulate:
-            return {"source": self._source.mT, "target": self._target.mT}
-        return {"rotation": self._rotation}
+            pairs = {"source": self._source.mT, "target": self._target.mT}
+            return {**pairs, "weight": self.weight}
+        return {"rotation": self.rotation}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         if self._accumulate:
             self._source, self._target = state["source"].mT, state["target"].mT
-            self._rotation = self._problem.solve(self._source, self._target)
-            return
-        self._rotation = state["rotation"]
+            self._rotation, self._weight = None, state["weight"]
+        else:
+            self._rotation, self._weight = state["rotation"], None
 
 
 class OutputRotation(_Rotation):
@@ -85,16 +102,15 @@ class OutputRotation(_Rotation):
         base = weight.to(torch.float64)
         super().__init__(base, base @ moment.matrix @ base.mT, options)
 
-    @property
-    def weight(self) -> Tensor:
-        return self._rotation @ self._base
+    def _turned(self) -> Tensor:
+        return self.rotation @ self._base
 
     def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
         values = self._base @ keys
-        self._turn(values, self._rotation @ values + residuals)
+        self._turn(values, self.rotation @ values + residuals)
 
     def undo(self) -> Tensor:
-        return self._rotation.mT @ self.weight
+        return self.rotation.mT @ self.weight
 
 
 class InputRotation(_Rotation):
@@ -103,14 +119,13 @@ class InputRotation(_Rotation):
     def __init__(self, weight: Tensor, moment: SecondMoment, options: MoseOptions) -> None:
         super().__init__(weight.to(torch.float64), moment.matrix, options)
 
-    @property
-    def weight(self) -> Tensor:
-        return self._base @ self._rotation
+    def _turned(self) -> Tensor:
+        return self._base @ self.rotation
 
     def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
         # Targets are sought from the present state: the weight W0 Q should see k as k + r, which
         # is W0 seeing Q (k + r).
-        self._turn(keys, self._rotation @ (keys + residuals))
+        self._turn(keys, self.rotation @ (keys + residuals))
 
     def undo(self) -> Tensor:
-        return self.weight @ self._rotation.mT
+        return self.weight @ self.rotation.mT

@@ -81,5 +81,7 @@ def test_sequential_edits_with_memory_are_the_one_shot_solution(weight, moment):
 
 
 def test_an_empty_null_space_is_refused_with_the_smallest_eigenvalue(weight, moment):
+    editor, _ = make("alphaedit", weight, moment, null_threshold=1e-9)
+    key, residual = torch.ones(weight.shape[1], 1).double(), torch.ones(weight.shape[0], 1).double()
     with pytest.raises(NumericalError, match=r"null space is empty.*smallest 0\.00"):
-        make("alphaedit", weight, moment, null_threshold=1e-9)
+        editor.update(key, residual)
