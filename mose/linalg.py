@@ -3,8 +3,6 @@
 Everything here is exact to float64 rounding and knows nothing of models.
 """
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
@@ -57,15 +55,27 @@ def procrustes_objective(
     return float(((drift @ retained) * drift).sum() + ((rotation @ source - target) ** 2).sum())
 
 
-def gram_blocks(rows: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """What is on and above the diagonal of rows^T rows, in about half of the full product's time.
+def add_gram(total: Tensor, rows: Tensor) -> None:
+    """total += rows^T rows on and above the diagonal, in about half of the full product's time.
 
-    rows: (n, d). Yields blocks of rows i and (rows^T rows)[i, from i's first on].
+    total: (d, d), of which the blocks below the diagonal are left as they are. rows: (n, d).
     """
     width = -(-rows.shape[1] // GRAM_BLOCKS)
     for begin in range(0, rows.shape[1], width):
         block = slice(begin, begin + width)
-        yield block, rows[:, block].mT @ rows[:, begin:]
+        total[block, begin:].addmm_(rows[:, block].mT, rows[:, begin:])
+
+
+def mirror(total: Tensor) -> Tensor:
+    """Copy what is above the diagonal of (d, d) below it, in place; returns it."""
+    size = len(total)
+    width = -(-size // GRAM_BLOCKS)
+    for begin in range(0, size, width):
+        end = min(begin + width, size)
+        corner = total[begin:end, begin:end]
+        corner.copy_(corner.triu() + corner.triu(1).mT)
+        total[end:, begin:end] = total[begin:end, end:].mT
+    return total
 
 
 def reorthonormalise(rotation: Tensor) -> Tensor:
@@ -74,12 +84,10 @@ def reorthonormalise(rotation: Tensor) -> Tensor:
     The error itself needs float64; what is taken off for it is as small as it is, and float32
     does.
     """
-    error = torch.empty_like(rotation, dtype=torch.float32)
-    for block, above in gram_blocks(rotation):
-        above.diagonal().sub_(1)
-        error[block, block.start :] = above
-        error[block.start :, block] = above.mT
-    return rotation - 0.5 * (rotation.float() @ error)
+    error = torch.zeros_like(rotation)
+    add_gram(error, rotation)
+    error.diagonal().sub_(1)
+    return rotation - 0.5 * (rotation.float() @ mirror(error.float()))
 
 
 def orthogonality_error(rotation: Tensor) -> float:

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mose import store
 from mose.errors import NumericalError, StoreError
+from mose.linalg import add_gram, mirror
 from mose.model import CausalLM
 from mose.progress import track
 
@@ -73,9 +74,9 @@ def accumulate(
         trace = lm.truncated(ids, torch.ones_like(ids), layers)
         for layer, keys in trace.inputs.items():
             flat = keys[:, first:].reshape(-1, keys.shape[-1]).to(torch.float64)
-            sums[layer].addmm_(flat.mT, flat)
+            add_gram(sums[layer], flat)
     count = len(windows) * (windows.shape[1] - first)
-    return {layer: total.cpu() for layer, total in sums.items()}, count
+    return {layer: mirror(total).cpu() for layer, total in sums.items()}, count
 
 
 def save(

@@ -88,12 +88,14 @@ def test_reorthonormalise_squares_the_error():
 
 
 @pytest.mark.parametrize("size", [1, 7, 8, 50])
-def test_the_blocks_of_a_gram_matrix_are_its_upper_half(size):
+def test_half_a_gram_matrix_mirrored_is_the_whole(size):
     rows = torch.randn(30, size, dtype=torch.float64)
-    half = torch.zeros(size, size, dtype=torch.float64)
-    for block, above in linalg.gram_blocks(rows):
-        half[block, block.start :] = above
-    assert torch.allclose(half.triu(), (rows.mT @ rows).triu(), rtol=1e-13)
+    total = torch.eye(size, dtype=torch.float64)
+    for part in rows.split(11):
+        linalg.add_gram(total, part)
+    whole = torch.eye(size) + rows.mT @ rows
+    assert torch.allclose(total.triu(), whole.triu(), rtol=1e-13)
+    assert torch.allclose(linalg.mirror(total), whole, rtol=1e-13)
 
 
 def test_points_on_the_sphere_keep_their_length():
