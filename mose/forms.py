@@ -184,6 +184,11 @@ def read_record(form: str, record: Record, name: str) -> Fact:
     texts = [fact.prompt, fact.relation, *fact.paraphrases, *(probe.prompt for probe in probes)]
     if not all(isinstance(text, str) for text in texts):
         raise Refused(NOT_TEXT)
+    texts += [name, fact.subject, fact.target_true, fact.target_new]
+    texts += [text for probe in probes for text in (probe.target, probe.kind)]
+    # JSON can hold halves of a surrogate pair, which no tokenizer and no file takes.
+    if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
+        raise Refused("a text field holds half a surrogate pair")
     return fact
 
 

