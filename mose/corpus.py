@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mose import store
+from mose import hub, store
 from mose.errors import RequestError
 from mose.model import CausalLM
 from mose.progress import track
@@ -88,18 +88,8 @@ def _read_file(path: Path) -> Iterator[str]:
 
 
 def _read_hub(source: Mapping[str, Any]) -> Iterator[str]:
-    import datasets
-
-    try:
-        data = datasets.load_dataset(
-            source["hub"],
-            source.get("subset"),
-            split=source.get("split", "train"),
-            revision=source.get("revision"),
-            streaming=True,
-        )
-        for record in data:
-            yield record[source.get("field", "text")]
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise RequestError(f"corpus.source.hub: {source['hub']}: {reason}") from None
+    field = source.get("field", "text")
+    for record in hub.records(source, "corpus.source.hub"):
+        if field not in record:
+            raise RequestError(f"corpus.source.hub: {source['hub']}: no field {field!r}")
+        yield record[field]

@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from mose import store
+from mose import hub, store
 from mose.errors import RequestError
 from mose.forms import FORMS, Record, Refused, forms_of, read_record, unroll, without_blanks
 from mose.requests import Fact
@@ -62,9 +62,10 @@ class Report:
 
 
 def read_facts_of(
-    source: str, form: str | None = None, conflicts: str = "all"
+    source: str | Mapping[str, Any], form: str | None = None, conflicts: str = "all"
 ) -> tuple[list[Fact], Report]:
-    """Facts of a data source: "builtin", or the path of a JSON, JSON lines, CSV or Parquet file.
+    """Facts of a data source: "builtin", the path of a JSON, JSON lines, CSV or Parquet file, or a
+    data set of the hub (`mose.hub.records`).
 
     form: a name of `mose.forms.FORMS`; without one each record's fields tell it.
     conflicts: what becomes of facts that give one subject and prompt different new objects: "all"
@@ -73,9 +74,15 @@ def read_facts_of(
     if form is not None and form not in FORMS:
         raise RequestError(f"datasets.*.form: found {form}, expected one of {', '.join(FORMS)}")
     report = Report()
-    facts = _builtin() if source == "builtin" else _read_file(Path(source), form, report)
     if source == "builtin":
+        facts = _builtin()
         report.read = len(facts)
+    elif isinstance(source, str):
+        facts = _read(_records(Path(source)), source, form, report)
+    else:
+        where = f"{source['hub']} (datasets.*.source.hub)"
+        rows = [_row(record, False) for record in hub.records(source, "datasets.*.source.hub")]
+        facts = _read(rows, where, form, report)
     facts = _without_duplicates(facts, report)
     if conflicts != "all":
         facts = _without_conflicts(facts, conflicts == "last", report)
@@ -131,8 +138,8 @@ def _builtin() -> list[Fact]:
     return facts
 
 
-def _read_file(path: Path, form: str | None, report: Report) -> list[Fact]:
-    records = unroll(_records(path))
+def _read(given: Sequence[Any], source: str, form: str | None, report: Report) -> list[Fact]:
+    records = unroll(given)
     report.read = len(records)
     facts = []
     for number, (name, record) in enumerate(records):
@@ -140,7 +147,7 @@ def _read_file(path: Path, form: str | None, report: Report) -> list[Fact]:
         if not isinstance(record, Mapping):
             report.refuse("not an object of named fields", where)
             continue
-        told = form or _told_form(record, path, number)
+        told = form or _told_form(record, source, number)
         try:
             fact, left_out = without_blanks(read_record(told, record, name))
             facts.append(fact)
@@ -154,18 +161,18 @@ def _read_file(path: Path, form: str | None, report: Report) -> list[Fact]:
     return facts
 
 
-def _told_form(record: Record, path: Path, number: int) -> str:
+def _told_form(record: Record, source: str, number: int) -> str:
     found = forms_of(record)
     if "zsre-alt" in found:
         raise RequestError(
-            f"{path}: ZsRE is edited in two ways, which are two experiments; set "
+            f"{source}: ZsRE is edited in two ways, which are two experiments; set "
             "datasets.*.form: zsre-alt (towards the false alt) or zsre-answer (towards answers[0])"
         )
     if found:
         return found[0]
     known = "; ".join(f"{f.what}: {', '.join(sorted(f.fields))}" for f in FORMS.values())
     raise RequestError(
-        f"{path}, record {number}: fields {sorted(record)} are of no known form; expected all "
+        f"{source}, record {number}: fields {sorted(record)} are of no known form; expected all "
         f"fields of one of ({known})"
     )
 
@@ -197,16 +204,18 @@ def _table(path: Path) -> list[dict[str, Any]]:
             frame = pd.read_parquet(path)
     except (ValueError, OSError) as error:
         raise RequestError(f"{path}: cannot be read ({error})") from None
-    rows = []
-    for row in frame.to_dict("records"):
-        cells = {str(k): _cell(v, path.suffix == ".csv") for k, v in row.items()}
-        rows.append({k: v for k, v in cells.items() if v is not None and v != ""})
-    return rows
+    return [_row(row, path.suffix == ".csv") for row in frame.to_dict("records")]
+
+
+def _row(row: Mapping[Any, Any], parse: bool) -> dict[str, Any]:
+    """A table's row as a record without its empty cells."""
+    cells = {str(k): _cell(v, parse) for k, v in row.items()}
+    return {k: v for k, v in cells.items() if v is not None and v != ""}
 
 
 def _cell(value: Any, parse: bool) -> Any:
     """A cell as plain Python: Parquet's lists come as arrays, a missing text as NaN."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray | list):
         return [_cell(item, parse) for item in value]
     if isinstance(value, dict):
         cells = {k: _cell(v, parse) for k, v in value.items()}

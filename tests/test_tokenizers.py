@@ -1,4 +1,4 @@
-"""Positions in the tokens of every kind of tokenizer: where a subject ends, where a target begins."""
+"""Positions in the tokens of every kind of tokenizer: where subjects end and targets begin."""
 
 import unicodedata
 

@@ -1,4 +1,4 @@
-"""Scores of real records by the packaged model, against a computation that is as plain as can be."""
+"""Scores of real records by the packaged model, against a plain computation."""
 
 import json
 

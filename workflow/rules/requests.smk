@@ -9,8 +9,10 @@ OUTPUTS: results/<experiment>/<model>/<dataset>/facts.jsonl
 
 
 def dataset_file(wildcards):
-    """The data set's file, where it is not the built-in table."""
+    """The data set's files; none where it comes from the hub."""
     source = config["datasets"][wildcards.dataset]["source"]
+    if isinstance(source, dict):
+        return []
     return (
         ["mose/data/facts.csv", "mose/data/relations.yaml"]
         if source == "builtin"
@@ -18,12 +20,18 @@ def dataset_file(wildcards):
     )
 
 
+def source_text(wildcards):
+    """The source as a program takes it: a word, a path, or JSON."""
+    source = config["datasets"][wildcards.dataset]["source"]
+    return as_json(source) if isinstance(source, dict) else source
+
+
 rule facts:
     """Read the facts of a data set; say what was refused; ask the model what it knows."""
     input:
         model="results/models/{model}/manifest.json",
         data=dataset_file,
-        code=["mose/readers.py", "mose/forms.py"],
+        code=["mose/readers.py", "mose/forms.py", "mose/hub.py"],
     output:
         facts="results/{experiment}/{model}/{dataset}/facts.jsonl",
         report="results/{experiment}/{model}/{dataset}/facts.json",
@@ -33,7 +41,7 @@ rule facts:
         "results/benchmarks/facts/{experiment}.{model}.{dataset}.tsv"
     threads: config["threads"]
     params:
-        source=datasets_key("source"),
+        source=source_text,
         form=lambda wildcards: (
             f"--form {config['datasets'][wildcards.dataset]['form']}"
             if "form" in config["datasets"][wildcards.dataset]

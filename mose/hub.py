@@ -1,0 +1,26 @@
+"""Records of a data set of the hub, or of a local folder in its layout, through `datasets`."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mose.errors import RequestError
+
+
+def records(source: Mapping[str, Any], key: str) -> Iterator[dict[str, Any]]:
+    """Stream the records of `source`: hub (id or folder), subset, split ("train"), revision.
+
+    key: names the source in errors. Raises RequestError when it cannot be had or read.
+    """
+    import datasets
+
+    try:
+        yield from datasets.load_dataset(
+            source["hub"],
+            source.get("subset"),
+            split=source.get("split", "train"),
+            revision=source.get("revision"),
+            streaming=True,
+        )
+    except (OSError, ValueError, KeyError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise RequestError(f"{key}: {source['hub']}: {reason}") from None
