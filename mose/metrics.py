@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mose.model import CausalLM
 from mose.requests import EditRequest
-from mose.tokens import batches_by_length, encode_pair, pad
+from mose.tokens import batches_by_length, encode, encode_pair, pad
 
 COLUMNS = (
     "order",
@@ -29,6 +29,8 @@ COLUMNS = (
     "right_true",
     "logprob_true",
     "predicted_true",
+    "answer",
+    "generated",
 )
 
 
@@ -128,10 +130,29 @@ def _shared_rows(
     return rows, row_of
 
 
+@torch.no_grad()
+def generate(lm: CausalLM, prompts: Sequence[str], tokens: int) -> list[str]:
+    """What the model says greedily after each prompt, `tokens` tokens at most."""
+    rows = [encode(lm.tokenizer, prompt)[0] for prompt in prompts]
+    texts = [""] * len(rows)
+    for group in batches_by_length([len(row) + tokens for row in rows], TOKENS_PER_PASS):
+        for i, made in zip(group, lm.greedy([rows[g] for g in group], tokens), strict=True):
+            texts[i] = lm.tokenizer.decode(made, skip_special_tokens=True)
+    return texts
+
+
 def score_requests(
-    lm: CausalLM, requests: Sequence[EditRequest], first: int
+    lm: CausalLM,
+    requests: Sequence[EditRequest],
+    first: int,
+    generated: frozenset[int] = frozenset(),
+    tokens: int = 0,
 ) -> list[dict[str, int | float | str]]:
-    """Rows (COLUMNS) for every prompt of some requests; `first` is the first one's place."""
+    """Rows (COLUMNS) for every prompt of some requests; `first` is the first one's place.
+
+    generated: places of requests whose edit and paraphrase prompts are also continued greedily,
+    by `tokens` tokens at most; `answer` is what should come, and empty where nothing was asked.
+    """
     prompts: list[tuple[int, EditRequest, str, int, str, str]] = []
     for place, request in enumerate(requests, first):
         for kind, number, text, true in _prompts(request):
@@ -158,8 +179,18 @@ def score_requests(
                 "right_true": true_score.right,
                 "logprob_true": true_score.logprob,
                 "predicted_true": " ".join(map(str, true_score.predicted)),
+                "answer": "",
+                "generated": "",
             }
         )
+    asked = [
+        i
+        for i, (place, _, kind, *_) in enumerate(prompts)
+        if place in generated and kind in ("edit", "paraphrase")
+    ]
+    texts = generate(lm, [prompts[i][4] for i in asked], tokens)
+    for i, text in zip(asked, texts, strict=True):
+        rows[i] |= {"answer": prompts[i][1].target_new, "generated": text}
     return rows
 
 

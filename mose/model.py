@@ -247,6 +247,27 @@ class CausalLM:
         return mask.to(self.device)
 
     @torch.no_grad()
+    def greedy(self, rows: Sequence[Sequence[int]], steps: int) -> list[list[int]]:
+        """The likeliest continuation of each row of ids, token by token: `steps` ids, or fewer
+        where the tokenizer's end of text came (left out). No generation config is looked at.
+        """
+        ids, mask = pad(rows, "left")
+        cache = DynamicCache()
+        done = torch.zeros(len(rows), dtype=torch.bool)
+        made: list[list[int]] = [[] for _ in rows]
+        for _ in range(steps):
+            states = self._base(ids, mask, cache, use_cache=True).last_hidden_state[:, -1]
+            ids = self.model.get_output_embeddings()(states).argmax(-1).cpu()[:, None]
+            done |= ids[:, 0] == self.tokenizer.eos_token_id
+            if done.all():
+                break
+            for row, token, ended in zip(made, ids[:, 0].tolist(), done.tolist(), strict=True):
+                if not ended:
+                    row.append(token)
+            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        return made
+
+    @torch.no_grad()
     def above(self, rows: Sequence[Sequence[int]], prefix: Prefix, layer: int) -> Above:
         """Run tokens that follow prefixes once; return the blocks above `layer`, ready to rerun."""
         lengths = torch.tensor([len(row) for row in rows], device=self.device)

@@ -19,16 +19,25 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from mose import text
+
 RUN = ["model", "dataset", "method", "seed"]
 CHECKPOINT = [*RUN, "edits"]
 PROMPT = ["request", "kind", "prompt"]
 
 SCORES = ["reliability", "generalization", "locality", "efficacy", "paraphrase", "neighborhood"]
 RATIOS = ["frobenius_ratio", "condition_ratio"]
-SUMMARY = ["method", "seed", "edits", *SCORES, "perplexity", *RATIOS, "model", "dataset"]
+MEMIT_SCORES = ["efficacy", "paraphrase", "neighborhood"]
+SUMMARY = [
+    *("method", "seed", "edits", *SCORES, "perplexity", *RATIOS, "score", "portability"),
+    *("model", "dataset"),
+]
 METRICS = [*CHECKPOINT, "when", "order", *PROMPT, "metric", "value"]
 
-SCORE_DTYPES = {"request": str, "kind": str, "predicted_true": str}
+SCORE_DTYPES = {
+    **{"request": str, "kind": str, "predicted_true": str},
+    **{"answer": str, "generated": str},
+}
 """For `pandas.read_csv(..., dtype=SCORE_DTYPES)`: ids that look like numbers stay text."""
 
 
@@ -65,6 +74,10 @@ def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
     portability and portability:KIND
                 portability, the share of the tokens that should follow from the edit
 
+    Where the model was let to answer by itself, reliability and generalization also have
+    `_generated_exact`, 1 if the answer is what it says, and `_generated_contains`, 1 if it is in
+    what it says, both by `mose.text`.
+
     Each share has an `_exact` companion, 1 if all tokens agree; each comparison a `_margin`, the
     difference of mean log-probabilities in nats per token, positive where it is won.
 
@@ -88,6 +101,7 @@ def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
         rows = scores[kind == name]
         parts += _share(rows, share, written)
         parts += _preference(rows, success, margin)
+        parts += _generation(rows, share)
     rows = scores[kind == "locality"]
     parts += _share(rows, "locality", _agreement(rows))
     parts += _share(rows, "locality_truth", true)
@@ -102,7 +116,7 @@ def request_means(metrics: pd.DataFrame) -> pd.DataFrame:
     """
     by = [*CHECKPOINT, "order", "request"]
     means = metrics.groupby([*by, "metric"], sort=False)["value"].mean().unstack("metric")
-    means = means.reindex(columns=list(dict.fromkeys([*SCORES, *means.columns])))
+    means = means.reindex(columns=list(dict.fromkeys([*SCORES, "portability", *means.columns])))
     return means.rename_axis(columns=None).reset_index()
 
 
@@ -186,6 +200,104 @@ def forgetting(metrics: pd.DataFrame, metric: str = "reliability") -> pd.DataFra
     return kept.reset_index().assign(metric=metric)[columns]
 
 
+def harmonic_mean(values: np.ndarray) -> np.ndarray:
+    """Harmonic mean over the last axis; 0 where a value is 0, NaN where one is missing. Of
+    efficacy, paraphrase and neighborhood it is the score of MEMIT (arXiv 2210.07229)."""
+    zero = (values == 0.0).any(axis=-1)
+    safe = np.where(values == 0.0, 1.0, values)
+    mean = values.shape[-1] / (1.0 / safe).sum(axis=-1)
+    return np.where(zero & ~np.isnan(values).any(axis=-1), 0.0, mean)
+
+
+def forgetting_curves(matrix: pd.DataFrame) -> pd.DataFrame:
+    """How scores fall with what was edited since: RUN, metric, age, requests, value.
+
+    matrix: `retention_matrix`. age: the edits made after a group was complete; groups of the same
+    age are one mean over requests. Late ages are of early requests only.
+    """
+    aged = matrix.assign(age=matrix["edits"] - matrix["origin"])
+    aged["sum"] = aged["value"] * aged["requests"]
+    curves = aged.groupby([*RUN, "metric", "age"], sort=False)[["requests", "sum"]].sum()
+    curves["value"] = curves["sum"] / curves["requests"].where(curves["requests"] > 0)
+    return curves.drop(columns="sum").reset_index()
+
+
+def means_with_intervals(metrics: pd.DataFrame, seed: int = 0, draws: int = 2000) -> pd.DataFrame:
+    """Every mean with its bootstrap interval, long: CHECKPOINT, when, metric, requests, left_out,
+    mean, low, high.
+
+    The mean is over the prompts of a request, then over requests; portability also stands by its
+    kinds (`portability:KIND`). left_out: requests of the checkpoint that have no such value.
+    """
+    of_kind = metrics["kind"].str.startswith("portability:") & (metrics["metric"] == "portability")
+    kinds = metrics[of_kind]
+    metrics = pd.concat([metrics, kinds.assign(metric=kinds["kind"])])
+    parts = []
+    for when, part in metrics.groupby("when", sort=False):
+        for key, group in request_means(part).groupby(CHECKPOINT, sort=False):
+            at = dict(zip(CHECKPOINT, cast("tuple[Hashable, ...]", key), strict=True))
+            values = group.sort_values("order", kind="stable")
+            values = values.drop(columns=[*CHECKPOINT, "order", "request"]).dropna(
+                axis=1, how="all"
+            )
+            parts.append(identify(_intervals(values, seed, draws), **at, when=when))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _intervals(values: pd.DataFrame, seed: int, draws: int) -> pd.DataFrame:
+    """metric, requests, left_out, mean, low, high of each column of `values` (one row per
+    request, no column empty), and of the harmonic-mean score where its three parts are there."""
+    present = values.count()
+    means = values.mean()
+    numbers = values.to_numpy(np.float64)
+    drawn = pd.DataFrame(
+        _drawn_means(numbers, np.random.default_rng(seed), draws), columns=values.columns
+    )
+    if set(MEMIT_SCORES) <= set(values.columns):
+        means["score"] = float(harmonic_mean(means[MEMIT_SCORES].to_numpy(np.float64)))
+        drawn["score"] = harmonic_mean(drawn[MEMIT_SCORES].to_numpy(np.float64))
+        present["score"] = present[MEMIT_SCORES].min()
+    low, high = np.nanquantile(drawn.to_numpy(), [0.025, 0.975], axis=0)
+    return pd.DataFrame(
+        {
+            "metric": means.index,
+            "requests": present.to_numpy(),
+            "left_out": len(values) - present.to_numpy(),
+            "mean": means.to_numpy(),
+            "low": low,
+            "high": high,
+        }
+    )
+
+
+PROTOCOLS = {
+    "token_level": "",
+    "all_tokens": "_exact",
+    "generated_exact": "_generated_exact",
+    "generated_contains": "_generated_contains",
+}
+
+
+def protocols(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The same answers judged in four ways: one row per checkpoint and metric (reliability,
+    generalization), with requests and a column for each of PROTOCOLS.
+
+    Only requests that were answered by greedy generation count, in all columns.
+    """
+    columns = ["method", "seed", "edits", "metric", "requests", *PROTOCOLS, "model", "dataset"]
+    means = request_means(metrics[metrics["when"] == "retention"])
+    parts = []
+    for metric in ("reliability", "generalization"):
+        named = {f"{metric}{end}": name for name, end in PROTOCOLS.items()}
+        if not set(named) <= set(means.columns):
+            continue
+        rows = means.dropna(subset=list(named))
+        grouped = rows.groupby(CHECKPOINT, sort=False)[list(named)]
+        table = grouped.mean().rename(columns=named).assign(requests=grouped.size())
+        parts.append(table.reset_index().assign(metric=metric))
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
 def bootstrap_interval(
     values: np.ndarray,
     rng: np.random.Generator,
@@ -202,6 +314,18 @@ def bootstrap_interval(
     if count == 0:
         empty = np.full(values.shape[1:], np.nan)
         return empty, empty.copy()
+    drawn = _drawn_means(values, rng, draws)
+    present = ~np.isnan(values)
+    tail = (1.0 - level) / 2.0
+    known = present.any(axis=0)
+    # A column without a value stays NaN; nanquantile would warn about it.
+    low, high = np.nanquantile(np.where(known, drawn, 0.0), [tail, 1.0 - tail], axis=0)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+def _drawn_means(values: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
+    """Means (draws,) or (draws, m) of as many rows of `values`, drawn with replacement."""
+    count = len(values)
     present = ~np.isnan(values)
     filled = np.where(present, values, 0.0)
     # A draw is how often each request came up; a mean is then one product. Chunks of at most
@@ -215,12 +339,7 @@ def bootstrap_interval(
         # No weight: a draw without any of the column's values. It has no mean.
         missing = np.full_like(weight, np.nan)
         means.append(np.divide(counts @ filled, weight, out=missing, where=weight > 0))
-    drawn = np.concatenate(means)
-    tail = (1.0 - level) / 2.0
-    known = present.any(axis=0)
-    # A column without a value stays NaN; nanquantile would warn about it.
-    low, high = np.nanquantile(np.where(known, drawn, 0.0), [tail, 1.0 - tail], axis=0)
-    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+    return np.concatenate(means)
 
 
 def summary_intervals(
@@ -323,6 +442,19 @@ def _preference(rows: pd.DataFrame, metric: str, margin: pd.Series) -> list[pd.D
     return [_long(rows, metric, margin > 0.0), _long(rows, f"{metric}_margin", margin)]
 
 
+def _generation(rows: pd.DataFrame, metric: str) -> list[pd.DataFrame]:
+    """What greedy generation said, for the rows where it was asked."""
+    if "answer" not in rows:
+        return []
+    asked = rows[rows["answer"].fillna("") != ""]
+    parts = []
+    for name, said in (("exact", text.says_exactly), ("contains", text.contains)):
+        pairs = zip(asked["generated"].fillna(""), asked["answer"], strict=True)
+        found = pd.Series([said(*pair) for pair in pairs], index=asked.index, dtype=np.float64)
+        parts.append(_long(asked, f"{metric}_generated_{name}", found))
+    return parts
+
+
 def _long(rows: pd.DataFrame, metric: str, value: pd.Series) -> pd.DataFrame:
     named = rows[["order", *PROMPT]].assign(metric=metric)
     return named.assign(value=value.astype(np.float64))
@@ -332,7 +464,9 @@ def _mean_scores(metrics: pd.DataFrame, when: str) -> pd.DataFrame:
     """CHECKPOINT, requests and the mean of each of SCORES over requests."""
     means = request_means(metrics[metrics["when"] == when])
     grouped = means.groupby(CHECKPOINT, sort=False)
-    return grouped[SCORES].mean().assign(requests=grouped.size()).reset_index()
+    table = grouped[[*SCORES, "portability"]].mean().assign(requests=grouped.size())
+    table["score"] = harmonic_mean(table[MEMIT_SCORES].to_numpy(np.float64))
+    return table.reset_index()
 
 
 def _join(table: pd.DataFrame, other: pd.DataFrame, name: str) -> pd.DataFrame:

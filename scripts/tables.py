@@ -65,10 +65,13 @@ def program(args: argparse.Namespace) -> None:
     summary = tables.summarize(metrics, joined["stability"], joined["perplexity"])
     joined["summary"] = summary
     joined["summary_intervals"] = tables.summary_intervals(metrics)
+    joined["means"] = tables.means_with_intervals(metrics)
+    joined["protocols"] = tables.protocols(metrics)
     joined["immediate"] = tables.immediate(metrics)
     joined["retention_matrix"] = pd.concat(
         [tables.retention_matrix(metrics, name) for name in tables.SCORES], ignore_index=True
     )
+    joined["forgetting_curves"] = tables.forgetting_curves(joined["retention_matrix"])
     out = Path("results", plan["experiment"])
     for name, frame in joined.items():
         with store.atomic(out / f"{name}.csv") as temporary:

@@ -102,3 +102,29 @@ def test_perplexity_is_the_mean_over_predicted_tokens(llama):
     count, nll = metrics.perplexity(llama, windows, tokens_per_pass=20)
     assert count == 40
     assert nll == pytest.approx(total / 40, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_greedy_generation_is_the_whole_models_whatever_its_settings(kind):
+    lm = tiny.model(kind)
+    lm.model.generation_config.do_sample = True
+    lm.model.generation_config.temperature = 9.0
+    rows = [lm.tokenizer(text)["input_ids"] for text in ("In Paris", "The capital of France", "I")]
+    for row, made in zip(rows, lm.greedy(rows, 6), strict=True):
+        ids = list(row)
+        for _ in range(6):
+            with torch.no_grad():
+                best = int(lm.model(torch.tensor([ids])).logits[0, -1].argmax())
+            if best == lm.tokenizer.eos_token_id:
+                break
+            ids.append(best)
+        assert made == ids[len(row) :]
+
+
+def test_only_requests_asked_for_are_answered(llama, requests):
+    rows = metrics.score_requests(llama, requests[:2], 0, frozenset({1}), 4)
+    answered = [(r["order"], r["kind"], r["answer"]) for r in rows if r["answer"]]
+    target = requests[1].target_new
+    assert answered == [(1, kind, target) for kind in ("edit", "paraphrase", "paraphrase")]
+    (expected,) = metrics.generate(llama, [requests[1].text], 4)
+    assert next(r["generated"] for r in rows if r["answer"]) == expected

@@ -227,7 +227,7 @@ def test_summary_averages_prompts_then_requests():
     assert list(summary.columns) == [
         *("method", "seed", "edits", "reliability", "generalization", "locality", "efficacy"),
         *("paraphrase", "neighborhood", "perplexity", "frobenius_ratio", "condition_ratio"),
-        *("model", "dataset"),
+        *("score", "portability", "model", "dataset"),
     ]
     assert list(summary.edits) == [0, 1, 3]
     cases = [(0, unedited_scores(), {0, 1, 2}), (1, edited_scores(), {0})]
@@ -387,3 +387,58 @@ def test_tables_and_figures_are_imported_without_torch():
     ).stdout
     for name in ("torch", "transformers", "h5py", "snakemake", "matplotlib.pyplot"):
         assert f"'{name}'" not in loaded
+
+
+def test_the_score_is_the_harmonic_mean_of_the_three_success_rates():
+    found = tables.harmonic_mean(np.array([[0.5, 1.0, 0.25], [0.0, 1.0, 1.0], [0.5, np.nan, 0.0]]))
+    assert found[0] == pytest.approx(3 / (1 / 0.5 + 1 / 1.0 + 1 / 0.25))
+    assert found[1] == 0.0
+    assert math.isnan(found[2])
+
+
+def generated_metrics():
+    """Three requests, of which only the first was answered by generation."""
+    scores = edited_scores()
+    asked = (scores["request"] == "a") & (scores["kind"] != "locality")
+    scores["answer"] = np.where(asked, "Rome", "")
+    scores["generated"] = np.where(asked, "It is Rome.", "")
+    long = tables.score_metrics(scores, unedited_scores())
+    return tables.identify(long, **RUN, edits=3, when="retention")
+
+
+def test_four_ways_to_judge_an_answer_stand_side_by_side():
+    table = tables.protocols(generated_metrics()).set_index("metric")
+    row = table.loc["reliability"]
+    assert row["requests"] == 1
+    assert (row["token_level"], row["all_tokens"]) == (1.0, 1.0)
+    assert (row["generated_exact"], row["generated_contains"]) == (0.0, 1.0)
+    assert table.loc["generalization", "token_level"] == pytest.approx((0.5 + 1.0) / 2)
+    assert tables.protocols(history()[0]).empty
+
+
+def test_every_mean_has_its_interval_and_says_what_it_leaves_out():
+    metrics = generated_metrics()
+    means = tables.means_with_intervals(metrics).set_index("metric")
+    assert means.loc["reliability", "mean"] == pytest.approx((1 + 1 + 2 / 3) / 3)
+    assert (means["low"] <= means["mean"]).all()
+    assert (means["mean"] <= means["high"]).all()
+    assert means.loc["reliability_generated_exact", "left_out"] == 2
+    assert (means["requests"] + means["left_out"] == 3).all()
+    own = tables.request_means(metrics)
+    low, high = tables.bootstrap_interval(own["efficacy"].to_numpy(), np.random.default_rng(0))
+    assert (low, high) == (means.loc["efficacy", "low"], means.loc["efficacy", "high"])
+    three = own[["efficacy", "paraphrase", "neighborhood"]].mean()
+    expected = 0.0 if (three == 0).any() else 3 / (1 / three).sum()
+    assert means.loc["score", "mean"] == pytest.approx(expected)
+
+
+def test_forgetting_curves_are_means_over_requests_of_one_age():
+    matrix = pd.DataFrame(
+        [(2, 2, 2, 1.0), (2, 4, 2, 0.5), (4, 4, 1, 0.7), (2, 6, 2, 0.2), (4, 6, 1, 0.8)],
+        columns=["origin", "edits", "requests", "value"],
+    ).assign(metric="reliability", **RUN)
+    curves = tables.forgetting_curves(matrix).set_index("age")
+    assert curves["value"].to_dict() == pytest.approx(
+        {0: (2 * 1.0 + 0.7) / 3, 2: (2 * 0.5 + 0.8) / 3, 4: 0.2}
+    )
+    assert curves["requests"].to_dict() == {0: 3, 2: 3, 4: 2}

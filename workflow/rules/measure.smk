@@ -20,6 +20,12 @@ CHAIN_OPTIONS = (
     "--batch {params.batch} --checkpoint {input.checkpoint:q} "
 )
 
+# Greedy generation costs a pass per token: none unless it is asked for.
+GENERATE = (
+    f"--generate {config['measure']['generate']} "
+    f"--generated-tokens {config['measure']['generated_tokens']}"
+)
+
 
 rule stability:
     """Norms, spectrum and orthogonality of the edited matrices at one checkpoint."""
@@ -60,9 +66,10 @@ rule measure:
         variant=variant_json,
         batch=EDITS["batch"],
         compute=COMPUTE,
+        generate=GENERATE,
     shell:
         "python scripts/measure.py " + CHAIN_OPTIONS + "{params.compute} {threads} "
-        "--last {wildcards.n} --heldout {input.heldout:q} --scores {output.scores:q} "
+        "{params.generate} --last {wildcards.n} --heldout {input.heldout:q} --scores {output.scores:q} "
         "--perplexity {output.perplexity:q} > {log:q} 2>&1"
 
 
@@ -82,9 +89,10 @@ rule measure_unedited:
     params:
         first=lambda wildcards: int(wildcards.n) - EDITS["checkpoint"],
         compute=COMPUTE,
+        generate=GENERATE,
     shell:
         "python scripts/measure.py --model {input.model:q} {params.compute} {threads} "
-        "--requests {input.requests:q} --first {params.first} --last {wildcards.n} "
+        "{params.generate} --requests {input.requests:q} --first {params.first} --last {wildcards.n} "
         "--scores {output:q} > {log:q} 2>&1"
 
 

@@ -9,8 +9,11 @@ OUTPUTS: results/<experiment>/{summary,summary_intervals,metrics,...}.csv, summa
 TABLES = [
     "summary",
     "summary_intervals",
+    "means",
+    "protocols",
     "immediate",
     "retention_matrix",
+    "forgetting_curves",
     "metrics",
     "stability",
     "perplexity",
@@ -78,7 +81,7 @@ rule tables:
             experiment=EXPERIMENT,
             model=MODELS,
         ),
-        code="mose/tables.py",
+        code=["mose/tables.py", "mose/text.py"],
     output:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
         "results/{experiment}/summary.txt",
