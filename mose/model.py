@@ -172,15 +172,6 @@ class CausalLM:
                 return Trace(inputs, hidden[0])
         raise ModelError(f"block {deepest} was never run")
 
-    @torch.no_grad()
-    def next_logits(self, ids: Tensor, mask: Tensor, past: Cache) -> Tensor:
-        """Logits (B, vocabulary) of what follows the last of `ids` (B, T), which go into `past`.
-
-        mask: (B, T and all that `past` holds), 0 where a row is padded on the left.
-        """
-        states = self._base(ids, mask, past, use_cache=True).last_hidden_state
-        return self.model.get_output_embeddings()(states[:, -1])
-
     @property
     def context_length(self) -> int:
         """The most tokens that the model takes at once."""
@@ -247,23 +238,34 @@ class CausalLM:
         return mask.to(self.device)
 
     @torch.no_grad()
-    def greedy(self, rows: Sequence[Sequence[int]], steps: int) -> list[list[int]]:
-        """The likeliest continuation of each row of ids, token by token: `steps` ids, or fewer
-        where the tokenizer's end of text came (left out). No generation config is looked at.
+    def greedy(
+        self,
+        rows: Sequence[Sequence[int]],
+        steps: int,
+        done: Callable[[Sequence[int]], bool] = lambda _: False,
+    ) -> list[list[int]]:
+        """The likeliest continuation of each row of ids, token by token: `steps` ids at most.
+
+        A row ends before a token that ends a text, or once `done` says so of what it has so far.
+        Of the model's generation config only its end tokens are looked at.
         """
+        named = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = {self.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
         ids, mask = pad(rows, "left")
         cache = DynamicCache()
-        done = torch.zeros(len(rows), dtype=torch.bool)
         made: list[list[int]] = [[] for _ in rows]
+        going = set(range(len(rows)))
         for _ in range(steps):
             states = self._base(ids, mask, cache, use_cache=True).last_hidden_state[:, -1]
-            ids = self.model.get_output_embeddings()(states).argmax(-1).cpu()[:, None]
-            done |= ids[:, 0] == self.tokenizer.eos_token_id
-            if done.all():
+            chosen = self.model.get_output_embeddings()(states).argmax(-1).tolist()
+            for i in sorted(going):
+                if chosen[i] not in ends:
+                    made[i].append(chosen[i])
+                if chosen[i] in ends or done(made[i]):
+                    going.discard(i)
+            if not going:
                 break
-            for row, token, ended in zip(made, ids[:, 0].tolist(), done.tolist(), strict=True):
-                if not ended:
-                    row.append(token)
+            ids = torch.tensor(chosen)[:, None]
             mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
         return made
 

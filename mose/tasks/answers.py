@@ -4,12 +4,11 @@ With several right answers the best counts, once per question.
 """
 
 import re
-import string
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-ARTICLES = re.compile(r"\b(a|an|the)\b")
-PUNCTUATION = str.maketrans("", "", string.punctuation)
+from mose.text import contains, normalised
+
 NOT_ROUGE = re.compile(r"[^a-z0-9]+")
 
 
@@ -23,25 +22,14 @@ def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
     return (text[: min(places)], True) if places else (text, False)
 
 
-def normalise(text: str) -> str:
-    """Lower case, without punctuation, articles and superfluous spaces (SQuAD; Rajpurkar 2016)."""
-    return " ".join(ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split())
-
-
 def exact_match(answer: str, right: str) -> float:
     """1 if the normalised texts are the same."""
-    return float(normalise(answer) == normalise(right))
-
-
-def contains(answer: str, right: str) -> float:
-    """1 if the right answer's words stand in the answer, next to each other (arXiv 2401.04700)."""
-    wanted = normalise(right)
-    return float(bool(wanted) and f" {wanted} " in f" {normalise(answer)} ")
+    return float(normalised(answer) == normalised(right))
 
 
 def token_f1(answer: str, right: str) -> float:
     """F1 of the normalised words, as bags (SQuAD)."""
-    given, wanted = normalise(answer).split(), normalise(right).split()
+    given, wanted = normalised(answer).split(), normalised(right).split()
     if not given or not wanted:
         return float(given == wanted)
     return _f1((Counter(given) & Counter(wanted)).total(), len(given), len(wanted))

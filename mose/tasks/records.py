@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from mose import store
+from mose import hub, store
 from mose.errors import RequestError
 from mose.readers import read_facts_of
 from mose.requests import part_of
@@ -32,7 +32,7 @@ def read_records(source: Mapping[str, str], where: str) -> tuple[list[Record], s
     if "builtin" in source:
         records = builtin(source["builtin"], source.get("part", "tuning"))
     else:
-        records = _read_hub(source, where)
+        records = list(hub.records({"split": "validation", **source}, f"{where}.source.hub"))
     return records, store.digest_of(records)
 
 
@@ -101,22 +101,6 @@ READERS = {
     ".tsv": _tab,
     ".parquet": _parquet,
 }
-
-
-def _read_hub(source: Mapping[str, str], where: str) -> list[Record]:
-    import datasets
-
-    try:
-        data = datasets.load_dataset(
-            source["hub"],
-            source.get("subset"),
-            split=source.get("split", "validation"),
-            revision=source.get("revision"),
-        )
-        return [dict(record) for record in data]
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0]
-        raise RequestError(f"{where}.source.hub: {source['hub']}: {reason}") from None
 
 
 def builtin(name: str, part: str = "tuning") -> list[Record]:

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from mose.errors import RequestError
 from mose.metrics import score_targets
@@ -163,54 +162,19 @@ def generate(
     Greedy whatever the model's generation config says of sampling, beams or penalties; of that
     config only what ends a text is used. Prompts of like length run together, padded on the left.
     """
-    ends = _end_tokens(lm)
     rows = [encode(lm.tokenizer, prompt)[0] for prompt in prompts]
     written = [""] * len(prompts)
+
+    def answer(ids: Sequence[int]) -> tuple[str, bool]:
+        # No cleaning: what the model wrote is what is scored.
+        return answers.cut(lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False), stop)
+
     groups = batches_by_length([len(row) + max_tokens for row in rows], tokens_per_batch)
     for group in track(groups, "generating"):
-        for i, text in zip(
-            group, _generate(lm, [rows[i] for i in group], max_tokens, stop, ends), strict=True
-        ):
-            written[i] = text
+        made = lm.greedy([rows[i] for i in group], max_tokens, lambda ids: answer(ids)[1])
+        for i, ids in zip(group, made, strict=True):
+            written[i] = answer(ids)[0].strip()
     return written
-
-
-def _end_tokens(lm: CausalLM) -> set[int]:
-    """Tokens that end a text: the tokenizer's, and those that the model's own config names."""
-    named = getattr(lm.model.generation_config, "eos_token_id", None)
-    ends = {lm.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
-    return {end for end in ends if end is not None}
-
-
-def _generate(
-    lm: CausalLM,
-    rows: Sequence[Sequence[int]],
-    max_tokens: int,
-    stop: Sequence[str],
-    ends: set[int],
-) -> list[str]:
-    ids, mask = pad(rows, "left")
-    cache = DynamicCache()
-    new: list[list[int]] = [[] for _ in rows]
-    texts = [""] * len(rows)
-    done = [False] * len(rows)
-    for _ in range(max_tokens):
-        chosen = lm.next_logits(ids, mask, cache).argmax(-1).cpu()
-        for i, token in enumerate(chosen.tolist()):
-            if done[i]:
-                continue
-            if token in ends:
-                done[i] = True
-                continue
-            new[i].append(token)
-            # No cleaning: what the model wrote is what is scored.
-            text = lm.tokenizer.decode(new[i], clean_up_tokenization_spaces=False)
-            texts[i], done[i] = answers.cut(text, stop)
-        if all(done):
-            break
-        ids = chosen[:, None]
-        mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-    return [text.strip() for text in texts]
 
 
 @dataclass(frozen=True)

@@ -113,10 +113,10 @@ def test_a_stop_string_ends_the_answer_only_after_its_leading_whitespace(monkeyp
     said = lm.tokenizer("\n\n Paris\nRome")["input_ids"]
     steps = iter(said)
 
-    def next_logits(_ids, _mask, _past):
+    def head(_states):
         return torch.nn.functional.one_hot(torch.tensor([next(steps)]), len(lm.tokenizer)).float()
 
-    monkeypatch.setattr(lm, "next_logits", next_logits)
+    monkeypatch.setattr(lm.model, "get_output_embeddings", lambda: head)
     assert scoring.generate(lm, ["Q"], 40, ["\n"]) == ["Paris"]
     assert len(list(steps)) < len(said) - 4, "nothing is generated after the stop"
 
