@@ -193,7 +193,7 @@ def scores(lm: CausalLM) -> dict[str, Any]:
     ]
 
     def ours() -> torch.Tensor:
-        rows = metrics.score_requests(lm, records, 0)
+        rows = metrics.score_requests(lm, records, range(len(records)))
         return torch.tensor([[row["logprob_new"], row["logprob_true"]] for row in rows]).ravel()
 
     def theirs() -> torch.Tensor:

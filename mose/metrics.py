@@ -144,17 +144,17 @@ def generate(lm: CausalLM, prompts: Sequence[str], tokens: int) -> list[str]:
 def score_requests(
     lm: CausalLM,
     requests: Sequence[EditRequest],
-    first: int,
+    places: Sequence[int],
     generated: frozenset[int] = frozenset(),
     tokens: int = 0,
 ) -> list[dict[str, int | float | str]]:
-    """Rows (COLUMNS) for every prompt of some requests; `first` is the first one's place.
+    """Rows (COLUMNS) for every prompt of some requests, with their places in the whole order.
 
     generated: places of requests whose edit and paraphrase prompts are also continued greedily,
     by `tokens` tokens at most; `answer` is what should come, and empty where nothing was asked.
     """
     prompts: list[tuple[int, EditRequest, str, int, str, str]] = []
-    for place, request in enumerate(requests, first):
+    for place, request in zip(places, requests, strict=True):
         for kind, number, text, true in _prompts(request):
             prompts.append((place, request, kind, number, text, true))
     pairs = [

@@ -140,6 +140,15 @@ def part_of(subject: str) -> str:
     return "tuning" if hashlib.sha256(subject.encode()).digest()[0] % 5 == 0 else "evaluation"
 
 
+def sample(requests: Sequence[EditRequest], count: int) -> list[int]:
+    """Places of `count` requests, ascending (all, where there are no more), told by their ids.
+
+    Of a longer sequence with the same beginning, the ones that are chosen again are the same.
+    """
+    order = sorted(range(len(requests)), key=lambda i: store.digest_of(requests[i].id))
+    return sorted(order[:count])
+
+
 def draw_requests(
     facts: Sequence[Fact],
     seed: int,

@@ -79,7 +79,8 @@ def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
     what it says, both by `mose.text`.
 
     Each share has an `_exact` companion, 1 if all tokens agree; each comparison a `_margin`, the
-    difference of mean log-probabilities in nats per token, positive where it is won.
+    difference of mean log-probabilities in nats per token, positive where it is won, and a
+    `_magnitude`, the difference of their exponentials (MEMIT's).
 
     The likelier of two objects is the one with the higher mean log-probability per token, as in
     MEMIT's code; a tie counts as 0, and where a request has no true object nothing is compared.
@@ -89,6 +90,8 @@ def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
     scores = _with_unedited(scores, unedited)
     margin = scores["logprob_new"] / scores["tokens_new"]
     margin = margin - scores["logprob_true"] / scores["tokens_true"]
+    probability = np.exp(scores["logprob_new"] / scores["tokens_new"])
+    magnitude = probability - np.exp(scores["logprob_true"] / scores["tokens_true"])
     written = scores["right_new"] / scores["tokens_new"]
     true = scores["right_true"] / scores["tokens_true"]
     kind = scores["kind"]
@@ -100,12 +103,12 @@ def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
     ):
         rows = scores[kind == name]
         parts += _share(rows, share, written)
-        parts += _preference(rows, success, margin)
+        parts += _preference(rows, success, margin, magnitude)
         parts += _generation(rows, share)
     rows = scores[kind == "locality"]
     parts += _share(rows, "locality", _agreement(rows))
     parts += _share(rows, "locality_truth", true)
-    parts += _preference(rows, "neighborhood", -margin)
+    parts += _preference(rows, "neighborhood", -margin, -magnitude)
     parts += _share(scores[kind.str.startswith("portability")], "portability", true)
     return pd.concat(parts, ignore_index=True)
 
@@ -227,7 +230,8 @@ def means_with_intervals(metrics: pd.DataFrame, seed: int = 0, draws: int = 2000
     mean, low, high.
 
     The mean is over the prompts of a request, then over requests; portability also stands by its
-    kinds (`portability:KIND`). left_out: requests of the checkpoint that have no such value.
+    kinds (`portability:KIND`). left_out: requests of the checkpoint that have no such value, or
+    were not scored at it.
     """
     of_kind = metrics["kind"].str.startswith("portability:") & (metrics["metric"] == "portability")
     kinds = metrics[of_kind]
@@ -240,13 +244,16 @@ def means_with_intervals(metrics: pd.DataFrame, seed: int = 0, draws: int = 2000
             values = values.drop(columns=[*CHECKPOINT, "order", "request"]).dropna(
                 axis=1, how="all"
             )
-            parts.append(identify(_intervals(values, seed, draws), **at, when=when))
+            # A checkpoint may score a sample of its requests.
+            edits = int(group["edits"].iloc[0])
+            asked = edits if when == "retention" and edits else len(values)
+            parts.append(identify(_intervals(values, asked, seed, draws), **at, when=when))
     return pd.concat(parts, ignore_index=True)
 
 
-def _intervals(values: pd.DataFrame, seed: int, draws: int) -> pd.DataFrame:
-    """metric, requests, left_out, mean, low, high of each column of `values` (one row per
-    request, no column empty), and of the harmonic-mean score where its three parts are there."""
+def _intervals(values: pd.DataFrame, asked: int, seed: int, draws: int) -> pd.DataFrame:
+    """metric, requests, left_out (of `asked`), mean, low, high of each column of `values` (one row
+    per request, no column empty), and of the harmonic-mean score where its parts are there."""
     present = values.count()
     means = values.mean()
     numbers = values.to_numpy(np.float64)
@@ -262,7 +269,7 @@ def _intervals(values: pd.DataFrame, seed: int, draws: int) -> pd.DataFrame:
         {
             "metric": means.index,
             "requests": present.to_numpy(),
-            "left_out": len(values) - present.to_numpy(),
+            "left_out": asked - present.to_numpy(),
             "mean": means.to_numpy(),
             "low": low,
             "high": high,
@@ -436,10 +443,16 @@ def _share(rows: pd.DataFrame, metric: str, share: pd.Series) -> list[pd.DataFra
     return [_long(rows, metric, share), _long(rows, f"{metric}_exact", share == 1.0)]
 
 
-def _preference(rows: pd.DataFrame, metric: str, margin: pd.Series) -> list[pd.DataFrame]:
+def _preference(
+    rows: pd.DataFrame, metric: str, margin: pd.Series, magnitude: pd.Series
+) -> list[pd.DataFrame]:
     margin = margin[rows.index].dropna()
     rows = rows.loc[margin.index]
-    return [_long(rows, metric, margin > 0.0), _long(rows, f"{metric}_margin", margin)]
+    return [
+        _long(rows, metric, margin > 0.0),
+        _long(rows, f"{metric}_margin", margin),
+        _long(rows, f"{metric}_magnitude", magnitude[rows.index]),
+    ]
 
 
 def _generation(rows: pd.DataFrame, metric: str) -> list[pd.DataFrame]:

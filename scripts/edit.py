@@ -22,7 +22,7 @@ def program(args: argparse.Namespace) -> None:
     rows: list[dict[str, int | float | str]] = []
 
     def score(first: int, members: list[requests.EditRequest]) -> None:
-        rows.extend(metrics.score_requests(lm, members, first))
+        rows.extend(metrics.score_requests(lm, members, range(first, first + len(members))))
 
     sequence.run(lm, state, run.variant, run.requests, run.templates, args.batch, args.last, score)
     with store.atomic(args.immediate) as temporary:

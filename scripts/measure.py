@@ -21,13 +21,14 @@ def program(args: argparse.Namespace) -> None:
     if args.scores:
         asked = requests.read_requests(args.requests)
         requests.check_enough(len(asked), args.last, args.requests)
-        rows = metrics.score_requests(
-            lm,
-            asked[args.first : args.last],
-            args.first,
-            frozenset(range(min(args.generate, args.last))),
-            args.generated_tokens,
-        )
+        asked = asked[: args.last]
+        places = list(range(args.first, args.last))
+        if args.earlier is not None:
+            places = requests.sample(asked[: args.recent_from], args.earlier)
+            places += range(args.recent_from, args.last)
+        generated = frozenset(requests.sample(asked, args.generate))
+        scored = [asked[place] for place in places]
+        rows = metrics.score_requests(lm, scored, places, generated, args.generated_tokens)
         with store.atomic(args.scores) as temporary:
             pd.DataFrame(rows, columns=list(metrics.COLUMNS)).to_csv(temporary, index=False)
     if args.perplexity:
@@ -45,7 +46,9 @@ if __name__ == "__main__":
     made.add_argument("--checkpoint", help="edits<n>.h5; none for the unedited model")
     made.add_argument("--first", type=int, default=0, help="first request to score")
     made.add_argument("--last", type=int, default=0, help="requests up to here")
-    made.add_argument("--generate", type=int, default=0, help="first requests to generate for")
+    made.add_argument("--earlier", type=int, help="of the requests before --recent-from, how many")
+    made.add_argument("--recent-from", type=int, default=0, help="from here on all are scored")
+    made.add_argument("--generate", type=int, default=0, help="requests to generate for")
     made.add_argument("--generated-tokens", type=int, default=20, help="tokens per generation")
     made.add_argument("--scores", help="CSV to write, one row per prompt")
     made.add_argument("--heldout", help="HDF5 file of token windows")

@@ -63,7 +63,7 @@ def test_continuations_of_one_prompt_share_its_pass(llama, monkeypatch):
 
 def test_portability_prompts_are_scored_by_kind(llama, requests):
     probes = (Probe("Who rules Paris?", "Rome", "Reasoning"), Probe("Next to Paris is", "Rome"))
-    rows = metrics.score_requests(llama, [replace(requests[0], portability=probes)], 0)
+    rows = metrics.score_requests(llama, [replace(requests[0], portability=probes)], [0])
     found = [row for row in rows if str(row["kind"]).startswith("portability")]
     assert [(r["kind"], r["prompt"]) for r in found] == [
         ("portability:Reasoning", 0),
@@ -75,7 +75,7 @@ def test_portability_prompts_are_scored_by_kind(llama, requests):
 
 
 def test_every_prompt_of_a_request_gets_a_row(llama, requests):
-    rows = metrics.score_requests(llama, requests[2:4], 2)
+    rows = metrics.score_requests(llama, requests[2:4], [2, 3])
     assert [tuple(row) for row in rows[:1]] == [metrics.COLUMNS]
     assert [(r["order"], r["kind"], r["prompt"]) for r in rows] == [
         (order, kind, number)
@@ -122,7 +122,7 @@ def test_greedy_generation_is_the_whole_models_whatever_its_settings(kind):
 
 
 def test_only_requests_asked_for_are_answered(llama, requests):
-    rows = metrics.score_requests(llama, requests[:2], 0, frozenset({1}), 4)
+    rows = metrics.score_requests(llama, requests[:2], [0, 1], frozenset({1}), 4)
     answered = [(r["order"], r["kind"], r["answer"]) for r in rows if r["answer"]]
     target = requests[1].target_new
     assert answered == [(1, kind, target) for kind in ("edit", "paraphrase", "paraphrase")]

@@ -27,6 +27,17 @@ def draw(given, seed=0, known_only=False, neighbours=3, held_out=0.25):
     return requests.draw_requests(given, seed, known_only, neighbours, held_out)
 
 
+def test_a_sample_of_requests_goes_on_with_a_longer_sequence():
+    drawn = draw(facts())
+    assert requests.sample(drawn[:3], 5) == [0, 1, 2]
+    short, long = requests.sample(drawn[:20], 6), requests.sample(drawn[:40], 6)
+    assert len(short) == len(long) == 6
+    assert short == sorted(short)
+    assert set(long) <= set(short) | set(range(20, 40)), "what stays was chosen before"
+    assert requests.sample(drawn[:20], 6) == short
+    assert requests.sample(drawn, 0) == []
+
+
 def test_the_order_is_the_seeds_and_complete():
     drawn = draw(facts())
     assert drawn == draw(facts())

@@ -70,6 +70,7 @@ def loop_metrics(scores, unedited):
                 "locality_truth_exact": float(row.right_true == row.tokens_true),
                 "neighborhood": 1.0 if true > new else 0.0,
                 "neighborhood_margin": true - new,
+                "neighborhood_magnitude": math.exp(true) - math.exp(new),
             }
         else:
             share, success = {
@@ -82,6 +83,7 @@ def loop_metrics(scores, unedited):
             }
             if true is not None:
                 values |= {success: float(new > true), f"{success}_margin": new - true}
+                values[f"{success}_magnitude"] = math.exp(new) - math.exp(true)
         for metric, value in values.items():
             found[row.request, row.kind, row.prompt, metric] = value
     return found
@@ -110,6 +112,20 @@ def value_of(metrics, request, metric, prompt=0):
     chosen = metrics.request.eq(request) & metrics.metric.eq(metric) & metrics.prompt.eq(prompt)
     (value,) = metrics[chosen].value
     return value
+
+
+def test_requests_that_a_checkpoint_did_not_score_are_counted_as_left_out():
+    """Of four edits two are scored at the checkpoint, one of them with a paraphrase."""
+    rows = [(0, "a", "edit", 1.0), (3, "d", "edit", 0.5), (3, "d", "paraphrase", 1.0)]
+    frame = pd.DataFrame(rows, columns=["order", "request", "kind", "value"]).assign(
+        prompt=0, when="retention", model="m", dataset="d", method="memit", seed=0, edits=4,
+        metric=["reliability", "reliability", "generalization"],
+    )  # fmt: skip
+    found = tables.means_with_intervals(frame).set_index("metric")
+    assert found.loc["reliability", ["requests", "left_out", "mean"]].tolist() == [2, 2, 0.75]
+    assert found.loc["generalization", ["requests", "left_out"]].tolist() == [1, 3]
+    unedited = tables.means_with_intervals(frame.assign(edits=0)).set_index("metric")
+    assert unedited.loc["reliability", "left_out"] == 0
 
 
 def test_ties_are_lost_and_shares_are_of_tokens():

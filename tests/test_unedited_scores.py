@@ -66,7 +66,9 @@ def test_success_on_real_records_is_what_a_plain_computation_says(smollm2, real_
     (tmp_path / "first.json").write_text(json.dumps(records))
     facts, _ = readers.read_facts_of(str(tmp_path / "first.json"))
     drawn = requests.draw_requests(facts, 0, False, NEIGHBOURS, 0.0)
-    scores = pd.DataFrame(metrics.score_requests(smollm2, drawn, 0), columns=metrics.COLUMNS)
+    scores = pd.DataFrame(
+        metrics.score_requests(smollm2, drawn, range(len(drawn))), columns=metrics.COLUMNS
+    )
     long = tables.score_metrics(scores, scores)
     long = tables.identify(
         long, model="m", dataset="d", method="unedited", seed=0, edits=0, when="retention"

@@ -1,21 +1,14 @@
 """Tasks in the workflow, with real Snakemake: a user's own files, without a line of code."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
 import tiny
+from project import CONFIG, METHODS, Project
 
 from mose import model, store
 from mose.tasks import items, scoring
-
-spec = importlib.util.spec_from_file_location(
-    "workflow_project", Path(__file__).with_name("test_workflow.py")
-)
-workflow_project = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(workflow_project)
 
 TASKS = {
     "cities": {
@@ -39,16 +32,16 @@ TASKS = {
 }
 CHANGED = {
     "experiment": "small",
-    "methods": {"memit": workflow_project.METHODS["memit"]},
+    "methods": {"memit": METHODS["memit"]},
     "tasks": TASKS,
     "edits": {"total": 2, "batch": 2, "checkpoint": 2, "tasks_every": 2},
-    "corpus": {**workflow_project.CONFIG["corpus"], "shards": 1},
+    "corpus": {**CONFIG["corpus"], "shards": 1},
 }
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    project = workflow_project.Project(tmp_path_factory.mktemp("tasks"))
+    project = Project(tmp_path_factory.mktemp("tasks"))
     folder = project.folder
     rows = [
         {"city": city, "country": country, "other": tiny.FACTS[i - 3][0], "right": "yes"}

@@ -1,96 +1,18 @@
 """The workflow with real Snakemake, on a tiny random model: runs, extensions, faults, refusals."""
 
-import json
 import os
 import re
 import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import tiny
 import yaml
+from project import METHODS, ROOT, SNAKEMAKE, TARGETS, Project
 
 from mose import store, tables
-
-ROOT = Path(__file__).parents[2]
-SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "2"]
-TARGETS = {"steps": 4, "learning_rate": 0.2}
-METHODS = {
-    "memit": {"method": "memit", "layers": [1, 2], "lambda": 0.1, **TARGETS},
-    "mose-input": {
-        "method": "mose", "side": "input", "targets": "reachable", "memory": "accumulate",
-        "layers": [1], "lambda": 0.1, **TARGETS,
-    },
-}  # fmt: skip
-CONFIG = {
-    "experiment": "small",
-    "models": ["tiny.yaml"],
-    "datasets": {"capitals": {"source": "facts.json", "neighbours": 1}},
-    "corpus": {"tokens": 600, "heldout": 64, "window": 16, "shards": 2},
-    "templates": {"length": 4},
-    "edits": {"total": 4, "batch": 1, "checkpoint": 2},
-    "measure": {"generate": 1, "generated_tokens": 3},
-    "methods": METHODS,
-    "device": "cpu",
-}
-
-
-class Project:
-    """A folder with the workflow's own files linked in, a tiny model and a data set."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        for name in ("Snakefile", "workflow", "scripts", "mose", "profiles"):
-            (folder / name).symlink_to(ROOT / name)
-        tiny.save(folder / "tiny-llama")
-        (folder / "tiny.yaml").write_text(yaml.safe_dump({"source": {"local": "tiny-llama"}}))
-        facts = [
-            {
-                "subject": country,
-                "prompt": "The capital of {} is",
-                "target_new": tiny.FACTS[(i + 5) % 12][1],
-                "target_true": capital,
-                "paraphrases": ["People of {} meet in"],
-                "locality": [{"prompt": "The capital of Peru is", "target": "Lima"}],
-            }
-            for i, (country, capital) in enumerate(tiny.FACTS)
-        ]
-        (folder / "facts.json").write_text(json.dumps(facts))
-
-    def command(self, *arguments, **changed):
-        (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, **changed}))
-        return [*SNAKEMAKE, "--configfile", "config.yaml", *arguments]
-
-    def run(self, *arguments, **changed):
-        return subprocess.run(
-            self.command(*arguments, **changed),
-            cwd=self.folder,
-            capture_output=True,
-            text=True,
-            timeout=400,
-            check=False,
-        )
-
-    def planned(self, **changed):
-        """How many jobs of which rule a dry run plans."""
-        shown = self.run("-n", "--quiet", "rules", **changed)
-        assert shown.returncode == 0, shown.stderr
-        table = re.findall(r"^(\w+) +(\d+)$", shown.stdout + shown.stderr, re.MULTILINE)
-        return {rule: int(count) for rule, count in table}
-
-    def results(self, pattern):
-        """Bytes of result files by name, without the times that a record holds."""
-        found = {}
-        for path in sorted((self.folder / "results" / "small").glob(pattern)):
-            if path.name == "requests.csv":
-                found[str(path)] = pd.read_csv(path).drop(columns="seconds").to_csv()
-            else:
-                found[str(path)] = path.read_bytes()
-        return found
 
 
 @pytest.fixture(scope="module")
@@ -228,6 +150,20 @@ def test_sigkill_within_a_segment_loses_only_that_segment(tmp_path, finished):
         finished.run(edits=edits)
     for name in ("scores2", "scores4", "scores6", "immediate6", "stability6", "perplexity6"):
         assert (chain / f"{name}.csv").read_bytes() == (undisturbed / f"{name}.csv").read_bytes()
+
+
+def test_of_earlier_requests_a_sample_can_be_scored_and_the_rest_is_counted(finished):
+    changed = {"experiment": "sampled", "methods": {"memit": METHODS["memit"]}}
+    done = finished.run(**changed, measure={"earlier": 1})
+    assert done.returncode == 0, done.stderr[-4000:]
+    results = finished.folder / "results" / "sampled"
+    (folder,) = results.glob("tiny/capitals/memit/seed0")
+    orders = sorted(pd.read_csv(folder / "scores4.csv")["order"].unique())
+    assert len(orders) == 3
+    assert orders[1:] == [2, 3], "the checkpoint's own segment is whole"
+    means = tables.read(results / "means.csv")
+    own = means.query("edits == 4 and when == 'retention' and metric == 'reliability'")
+    assert own[["requests", "left_out"]].to_numpy().tolist() == [[3, 1]]
 
 
 def test_trained_wrapped_projected_and_scanned_methods_go_through_the_same_stages(finished):

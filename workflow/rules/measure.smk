@@ -27,6 +27,13 @@ GENERATE = (
 )
 
 
+def earlier(wildcards):
+    """A params function: which of the requests before the checkpoint's own segment are scored."""
+    count = config["measure"]["earlier"]
+    begin = int(wildcards.n) - EDITS["checkpoint"]
+    return "" if count is None else f"--earlier {count} --recent-from {begin}"
+
+
 rule stability:
     """Norms, spectrum and orthogonality of the edited matrices at one checkpoint."""
     input:
@@ -67,9 +74,10 @@ rule measure:
         batch=EDITS["batch"],
         compute=COMPUTE,
         generate=GENERATE,
+        earlier=earlier,
     shell:
         "python scripts/measure.py " + CHAIN_OPTIONS + "{params.compute} {threads} "
-        "{params.generate} --last {wildcards.n} --heldout {input.heldout:q} --scores {output.scores:q} "
+        "{params.generate} {params.earlier} --last {wildcards.n} --heldout {input.heldout:q} --scores {output.scores:q} "
         "--perplexity {output.perplexity:q} > {log:q} 2>&1"
 
 

@@ -1,0 +1,87 @@
+"""A small project with the workflow linked in: what the tests with real Snakemake run."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import tiny
+import yaml
+
+ROOT = Path(__file__).parents[1]
+SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "2"]
+TARGETS = {"steps": 4, "learning_rate": 0.2}
+METHODS = {
+    "memit": {"method": "memit", "layers": [1, 2], "lambda": 0.1, **TARGETS},
+    "mose-input": {
+        "method": "mose", "side": "input", "targets": "reachable", "memory": "accumulate",
+        "layers": [1], "lambda": 0.1, **TARGETS,
+    },
+}  # fmt: skip
+CONFIG = {
+    "experiment": "small",
+    "models": ["tiny.yaml"],
+    "datasets": {"capitals": {"source": "facts.json", "neighbours": 1}},
+    "corpus": {"tokens": 600, "heldout": 64, "window": 16, "shards": 2},
+    "templates": {"length": 4},
+    "edits": {"total": 4, "batch": 1, "checkpoint": 2},
+    "measure": {"generate": 1, "generated_tokens": 3},
+    "methods": METHODS,
+    "device": "cpu",
+}
+
+
+class Project:
+    """A folder with the workflow's own files linked in, a tiny model and a data set."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        for name in ("Snakefile", "workflow", "scripts", "mose", "profiles"):
+            (folder / name).symlink_to(ROOT / name)
+        tiny.save(folder / "tiny-llama")
+        (folder / "tiny.yaml").write_text(yaml.safe_dump({"source": {"local": "tiny-llama"}}))
+        facts = [
+            {
+                "subject": country,
+                "prompt": "The capital of {} is",
+                "target_new": tiny.FACTS[(i + 5) % 12][1],
+                "target_true": capital,
+                "paraphrases": ["People of {} meet in"],
+                "locality": [{"prompt": "The capital of Peru is", "target": "Lima"}],
+            }
+            for i, (country, capital) in enumerate(tiny.FACTS)
+        ]
+        (folder / "facts.json").write_text(json.dumps(facts))
+
+    def command(self, *arguments, **changed):
+        (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, **changed}))
+        return [*SNAKEMAKE, "--configfile", "config.yaml", *arguments]
+
+    def run(self, *arguments, **changed):
+        return subprocess.run(
+            self.command(*arguments, **changed),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=400,
+            check=False,
+        )
+
+    def planned(self, **changed):
+        """How many jobs of which rule a dry run plans."""
+        shown = self.run("-n", "--quiet", "rules", **changed)
+        assert shown.returncode == 0, shown.stderr
+        table = re.findall(r"^(\w+) +(\d+)$", shown.stdout + shown.stderr, re.MULTILINE)
+        return {rule: int(count) for rule, count in table}
+
+    def results(self, pattern):
+        """Bytes of result files by name, without the times that a record holds."""
+        found = {}
+        for path in sorted((self.folder / "results" / "small").glob(pattern)):
+            if path.name == "requests.csv":
+                found[str(path)] = pd.read_csv(path).drop(columns="seconds").to_csv()
+            else:
+                found[str(path)] = path.read_bytes()
+        return found
