@@ -227,7 +227,9 @@ class _Group:
         if self.options.target_space == "value":
             value = keys @ self.weight.mT
             return on_sphere(value, per_row) - value
-        return (on_sphere(keys, per_row) - keys) @ self.weight.mT
+        # The sphere is float32, as delta is; the weight may be kept in less.
+        turned = on_sphere(keys, per_row) - keys
+        return turned.to(self.weight.dtype) @ self.weight.mT
 
     def _essence(self) -> Tensor:
         """Where, among all tokens, each request's essence prompt is read."""

@@ -276,3 +276,15 @@ def test_every_method_edits_checkpoints_resumes_and_restores_other_architectures
     assert mean_logprob(again, requests[:4]) == pytest.approx(before, abs=1e-6)
     with pytest.raises(StoreError, match="made with another model"):
         sequence.load(tmp_path / "edits2.h5", resumed, identity(variant), requests)
+
+
+def test_the_input_side_edits_a_model_kept_in_bfloat16(second_moments, requests, templates):
+    variant = parse("mose-input")
+    lm, _, _ = fresh(variant, second_moments)
+    lm.model.to(torch.bfloat16)
+    weights = {1: lm.weight(1).clone()}
+    state = sequence.State(sequence.make_editors(weights, second_moments, variant))
+    before = mean_logprob(lm, requests)
+    sequence.run(lm, state, variant, requests, templates, 2, len(requests))
+    assert lm.weight(1).dtype == torch.bfloat16
+    assert mean_logprob(lm, requests) > before
