@@ -23,14 +23,15 @@ from mose.options import parse_variant
 from mose.requests import EditRequest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
-import tiny  # noqa: E402  (the tests' models are no installed package)
+import tiny
 
 LAYER = 1
 TARGETS = {"layers": [LAYER], "steps": 2, "learning_rate": 0.2, "lambda": 1.0}
 VARIANTS = {
     "mose, free, memory": {"method": "mose", "memory": "accumulate", **TARGETS},
     "mose, input, memory": {
-        "method": "mose", "side": "input", "targets": "reachable", "memory": "accumulate", **TARGETS,
+        "method": "mose", "side": "input", "targets": "reachable", "memory": "accumulate",
+        **TARGETS,
     },
     "mose, free, product": {"method": "mose", **TARGETS},
     "memit, memory": {"method": "memit", "memory": "keys", **TARGETS},

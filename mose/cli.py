@@ -3,10 +3,13 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 
 from mose.errors import MoseError
+
+OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 
 def parser(description: str, model: bool = False) -> argparse.ArgumentParser:
@@ -62,7 +65,22 @@ def run(program: Callable[[argparse.Namespace], None], made: argparse.ArgumentPa
     arguments = made.parse_args()
     if "threads" in arguments:
         use_threads(arguments.threads)
+    signal.signal(signal.SIGTERM, _terminated)
     try:
         program(arguments)
     except MoseError as error:
         sys.exit(f"error: {error}")
+    except (MemoryError, RuntimeError) as error:
+        # torch says so in a RuntimeError, of a class of its own on a GPU only.
+        text = str(error)
+        if isinstance(error, RuntimeError) and not any(said in text for said in OUT_OF_MEMORY):
+            raise
+        sys.exit(
+            "error: out of memory; run fewer jobs at once (--cores), or give this one more "
+            f"(mem_mb of its rule){f': {text.splitlines()[0]}' if text else ''}"
+        )
+
+
+def _terminated(number: int, frame: object) -> None:
+    """SIGTERM as an exit that closes and removes what is half written."""
+    sys.exit("error: terminated (a time limit, or a kill); run again: what is finished is kept")

@@ -6,6 +6,7 @@ the key.
 
 import difflib
 import itertools
+import re
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
@@ -20,6 +21,11 @@ from jsonschema.exceptions import ValidationError, best_match
 from mose.errors import ConfigError
 from mose.options import Variant, parse_variant
 from mose.tasks.definition import Task, parse_task
+
+# A model's name is part of paths, and of patterns of paths.
+MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+# What the workflow itself keeps under results/.
+TAKEN = ("models", "logs", "benchmarks")
 
 
 def read_yaml(path: str | Path) -> Any:
@@ -201,6 +207,11 @@ def read_experiment(
         raise ConfigError("no configuration; give one with --configfile config/demo.yaml")
     schema = read_yaml(Path(schemas) / "config.schema.yaml")
     filled = _checked(config, schema, name)
+    if filled["experiment"] in TAKEN:
+        raise ConfigError(
+            f"{name}: experiment: {filled['experiment']!r} is taken; results/ keeps "
+            f"{', '.join(TAKEN)} there"
+        )
     edits = filled["edits"]
     for larger, smaller in (("total", "checkpoint"), ("checkpoint", "batch")):
         if edits[larger] % edits[smaller]:
@@ -211,9 +222,19 @@ def read_experiment(
     tasks = read_tasks(filled["tasks"], schema, name)
     check_tasks(filled, tasks, name)
     filled["tasks"] = {label: task.as_dict() for label, task in tasks.items()}
-    models = {}
+    models: dict[str, Model] = {}
     for model in filled["models"]:
         path = Path(model) if model.endswith(".yaml") else Path("config/models") / f"{model}.yaml"
+        if not MODEL_NAME.fullmatch(path.stem):
+            raise ConfigError(
+                f"{name}: models: {model!r} cannot be used; name the file with letters, digits, "
+                "'-', '_' and '.', beginning with a letter or digit"
+            )
+        if path.stem in models:
+            raise ConfigError(
+                f"{name}: models: {path.stem!r} is the name of two files, whose results would "
+                "share a folder; rename one"
+            )
         entry = validated(read_yaml(path) or {}, Path(schemas) / "model.schema.yaml", str(path))
         own = variants(filled["methods"], entry["methods"], schema, name, str(path))
         models[path.stem] = Model(entry["source"], own)

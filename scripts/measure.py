@@ -35,7 +35,7 @@ def program(args: argparse.Namespace) -> None:
         text = store.read(args.heldout, "windows")
         moments.check_model(args.heldout, text, lm.fingerprint)
         tokens, nll = metrics.perplexity(lm, text.arrays["ids"])
-        row = {"tokens": tokens, "nll": nll, "perplexity": math.exp(nll)}
+        row = {"tokens": tokens, "nll": nll, "perplexity": math.exp(nll) if nll < 700 else math.inf}
         with store.atomic(args.perplexity) as temporary:
             pd.DataFrame([row]).to_csv(temporary, index=False)
 

@@ -11,6 +11,7 @@ def program(args: argparse.Namespace) -> None:
     from mose import chain, model, sources, stability, store
 
     manifest = store.read_json(args.model)
+    model.check_files(manifest, args.model)
     run = chain.open_chain(args)
     dtype = model.DTYPES[args.dtype]
     weights = {la: sources.read_weight(manifest, la) for la in run.variant.edit.layers}

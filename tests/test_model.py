@@ -143,12 +143,12 @@ def test_the_manifest_says_what_a_directory_holds(tmp_path, kind):
 
 
 def test_the_fingerprint_is_of_weights_and_tokenizer(tmp_path):
-    first = sources.fingerprint_of(tiny.save(tmp_path / "a"))
-    assert sources.fingerprint_of(tiny.save(tmp_path / "b")) == first
-    assert sources.fingerprint_of(tiny.save(tmp_path / "c", seed=1)) != first
+    first = model.fingerprint_of(tiny.save(tmp_path / "a"))
+    assert model.fingerprint_of(tiny.save(tmp_path / "b")) == first
+    assert model.fingerprint_of(tiny.save(tmp_path / "c", seed=1)) != first
     tokenizer = tmp_path / "b" / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + " ")
-    assert sources.fingerprint_of(tmp_path / "b") != first
+    assert model.fingerprint_of(tmp_path / "b") != first
 
 
 def test_a_model_larger_than_memory_is_refused_with_the_numbers(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ OUTPUTS: names and functions for the other rule files
 """
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from mose.store import digest_of
 from snakemake.exceptions import WorkflowError
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
-shell.prefix(f"export PATH={str(Path(sys.executable).parent)!r}:$PATH; ")
+shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 try:
     config, MODELS = read_experiment(

@@ -12,6 +12,7 @@ rule corpus:
     """One shard of the corpus as token windows; `heldout` is a shard that no moment sees."""
     input:
         model="results/models/{model}/manifest.json",
+        text=CORPUS["source"]["file"] if "file" in CORPUS["source"] else [],
         code=["mose/corpus.py", "mose/sampling.py"],
     output:
         f"{CORPUS_FOLDER}/{{part}}.h5",

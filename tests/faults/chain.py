@@ -1,0 +1,157 @@
+"""A small experiment's programs as the workflow calls them, to be disturbed one by one.
+
+Snakemake is left out where it adds nothing: a stage is one program, killed and started again as
+the workflow would, and its command line is the rule's own.
+"""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import tiny
+
+ROOT = Path(__file__).parents[2]
+VARIANT = {
+    "method": "mose", "memory": "accumulate", "layers": [1], "lambda": 0.1, "steps": 4,
+    "learning_rate": 0.2,
+}  # fmt: skip
+RUN = "results/e/tiny/capitals/m/seed0"
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+def facts() -> list[dict]:
+    """As a data set file holds them."""
+    return [
+        {
+            "subject": country, "prompt": "The capital of {} is", "target_true": capital,
+            "target_new": tiny.FACTS[(i + 5) % 12][1],
+        }
+        for i, (country, capital) in enumerate(tiny.FACTS)
+    ]  # fmt: skip
+
+
+def stages(variant: dict | None = None) -> dict[str, tuple[list[str], list[str]]]:
+    """By name, in their order: the command of each stage, and the files it is for."""
+    model = ["--model", "results/models/tiny/manifest.json", "--device", "cpu"]
+    corpus = ["--options", json.dumps(
+        {"source": "sampled", "tokens": 600, "heldout": 64, "window": 16, "shards": 1, "seed": 0}
+    )]  # fmt: skip
+    own = [
+        "--variant", json.dumps({**VARIANT, **(variant or {})}), "--moments", "results/moments.h5",
+        "--requests", "results/requests.jsonl", "--templates", "results/templates.json",
+        "--seed", "0", "--batch", "1",
+    ]  # fmt: skip
+
+    def edit(last: int, *more: str) -> tuple[list[str], list[str]]:
+        files = [f"{RUN}/edits{last}.h5", f"{RUN}/immediate{last}.csv"]
+        return [
+            "edit.py", *model, *own, *more, "--last", str(last), "--out", files[0],
+            "--immediate", files[1],
+        ], files  # fmt: skip
+
+    def out(name: str, *command: str) -> tuple[list[str], list[str]]:
+        return [*command, "--out", name], [name]
+
+    checkpoint = ["--checkpoint", f"{RUN}/edits4.h5"]
+    return {
+        "model": out(
+            model[1], "prepare_model.py", "--source", json.dumps({"local": "tiny-llama"})
+        ),
+        "windows": out(
+            "results/windows0.h5", "make_corpus.py", *model, *corpus, "--part", "windows0"
+        ),
+        "heldout": out(
+            "results/heldout.h5", "make_corpus.py", *model, *corpus, "--part", "heldout"
+        ),
+        "shard": out(
+            "results/shard0.h5", "second_moments.py", *model, "--windows", "results/windows0.h5",
+            "--layers", "1", "--shard", "0", "--shards", "1",
+        ),
+        "moments": out("results/moments.h5", "add_moments.py", "results/shard0.h5"),
+        "facts": (
+            [
+                "read_facts.py", *model, "--source", "facts.json", "--conflicts", "all",
+                "--out", "results/facts.jsonl", "--report", "results/facts_report.json",
+            ],
+            ["results/facts.jsonl", "results/facts_report.json"],
+        ),
+        "requests": out(
+            "results/requests.jsonl", "make_requests.py", "--facts", "results/facts.jsonl",
+            "--seed", "0", "--neighbours", "1", "--held-out", "0.2", "--part", "all",
+        ),
+        "templates": out(
+            "results/templates.json", "make_templates.py", *model, "--seed", "0", "--length", "4",
+            "--per-starter", "1",
+        ),
+        "edit2": edit(2),
+        "edit4": edit(4, "--previous", f"{RUN}/edits2.h5"),
+        "stability": out(
+            f"{RUN}/stability4.csv", "stability.py", *model[:2], *own, *checkpoint
+        ),
+        "measure": (
+            [
+                "measure.py", *model, *own, *checkpoint, "--last", "4", "--scores",
+                f"{RUN}/scores4.csv", "--heldout", "results/heldout.h5", "--perplexity",
+                f"{RUN}/perplexity4.csv",
+            ],
+            [f"{RUN}/scores4.csv", f"{RUN}/perplexity4.csv"],
+        ),
+    }  # fmt: skip
+
+
+def start(folder: Path, command: list[str], limits: Callable[[], None] | None = None):
+    """Start a stage's program in a folder; errors are read from its standard error."""
+    program = [sys.executable, str(ROOT / "scripts" / command[0]), *command[1:]]
+    return subprocess.Popen(
+        program, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=ENVIRONMENT, preexec_fn=limits,
+    )  # fmt: skip
+
+
+def run(
+    folder: Path, command: list[str], limits: Callable[[], None] | None = None
+) -> tuple[int, str]:
+    """Exit status and standard error of a stage that is left to its end."""
+    running = start(folder, command, limits)
+    _, said = running.communicate(timeout=300)
+    return running.returncode, said
+
+
+def kill(folder: Path, command: list[str], after: float, number: int = signal.SIGKILL):
+    """Send a stage a signal after some seconds; exit status and standard error."""
+    running = start(folder, command)
+    time.sleep(after)
+    running.send_signal(number)
+    _, said = running.communicate(timeout=60)
+    return running.returncode, said
+
+
+def limit(kind: int, size: int) -> Callable[[], None]:
+    """What sets a resource limit in the program that is about to start."""
+    return lambda: resource.setrlimit(kind, (size, size))
+
+
+def contents(folder: Path, files: list[str]) -> dict[str, object]:
+    """What files hold, without the seconds that a record has and the digests over them."""
+    from mose import store
+
+    found: dict[str, object] = {}
+    for name in files:
+        path = folder / name
+        if path.name.startswith("edits"):
+            kept = store.read(path, "checkpoint")
+            record = pd.DataFrame(store.record_of(kept)).drop(columns="seconds")
+            arrays = {k: a.tobytes() for k, a in kept.arrays.items() if k != "record"}
+            found[name] = (record.to_csv(), arrays)
+        elif path.name == "manifest.json":
+            found[name] = {k: v for k, v in store.read_json(path).items() if k != "directory"}
+        else:
+            found[name] = path.read_bytes()
+    return found

@@ -1,0 +1,240 @@
+"""Programs killed, starved and fed with damaged files: nothing finished is lost, nothing is wrong."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import stat
+
+import chain
+import h5py
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from mose import store
+
+STAGES = chain.stages()
+FOLDED = [name for i, name in enumerate([*STAGES, *STAGES][:20])]
+
+
+def files_of(folder):
+    return {str(p.relative_to(folder)) for p in (folder / "results").rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_sigkill_at_a_random_moment_of_every_stage(seed, undisturbed, experiment):
+    stage = FOLDED[seed]
+    finished, seconds = undisturbed
+    command, files = STAGES[stage]
+    others = {name: (experiment / name).read_bytes() for name in files_of(experiment) - {*files}}
+    for name in files:
+        (experiment / name).unlink()
+    after = random.Random(seed).uniform(0, seconds[stage])
+    chain.kill(experiment, command, after)
+    for name in files:
+        if (experiment / name).exists():  # it may have been done: then it is whole
+            same = chain.contents(experiment, [name]), chain.contents(finished, [name])
+            assert same[0] == same[1]
+    status, said = chain.run(experiment, command)
+    assert status == 0, said
+    assert chain.contents(experiment, files) == chain.contents(finished, files)
+    assert all((experiment / name).read_bytes() == was for name, was in others.items())
+
+
+def test_sigterm_is_one_line_and_leaves_nothing_half_written(experiment, undisturbed):
+    command, files = STAGES["edit4"]
+    for name in files:
+        (experiment / name).unlink()
+    before = files_of(experiment)
+    status, said = chain.kill(experiment, command, undisturbed[1]["edit4"] * 0.6, signal.SIGTERM)
+    assert status in (1, -signal.SIGTERM)  # before Python was up there is no one to speak
+    if status == 1:
+        assert "error: terminated" in said
+        assert "Traceback" not in said
+    assert files_of(experiment) == before
+    assert chain.run(experiment, command)[0] == 0
+    assert chain.contents(experiment, files) == chain.contents(undisturbed[0], files)
+
+
+def test_too_little_memory_is_said_and_loses_nothing(experiment):
+    command, files = STAGES["edit4"]
+    before = chain.contents(experiment, files)
+    limit = chain.limit(resource.RLIMIT_DATA, 150 << 20)
+    status, said = chain.run(experiment, command, limit)
+    assert status != 0
+    assert chain.contents(experiment, files) == before
+
+
+@pytest.mark.parametrize("stage", ["shard", "templates", "edit4", "measure"])
+def test_a_full_disk_is_named_and_leaves_the_old_file(stage, experiment):
+    command, files = STAGES[stage]
+    before = chain.contents(experiment, files)
+    names = files_of(experiment)
+    status, said = chain.run(experiment, command, chain.limit(resource.RLIMIT_FSIZE, 40))
+    assert status == 1, said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert "cannot be written" in last
+    assert any(os.path.basename(name) in last for name in files)
+    assert "free space" in last
+    assert files_of(experiment) == names
+    assert chain.contents(experiment, files) == before
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path):
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) * 3 // 4] ^= 16
+    path.write_bytes(raw)
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+def foreign(path):
+    path.unlink()
+    if path.suffix == ".h5":
+        with h5py.File(path, "w") as file:
+            file["x"] = [1.0]
+    else:
+        save_file({"x": torch.zeros(3)}, path)
+
+
+def older(path):
+    with h5py.File(path, "a") as file:
+        file.attrs["format"] = 0
+
+
+DAMAGE = [
+    (target, stage, how)
+    for target, stage in (
+        ("results/windows0.h5", "shard"), ("results/shard0.h5", "moments"),
+        ("results/moments.h5", "edit2"), (f"{chain.RUN}/edits2.h5", "edit4"),
+        (f"{chain.RUN}/edits4.h5", "stability"),
+        ("tiny-llama/model.safetensors", "measure"),
+    )
+    for how in (truncate, flip, foreign, older)
+    if not (how is older and target.endswith("safetensors"))
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("target", "stage", "how"), DAMAGE)
+def test_a_damaged_file_is_refused_by_name_with_the_cure(target, stage, how, experiment):
+    command, files = STAGES[stage]
+    for name in files:
+        (experiment / name).unlink()
+    how(experiment / target)
+    status, said = chain.run(experiment, command)
+    if status == 0:
+        # Bytes that hold nothing (padding of the format): then the results are the same.
+        assert how is flip
+        return
+    assert status == 1
+    assert "Traceback" not in said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error: ")
+    assert target.split("/")[-1] in last or "tiny-llama" in last
+    assert "delete" in last or "run again" in last
+    assert not any((experiment / name).exists() for name in files)
+
+
+@pytest.mark.parametrize("how", [truncate, empty, foreign])
+def test_a_damaged_model_is_refused_before_it_is_described(how, experiment):
+    how(experiment / "tiny-llama/model.safetensors")
+    status, said = chain.run(experiment, STAGES["model"][0])
+    assert status == 1
+    assert "Traceback" not in said
+    assert "tiny-llama" in said.strip().splitlines()[-1]
+
+
+def test_a_changed_option_never_continues_an_old_chain(experiment):
+    before = chain.contents(experiment, STAGES["edit4"][1])
+    for change in ({"lambda": 0.2}, {"memory": "none"}, {"steps": 5}, {"layers": [2]}):
+        status, said = chain.run(experiment, chain.stages(change)["edit4"][0])
+        assert status == 1
+        assert "Traceback" not in said
+        assert "edits2.h5: made with another variant" in said or "holds no layers/2" in said
+    assert chain.contents(experiment, STAGES["edit4"][1]) == before
+
+
+def test_a_model_whose_loss_is_nan_stops_and_names_the_request(experiment):
+    path = experiment / "tiny-llama/model.safetensors"
+    weights = load_file(path)
+    weights["model.layers.2.mlp.down_proj.weight"][:] = float("nan")
+    save_file(weights, path, {"format": "pt"})
+    status, said = chain.run(experiment, STAGES["model"][0])
+    assert status == 1, "a model that says nothing finite is refused at once"
+    assert "tiny-llama" in said
+    assert "Traceback" not in said
+
+
+def test_a_loss_that_becomes_nan_stops_and_names_the_request(experiment):
+    before = chain.contents(experiment, STAGES["edit4"][1])
+    requests = store.read_jsonl(experiment / "results/requests.jsonl")
+    changed = {"learning_rate": 1e38, "clamp": 1e38}
+    status, said = chain.run(experiment, chain.stages(changed)["edit2"][0])
+    assert status == 1, said
+    last = said.strip().splitlines()[-1]
+    assert "not finite" in last
+    assert "learning_rate" in last
+    assert str(requests[0]["id"]) in last
+    assert chain.contents(experiment, STAGES["edit4"][1]) == before
+
+
+def test_a_request_that_never_converges_is_recorded_as_such_and_the_chain_goes_on(experiment):
+    changed = {"learning_rate": 1e-9, "stop_loss": 0.0, "patience": None}
+    command, files = chain.stages(changed)["edit2"]
+    status, said = chain.run(experiment, command)
+    assert status == 0, said
+    record = store.read_record(experiment / files[0])
+    assert [row["steps"] for row in record] == [4, 4]
+    assert all(row["loss"] > 1 for row in record)
+
+
+def test_a_folder_that_may_not_be_written_is_named(experiment):
+    if os.geteuid() == 0 and not shutil.which("setpriv"):
+        pytest.skip("root may write everywhere, and setpriv is not installed to be someone else")
+    command, files = STAGES["requests"]
+    # pytest's own folders keep others out: the one below them is opened on the way.
+    for folder in [experiment, *experiment.parents][:5]:
+        if "pytest" in str(folder):
+            folder.chmod(folder.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
+    (experiment / "results").chmod(0o555)
+
+    def nobody():
+        if os.geteuid() == 0:
+            os.setgid(65534)
+            os.setuid(65534)
+
+    before = chain.contents(experiment, files)
+    status, said = chain.run(experiment, command, nobody)
+    (experiment / "results").chmod(0o755)
+    assert status == 1, said
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("error: results/requests.jsonl: cannot be written (Permission denied)")
+    assert "permissions" in last
+    assert chain.contents(experiment, files) == before
+
+
+def test_two_folders_share_one_model(experiment, undisturbed, tmp_path):
+    second = tmp_path / "second"
+    shutil.copytree(undisturbed[0], second)
+    shutil.rmtree(second / "results/models")
+    (second / "results/models").symlink_to(experiment / "results/models")
+    (experiment / "results/models/tiny/manifest.json").unlink()
+    both = [chain.start(folder, STAGES["model"][0]) for folder in (experiment, second)]
+    for running in both:
+        _, said = running.communicate(timeout=100)
+        assert running.returncode == 0, said
+    assert json.loads((second / "results/models/tiny/manifest.json").read_text())
+    for folder in (experiment, second):
+        assert chain.run(folder, STAGES["measure"][0])[0] == 0
+        files = STAGES["measure"][1]
+        assert chain.contents(folder, files) == chain.contents(undisturbed[0], files)
