@@ -1,4 +1,4 @@
-"""Programs killed, starved and fed with damaged files: nothing finished is lost, nothing is wrong."""
+"""Programs killed, starved and fed with damaged files: nothing is lost, nothing is wrong."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from mose import store
 
 STAGES = chain.stages()
-FOLDED = [name for i, name in enumerate([*STAGES, *STAGES][:20])]
+BY_SEED = [*STAGES, *STAGES]
 
 
 def files_of(folder):
@@ -26,7 +26,7 @@ def files_of(folder):
 
 @pytest.mark.parametrize("seed", range(20))
 def test_sigkill_at_a_random_moment_of_every_stage(seed, undisturbed, experiment):
-    stage = FOLDED[seed]
+    stage = BY_SEED[seed]
     finished, seconds = undisturbed
     command, files = STAGES[stage]
     others = {name: (experiment / name).read_bytes() for name in files_of(experiment) - {*files}}
@@ -62,9 +62,9 @@ def test_sigterm_is_one_line_and_leaves_nothing_half_written(experiment, undistu
 def test_too_little_memory_is_said_and_loses_nothing(experiment):
     command, files = STAGES["edit4"]
     before = chain.contents(experiment, files)
-    limit = chain.limit(resource.RLIMIT_DATA, 150 << 20)
-    status, said = chain.run(experiment, command, limit)
+    status, said = chain.run(experiment, command, (resource.RLIMIT_AS, 1))
     assert status != 0
+    assert "memory" in said.lower()
     assert chain.contents(experiment, files) == before
 
 
@@ -73,7 +73,7 @@ def test_a_full_disk_is_named_and_leaves_the_old_file(stage, experiment):
     command, files = STAGES[stage]
     before = chain.contents(experiment, files)
     names = files_of(experiment)
-    status, said = chain.run(experiment, command, chain.limit(resource.RLIMIT_FSIZE, 40))
+    status, said = chain.run(experiment, command, (resource.RLIMIT_FSIZE, 40))
     assert status == 1, said
     last = said.strip().splitlines()[-1]
     assert last.startswith("error: ")
@@ -199,8 +199,8 @@ def test_a_request_that_never_converges_is_recorded_as_such_and_the_chain_goes_o
 
 
 def test_a_folder_that_may_not_be_written_is_named(experiment):
-    if os.geteuid() == 0 and not shutil.which("setpriv"):
-        pytest.skip("root may write everywhere, and setpriv is not installed to be someone else")
+    # Root may write everywhere: the program is someone else.
+    someone = [(chain.USER, 65534)] if os.geteuid() == 0 else []
     command, files = STAGES["requests"]
     # pytest's own folders keep others out: the one below them is opened on the way.
     for folder in [experiment, *experiment.parents][:5]:
@@ -208,13 +208,8 @@ def test_a_folder_that_may_not_be_written_is_named(experiment):
             folder.chmod(folder.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
     (experiment / "results").chmod(0o555)
 
-    def nobody():
-        if os.geteuid() == 0:
-            os.setgid(65534)
-            os.setuid(65534)
-
     before = chain.contents(experiment, files)
-    status, said = chain.run(experiment, command, nobody)
+    status, said = chain.run(experiment, command, *someone)
     (experiment / "results").chmod(0o755)
     assert status == 1, said
     last = said.strip().splitlines()[-1]
@@ -231,8 +226,8 @@ def test_two_folders_share_one_model(experiment, undisturbed, tmp_path):
     (experiment / "results/models/tiny/manifest.json").unlink()
     both = [chain.start(folder, STAGES["model"][0]) for folder in (experiment, second)]
     for running in both:
-        _, said = running.communicate(timeout=100)
-        assert running.returncode == 0, said
+        status, said = running.end()
+        assert status == 0, said
     assert json.loads((second / "results/models/tiny/manifest.json").read_text())
     for folder in (experiment, second):
         assert chain.run(folder, STAGES["measure"][0])[0] == 0
