@@ -2,8 +2,8 @@
 
 A page has a directive where a table belongs:
 `<!-- summary: FILE -->` stands for a summary (mean over seeds at the last checkpoint, with the
-spread where there are several), `<!-- scan: FILE -->` for the ranking of a scan. Files are CSV
-beside the template.
+spread where there are several), `<!-- scan: FILE -->` for the ranking of a scan,
+`<!-- abilities: FILE -->` for a comparison with tasks. Files are CSV beside the template.
 """
 
 import re
@@ -113,6 +113,18 @@ def summary_table(summary: pd.DataFrame) -> str:
     return markdown(["data set, model", "method", "edits", "seeds", *measures], rows)
 
 
+def abilities_table(comparison: pd.DataFrame) -> str:
+    """The paper's table: edit scores, tasks, and what is retained on average, in percent."""
+    names = [n for n in comparison.columns if not n.startswith("retained") and n not in RUN]
+    rows = []
+    for _, row in comparison.iterrows():
+        bounds = (row["retained"], row["retained_low"], row["retained_high"])
+        retained = "" if pd.isna(row["retained"]) else "{:.1f} ({:.1f} to {:.1f})".format(*bounds)
+        cells = [_cell(row[name], "{:.3f}") for name in names]
+        rows.append([f"{row['dataset']}, {row['model']}", *cells, retained])
+    return markdown(["data set, model", *names, "retained %"], rows)
+
+
 def scan_table(ranking: pd.DataFrame) -> str:
     """All variants of a scan, the best of each entry first and bold; of the options those that
     vary within an entry."""
@@ -149,4 +161,8 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-TABLES: dict[str, Callable[[pd.DataFrame], str]] = {"summary": summary_table, "scan": scan_table}
+TABLES: dict[str, Callable[[pd.DataFrame], str]] = {
+    "summary": summary_table,
+    "abilities": abilities_table,
+    "scan": scan_table,
+}

@@ -62,5 +62,18 @@ def test_a_scan_marks_the_best_of_each_entry():
 def test_a_missing_table_and_an_unknown_kind_are_refused(tmp_path):
     with pytest.raises(StoreError, match=r"none\.csv: no such table"):
         pages.render("<!-- summary: none.csv -->", tmp_path)
-    with pytest.raises(StoreError, match="magic: no such kind of table; known are summary, scan"):
+    with pytest.raises(
+        StoreError, match="magic: no such kind of table; known are summary, abilities, scan"
+    ):
         pages.render("<!-- magic: none.csv -->", tmp_path)
+
+
+def test_retained_abilities_stand_with_their_interval():
+    row = {"model": "m", "dataset": "d", "method": "memit", "edits": 40, "reliability": 0.5}
+    bounds = {"retained": 98.53, "retained_low": 92.06, "retained_high": 106.25}
+    missing = dict.fromkeys(bounds, float("nan"))
+    table = pd.DataFrame([{**row, "rte": 0.25, **bounds}, {**row, "rte": 0.0, **missing}])
+    lines = pages.abilities_table(table).splitlines()
+    assert lines[0] == "| data set, model | method | edits | reliability | rte | retained % |"
+    assert lines[2] == "| d, m | memit | 40 | 0.500 | 0.250 | 98.5 (92.1 to 106.2) |"
+    assert lines[3] == "| d, m | memit | 40 | 0.500 | 0.000 |  |"
