@@ -3,7 +3,7 @@
 import subprocess
 
 import pytest
-from workflow.test_workflow import CONFIG, METHODS, Project
+from project import CONFIG, METHODS, Project
 
 TARGETS = (
     "results/small/tiny/capitals/seed0/requests.jsonl",
