@@ -419,13 +419,21 @@ def load_directory(
         tokenizer = AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False
         )
-        model = AutoModelForCausalLM.from_pretrained(
+        model, info = AutoModelForCausalLM.from_pretrained(
             directory,
             dtype=DTYPES[dtype],
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,
+            output_loading_info=True,
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"{directory}: cannot be loaded ({str(error).splitlines()[0]})") from None
+    # The library fills what a file lacks with random numbers.
+    absent = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+    if absent:
+        raise ModelError(
+            f"{directory}: its .safetensors files lack {len(absent)} weights, {absent[0]} first, "
+            "or have them in another shape; get them again"
+        )
     return model, tokenizer

@@ -61,7 +61,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
         finally:
             os.close(folder)
     except OSError as error:
-        reason = error.strerror or " ".join(str(error).split())
+        reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
         raise StoreError(
             f"{path}: cannot be written ({reason}); see to the disk's free space and to the "
             "folder's permissions, then run again: what is finished is kept"

@@ -19,6 +19,7 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -153,6 +154,9 @@ def _program(
         if kind == USER:
             os.setgid(size)
             os.setuid(size)
+        elif kind == resource.RLIMIT_AS:  # beyond what the libraries take
+            size += psutil.Process().memory_info().vms
+            resource.setrlimit(kind, (size, size))
         else:
             resource.setrlimit(kind, (size, size))
     sys.argv = [command[0], *command[1:]]
