@@ -128,6 +128,7 @@ DAMAGE = [
 @pytest.mark.parametrize(("target", "stage", "how"), DAMAGE)
 def test_a_damaged_file_is_refused_by_name_with_the_cure(target, stage, how, experiment):
     command, files = STAGES[stage]
+    before = chain.contents(experiment, files)
     for name in files:
         (experiment / name).unlink()
     how(experiment / target)
@@ -135,6 +136,7 @@ def test_a_damaged_file_is_refused_by_name_with_the_cure(target, stage, how, exp
     if status == 0:
         # Bytes that hold nothing (padding of the format): then the results are the same.
         assert how is flip
+        assert chain.contents(experiment, files) == before
         return
     assert status == 1
     assert "Traceback" not in said
