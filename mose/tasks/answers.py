@@ -83,4 +83,4 @@ METRICS: dict[str, Callable[[str, str], float]] = {
 
 def score(answer: str, right: Sequence[str], metrics: Sequence[str]) -> dict[str, float]:
     """Every metric by name: the best over the right answers."""
-    return {name: max(METRICS[name](answer, one) for one in right) for name in metrics}
+    return {name: float(max(METRICS[name](answer, one) for one in right)) for name in metrics}

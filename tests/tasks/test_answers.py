@@ -93,3 +93,9 @@ def test_leading_whitespace_goes_before_the_stop_strings_and_nothing_else_is_str
     assert answers.cut("\n\n Paris\nQ: next", ["\n", "Q:"]) == ("Paris", True)
     assert answers.cut(" Paris in France", ["\n"]) == ("Paris in France", False)
     assert answers.cut("ends in 13 letters<|x|>", []) == ("ends in 13 letters<|x|>", False)
+
+
+def test_every_score_is_a_number_that_a_table_can_hold():
+    found = answers.score("It is Paris.", ["Rome", "Paris"], list(answers.METRICS))
+    assert {type(value) for value in found.values()} == {float}
+    assert (found["contains"], found["exact_match"]) == (1.0, 0.0)
