@@ -5,9 +5,11 @@ docs/scale.md has the arithmetic and how it compares with what was measured. Byt
 multiplication and an addition are two) and seconds.
 """
 
+import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from mose.options import MoseOptions, TargetOptions, TrainedOptions, Variant
@@ -15,21 +17,23 @@ from mose.options import MoseOptions, TargetOptions, TrainedOptions, Variant
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Python with torch and transformers; with CUDA's libraries and context (from others' reports: no
 # GPU was at hand).
-PROGRAM_BYTES = {"cpu": 400e6, "gpu": 3e9}
+PROGRAM_BYTES = {"cpu": 420e6, "gpu": 3e9}
 LIGHT_BYTES = 1e9  # what runs without a model
 # Tokens that share a pass: mose.targets.TOKENS_PER_PASS, and what scoring and second moments take.
-TARGET_TOKENS = {"cpu": 256, "gpu": 8192}
+TARGET_TOKENS = {"cpu": 256, "gpu": 2048}
 PASS_TOKENS = 2048
 HEAD_ROWS = 384
 # CounterFact in SmolLM2's tokens: before the subject's last token, from there to the target's end,
 # and a whole prompt; context templates (the bare prompt among them).
 BEFORE, AFTER, PROMPT, TEMPLATES = 15, 4.1, 19, 6
+TASK_TOKENS = 100
 # Operations a second: of one processor core (float64 and float32; half of what one large product
 # reaches), and of a GPU in two bytes (a tenth of an H100's peak).
 RATE = {"core": 40e9, "gpu": 100e12}
 READ_BYTES = 200e6  # a second, from a disk: weights are read and hashed by every job
-# A scheduler's limit, against the estimate.
-TIME_FACTOR, TIME_FLOOR, MEMORY_FACTOR = 4, 20 * 60, 1.2
+# A scheduler's limit, against the estimate. Under a scheduler a job's own Snakemake, which is two
+# processes, counts as well.
+TIME_FACTOR, TIME_FLOOR, MEMORY_FACTOR, SCHEDULED_BYTES = 4, 20 * 60, 1.2, 500e6
 # A refusal leaves the estimate's own error out of account.
 ESTIMATE_ERROR = 0.2
 
@@ -71,6 +75,29 @@ class Shape:
             manifest.get("dtype", "float32"),
         )
 
+    @classmethod
+    def of_directory(cls, directory: Path) -> "Shape | None":
+        """The shape of a directory of safetensors, from its config.json and the files' size; None
+        where those do not tell."""
+        files = list(directory.glob("*.safetensors"))
+        path = directory / "config.json"
+        if not files or not path.exists():
+            return None
+        said = json.loads(path.read_text(encoding="utf-8"))
+
+        def first(*names: str) -> Any:
+            return next((said[name] for name in names if said.get(name)), None)
+
+        width = first("hidden_size", "n_embd")
+        blocks, vocabulary = first("num_hidden_layers", "n_layer"), first("vocab_size")
+        if width is None or blocks is None or vocabulary is None:
+            return None
+        mlp_width = first("intermediate_size", "n_inner", "ffn_dim") or 4 * width
+        dtype = first("dtype", "torch_dtype") or "float32"
+        stored = sum(file.stat().st_size for file in files)
+        parameters = stored // ITEM_BYTES.get(dtype, 4)
+        return cls(parameters, blocks, width, mlp_width, vocabulary, dtype)
+
 
 @dataclass(frozen=True)
 class Machine:
@@ -91,7 +118,7 @@ class Work:
 
     layers: for second moments; variant: of an edit; tokens: of a corpus or a text; shards: that
     are added; requests: that are edited, or scored with `prompts` prompts each; batch: of edits;
-    items: of tasks.
+    items: of tasks; sampled: rows of text that are sampled at a time, of `window` tokens.
     """
 
     layers: Sequence[int] = ()
@@ -102,6 +129,8 @@ class Work:
     prompts: int = 1
     batch: int = 1
     items: int = 0
+    sampled: int = 0
+    window: int = 0
 
 
 @dataclass(frozen=True)
@@ -115,7 +144,7 @@ class Needs:
 
     def mem_mb(self, attempt: int = 1) -> int:
         """Snakemake's resource: a fifth more than the estimate, and more when tried again."""
-        return math.ceil(self.host * MEMORY_FACTOR * attempt / 1e6)
+        return math.ceil((self.host * MEMORY_FACTOR + SCHEDULED_BYTES) * attempt / 1e6)
 
     def runtime(self, attempt: int = 1) -> int:
         """Snakemake's resource, in minutes: far above the estimate, which assumes a rate."""
@@ -165,11 +194,12 @@ def _model(shape: Shape, machine: Machine, work: Work) -> Needs:
 
 
 def _corpus(shape: Shape, machine: Machine, work: Work) -> Needs:
-    running = _pass_bytes(shape, machine, PASS_TOKENS) + 4 * 128 * shape.vocabulary
-    return _with_model(
-        shape, machine, running=running, disk=4 * work.tokens,
-        operations=2 * shape.parameters * work.tokens,
-    )  # fmt: skip
+    # Keys and values of all blocks (less where heads share them), and a distribution in float64.
+    cache = ITEM_BYTES[machine.dtype] * 2 * shape.width * shape.blocks * work.window
+    running = _pass_bytes(shape, machine, PASS_TOKENS)
+    running += work.sampled * (cache + 28 * shape.vocabulary)
+    operations = 2 * shape.parameters * work.tokens if work.sampled else 0
+    return _with_model(shape, machine, running=running, disk=4 * work.tokens, operations=operations)
 
 
 def _second_moments(shape: Shape, machine: Machine, work: Work) -> Needs:
@@ -212,8 +242,8 @@ def _state_bytes(shape: Shape, variant: Variant) -> float:
     options, layers = variant.edit, len(variant.edit.layers)
     if isinstance(options, MoseOptions) and options.memory == "none":
         side = shape.width if options.side == "output" else shape.mlp_width
-        return layers * 8 * side**2
-    return layers * 4 * shape.width * shape.mlp_width
+        return layers * 8.0 * side**2
+    return layers * 4.0 * shape.width * shape.mlp_width
 
 
 def _solved_bytes(shape: Shape, variant: Variant) -> float:
@@ -279,15 +309,24 @@ def _scoring_bytes(shape: Shape, machine: Machine) -> float:
 def _measure(shape: Shape, machine: Machine, work: Work) -> Needs:
     d, f = shape.width, shape.mlp_width
     layers = len(_layers(work))
-    # A rotation without memory is multiplied onto the matrix again.
-    host = layers * (12 * d * f) + (
-        0 if work.variant is None else _state_bytes(shape, work.variant)
-    )
-    prompts = work.requests * work.prompts
+    host = layers * 12.0 * d * f
+    if work.variant is not None:
+        # A rotation without memory is multiplied onto the matrix again.
+        host += _state_bytes(shape, work.variant)
+    scored = work.requests * work.prompts
+    tokens = scored * PROMPT + work.tokens + work.items * TASK_TOKENS
     return _with_model(
-        shape, machine, host=host, running=_scoring_bytes(shape, machine),
-        disk=80 * prompts,
-        operations=2 * shape.parameters * (prompts * PROMPT + work.tokens + work.items * 4 * PROMPT),
+        shape, machine, host=host, running=_scoring_bytes(shape, machine), disk=80 * scored,
+        operations=2 * shape.parameters * tokens,
+    )  # fmt: skip
+
+
+def _layer_scores(shape: Shape, machine: Machine, work: Work) -> Needs:
+    held = shape.blocks * (20 * shape.width + 4 * shape.mlp_width)
+    tokens = work.requests * PROMPT
+    return _with_model(
+        shape, machine, running=ITEM_BYTES[machine.dtype] * PASS_TOKENS * held,
+        operations=6 * shape.parameters * tokens,
     )  # fmt: skip
 
 
@@ -296,8 +335,9 @@ def _stability(shape: Shape, machine: Machine, work: Work) -> Needs:
         raise ValueError("what is measured has a variant")
     d, f = shape.width, shape.mlp_width
     layers = len(work.variant.edit.layers)
-    # All layers' matrices, before and after, and one's singular value decomposition.
-    host = layers * 20 * d * f + 32 * d * f + _state_bytes(shape, work.variant)
+    # All layers' matrices, before and after, one's singular value decomposition, a rotation's
+    # products.
+    host = layers * 20 * d * f + 64 * d * f + 3 * _state_bytes(shape, work.variant)
     weights = shape.parameters * ITEM_BYTES[shape.dtype] / READ_BYTES
     operations = layers * 20 * d**2 * f
     return Needs(
@@ -316,6 +356,9 @@ STAGES = {
     "edit": _edit,
     "stability": _stability,
     "measure": _measure,
+    "measure_unedited": _measure,
+    "perplexity_unedited": _measure,
     "tasks": _measure,
-    "layer_scores": _measure,
+    "tasks_unedited": _measure,
+    "layer_scores": _layer_scores,
 }

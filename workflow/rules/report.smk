@@ -89,6 +89,8 @@ rule tables:
         "results/logs/tables/{experiment}.log",
     benchmark:
         "results/benchmarks/tables/{experiment}.tsv"
+    resources:
+        **LIGHT_RESOURCES,
     params:
         plan=plan(),
     shell:
@@ -121,6 +123,8 @@ rule figures:
         "results/logs/figures/{experiment}.log",
     benchmark:
         "results/benchmarks/figures/{experiment}.tsv"
+    resources:
+        **LIGHT_RESOURCES,
     params:
         plan=plan(),
     shell:
