@@ -253,7 +253,7 @@ def _solved_bytes(shape: Shape, variant: Variant) -> float:
     if isinstance(options, TrainedOptions):
         return layers * 16 * d * f
     if isinstance(options, MoseOptions) and options.side == "output":
-        # One layer's second moment at a time; W0 and W in float64; some ten matrices of the rotation.
+        # A second moment at a time; W0 and W in float64; some ten matrices of the rotation.
         return 8 * f**2 + layers * (16 * d * f + 80 * d**2)
     if isinstance(options, MoseOptions):
         return layers * (80 * f**2 + 16 * d * f)
@@ -338,6 +338,9 @@ def _stability(shape: Shape, machine: Machine, work: Work) -> Needs:
     # All layers' matrices, before and after, one's singular value decomposition, a rotation's
     # products.
     host = layers * 20 * d * f + 64 * d * f + 3 * _state_bytes(shape, work.variant)
+    if isinstance(work.variant.edit, MoseOptions) and work.variant.edit.memory != "none":
+        # The rotation itself is computed again, from its pairs.
+        host += _solved_bytes(shape, work.variant)
     weights = shape.parameters * ITEM_BYTES[shape.dtype] / READ_BYTES
     operations = layers * 20 * d**2 * f
     return Needs(
