@@ -172,6 +172,8 @@ def _with_model(
     operations: where the model runs; host_operations: of what is solved, float64.
     """
     weights = shape.parameters * ITEM_BYTES[machine.dtype]
+    if machine.dtype != shape.dtype:
+        host += shape.parameters * ITEM_BYTES[shape.dtype]  # the files, while they are cast
     core = RATE["core"] * machine.threads
     seconds = shape.parameters * ITEM_BYTES[shape.dtype] / READ_BYTES
     seconds += operations / (RATE["gpu"] if machine.gpu else core) + host_operations / core
