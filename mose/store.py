@@ -14,6 +14,7 @@ import json
 import os
 import re
 import socket
+import tempfile
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -30,6 +31,8 @@ from mose.errors import StoreError
 
 FORMAT = 1
 CHUNK_BYTES = 1 << 20
+# What the smallest job writes with its log: a disk with less room is full.
+PROBE_BYTES = 1 << 16
 # No file takes so long to be written.
 LEFTOVER_SECONDS = 24 * 3600
 
@@ -69,14 +72,29 @@ def atomic(path: str | Path) -> Iterator[Path]:
         finally:
             os.close(folder)
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
-        raise StoreError(
-            f"{path}: cannot be written ({reason}); see to the disk's free space and to the "
-            "folder's permissions, then run again: what is finished is kept"
-        ) from None
+        raise _unwritable(path, error) from None
     finally:
         with suppress(OSError):  # the folder itself may refuse
             temporary.unlink(missing_ok=True)
+
+
+def _unwritable(path: Path, error: OSError) -> StoreError:
+    reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
+    return StoreError(
+        f"{path}: cannot be written ({reason}); see to the disk's free space and to the "
+        "folder's permissions, then run again: what is finished is kept"
+    )
+
+
+def check_writable(*folders: str | Path) -> None:
+    """Raise StoreError, naming the folder, if files cannot be made in one of those that exist."""
+    for folder in map(Path, folders):
+        try:
+            if folder.is_dir():
+                with tempfile.TemporaryFile(dir=folder) as file:
+                    file.write(b"\0" * PROBE_BYTES)
+        except OSError as error:
+            raise _unwritable(folder, error) from None
 
 
 @cache

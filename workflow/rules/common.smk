@@ -12,7 +12,7 @@ from pathlib import Path
 
 from mose.config import expand_scan, read_experiment
 from mose.errors import MoseError
-from mose.store import digest_of
+from mose.store import check_writable, digest_of
 from snakemake.exceptions import WorkflowError
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
@@ -109,6 +109,17 @@ def run_files(pattern):
         seed=config["seeds"],
         n=CHECKPOINTS,
     )
+
+
+def check_folders():
+    """Refuse to begin, and say why a run failed, where results cannot be written: on a full disk
+    the log that says so is empty.
+    """
+    kept = ("models", "logs", "benchmarks", EXPERIMENT)
+    try:
+        check_writable("results", *(f"results/{name}" for name in kept))
+    except MoseError as error:
+        raise WorkflowError(f"error: {error}") from None
 
 
 def print_summary():
