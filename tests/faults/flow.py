@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import warm
-from project import Project
+from project import METHODS, Project
 
 
 @dataclass(frozen=True)
@@ -67,6 +67,41 @@ class Flow:
 def run(project: Project, jobs: warm.Jobs, *arguments: str, **changed: object) -> Ended:
     """A workflow that is left to its end."""
     return Flow(project, jobs, *arguments, **changed).end()
+
+
+METHODS_FOLDER = Path("results/small/tiny/capitals")
+
+
+def without_last_segment(whole: Project, folder: Path) -> Project:
+    """A copy of a finished project, whose last checkpoints and all that follows are to be made."""
+    project = Project(folder)
+    for name in ("results", ".snakemake"):
+        shutil.copytree(whole.folder / name, folder / name)
+    for path in [
+        *(folder / METHODS_FOLDER).glob("m*/seed0/*4.*"),
+        *folder.glob("results/small/*.*"),
+    ]:
+        path.unlink()
+    shutil.rmtree(folder / "results/small/figures")
+    return project
+
+
+def stop_edits(project: Project, jobs: warm.Jobs) -> dict[str, int]:
+    """SIGSTOP to the jobs that make the last checkpoints, once they have written a batch; their
+    process ids by method."""
+    stopped: dict[str, int] = {}
+    deadline = time.monotonic() + 200
+    while len(stopped) < len(METHODS):
+        assert time.monotonic() < deadline, "the jobs do not come"
+        for method in METHODS.keys() - stopped.keys():
+            checkpoint = METHODS_FOLDER / method / "seed0/edits4.h5"
+            process = jobs.find("scripts/edit.py", str(checkpoint))
+            log = project.folder / f"results/logs/edit/small.tiny.capitals.{method}.0.4.log"
+            if process is not None and "edits: mean loss" in log.read_text():
+                os.kill(process, signal.SIGSTOP)
+                stopped[method] = process
+        time.sleep(0.005)
+    return stopped
 
 
 def unlock(project: Project) -> None:

@@ -9,6 +9,7 @@ import json
 import os
 import runpy
 import shlex
+import signal
 import socket
 import sys
 import tempfile
@@ -31,22 +32,32 @@ class Jobs:
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(address)
         self.listener.listen()
-        self.running: set[threading.Thread] = set()
+        self.threads: set[threading.Thread] = set()
+        self.processes: dict[int, list[str]] = {}  # commands by process id
         # A function that is exported to Bash comes before every program of its name.
         call = shlex.join([sys.executable, "-I", "-S", str(JOB), address])
         self.environment = {**os.environ, "BASH_FUNC_python%%": f'() {{ {call} "$@"; }}'}
         threading.Thread(target=self._serve, daemon=True).start()
 
     def close(self) -> None:
-        """Start nothing more."""
+        """Start nothing more, and leave nothing."""
         self.listener.close()
+        for number in list(self.processes):
+            os.kill(number, signal.SIGKILL)
         self.folder.cleanup()
 
     def settle(self) -> None:
         """Wait until every job has ended."""
-        for thread in list(self.running):
+        for thread in list(self.threads):
             thread.join(60)
             assert not thread.is_alive(), "a job does not end"
+
+    def find(self, *words: str) -> int | None:
+        """The process id of a job that runs now and has all these words in its command."""
+        for number, command in list(self.processes.items()):
+            if all(word in command for word in words):
+                return number
+        return None
 
     def _serve(self) -> None:
         while True:
@@ -55,7 +66,7 @@ class Jobs:
             except OSError:  # closed
                 return
             thread = threading.Thread(target=self._attend, args=(client,), daemon=True)
-            self.running.add(thread)
+            self.threads.add(thread)
             thread.start()
 
     def _attend(self, client: socket.socket) -> None:
@@ -66,17 +77,23 @@ class Jobs:
             while not said.endswith(b"\n") and (more := client.recv(1 << 16)):
                 said += more
             if said.endswith(b"\n"):
-                process = chain.SERVER.Process(target=_job, args=(*json.loads(said), files))
+                folder, command, environment = json.loads(said)
+                process = chain.SERVER.Process(
+                    target=_job, args=(folder, command, environment, files)
+                )
                 process.start()
                 for file in files:
                     file.close()
+                assert process.pid is not None
+                self.processes[process.pid] = command
                 # The client says no more: what can be read is its end.
                 if process.sentinel not in wait([process.sentinel, client]):
                     process.kill()
                 process.join()
+                del self.processes[process.pid]
                 with suppress(OSError):  # the client may be gone
                     client.sendall(str(process.exitcode % 256).encode())
-        self.running.discard(threading.current_thread())
+        self.threads.discard(threading.current_thread())
 
 
 def _job(

@@ -115,7 +115,7 @@ def check_folders():
     """Refuse to begin, and say why a run failed, where results cannot be written: on a full disk
     the log that says so is empty.
     """
-    kept = ("models", "logs", "benchmarks", EXPERIMENT)
+    kept = ("logs", "benchmarks", EXPERIMENT)
     try:
         check_writable("results", *(f"results/{name}" for name in kept))
     except MoseError as error:
