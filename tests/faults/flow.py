@@ -72,11 +72,17 @@ def run(project: Project, jobs: warm.Jobs, *arguments: str, **changed: object) -
 METHODS_FOLDER = Path("results/small/tiny/capitals")
 
 
-def without_last_segment(whole: Project, folder: Path) -> Project:
-    """A copy of a finished project, whose last checkpoints and all that follows are to be made."""
+def copied(whole: Project, folder: Path) -> Project:
+    """A copy of a finished project, in which there is nothing to do."""
     project = Project(folder)
     for name in ("results", ".snakemake"):
         shutil.copytree(whole.folder / name, folder / name)
+    return project
+
+
+def without_last_segment(whole: Project, folder: Path) -> Project:
+    """A copy of a finished project, whose last checkpoints and all that follows are to be made."""
+    project = copied(whole, folder)
     for path in [
         *(folder / METHODS_FOLDER).glob("m*/seed0/*4.*"),
         *folder.glob("results/small/*.*"),
