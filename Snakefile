@@ -19,9 +19,16 @@ include: "workflow/rules/layer_choice.smk"
 
 localrules:
     all,
+    choose_settings,
     enough_requests,
-    scan,
+    figures,
     layer_choice,
+    layer_figure,
+    requests,
+    scan,
+    tables,
+    task_figures,
+    task_tables,
 
 
 report: "workflow/report/workflow.rst"

@@ -53,8 +53,15 @@ def use_threads(count: int) -> None:
     torch.set_num_threads(count)
 
 
-def run(program: Callable[[argparse.Namespace], None], made: argparse.ArgumentParser) -> None:
-    """Parse, run, and turn this package's errors into one line and exit status 1."""
+def run(
+    program: Callable[[argparse.Namespace], None],
+    made: argparse.ArgumentParser,
+    stage: str | None = None,
+) -> None:
+    """Parse, run, and turn this package's errors into one line and exit status 1.
+
+    stage: for those that load a model, its name in `mose.needs`: what cannot fit is refused first.
+    """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
@@ -63,10 +70,14 @@ def run(program: Callable[[argparse.Namespace], None], made: argparse.ArgumentPa
     for noisy in ("httpx", "huggingface_hub", "datasets", "fsspec", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     arguments = made.parse_args()
-    if "threads" in arguments:
-        use_threads(arguments.threads)
     signal.signal(signal.SIGTERM, _terminated)
     try:
+        if stage is not None:
+            from mose import room
+
+            room.check(stage, arguments)
+        if "threads" in arguments:
+            use_threads(arguments.threads)
         program(arguments)
     except MoseError as error:
         sys.exit(f"error: {error}")

@@ -19,6 +19,7 @@ from jsonschema import Draft202012Validator
 from jsonschema.exceptions import ValidationError, best_match
 
 from mose.errors import ConfigError
+from mose.needs import Shape
 from mose.options import Variant, parse_variant
 from mose.tasks.definition import Task, parse_task
 
@@ -190,10 +191,12 @@ def check_tasks(filled: Mapping[str, Any], tasks: Mapping[str, Task], name: str)
 
 @dataclass(frozen=True)
 class Model:
-    """A model of an experiment: its source, and the variants that are run on it, by label."""
+    """A model of an experiment: its source, the variants that are run on it, by label, and its
+    shape, where its file has it."""
 
     source: dict[str, Any]
     variants: dict[str, Variant]
+    shape: Shape | None = None
 
 
 def read_experiment(
@@ -237,5 +240,6 @@ def read_experiment(
             )
         entry = validated(read_yaml(path) or {}, Path(schemas) / "model.schema.yaml", str(path))
         own = variants(filled["methods"], entry["methods"], schema, name, str(path))
-        models[path.stem] = Model(entry["source"], own)
+        shape = Shape(**entry["shape"]) if "shape" in entry else None
+        models[path.stem] = Model(entry["source"], own, shape)
     return filled, models

@@ -23,3 +23,7 @@ class RequestError(MoseError):
 
 class NumericalError(MoseError):
     """A computation whose result cannot be trusted."""
+
+
+class ResourceError(MoseError):
+    """A job does not fit the machine that it is about to run on."""

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -123,6 +122,11 @@ class CausalLM:
     def write(self, layer: int, weight: Tensor) -> None:
         """Let the model run with `weight` (d_out, d_in), cast to its own dtype."""
         self.weight(layer).copy_(weight)
+
+    @property
+    def head_size(self) -> int:
+        """How many tokens the head tells apart."""
+        return int(self.model.get_output_embeddings().weight.shape[0])
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., vocabulary) of outputs of the last block (..., d_model)."""
@@ -392,23 +396,32 @@ def check_files(manifest: Mapping[str, Any], manifest_path: str | Path) -> None:
 def load(manifest_path: str | Path, device: str = "auto", dtype: str = "float32") -> CausalLM:
     """Load the model that a manifest (written by `mose.sources`) describes."""
     manifest = store.read_json(manifest_path)
-    needed = manifest["parameters"] * DTYPES[dtype].itemsize
     where = choose_device(device)
-    available = psutil.virtual_memory().available
-    if where.type == "cpu" and needed > available:
-        raise ModelError(
-            f"{manifest['directory']} needs {needed / 2**30:.1f} GiB as {dtype} and "
-            f"{available / 2**30:.1f} GiB are free; use a smaller model or a larger machine"
-        )
+    if where.type == "cuda":
+        _check_gpu(manifest, where, dtype)
     check_files(manifest, manifest_path)
     model, tokenizer = load_directory(manifest["directory"], dtype)
     return CausalLM(model.to(where), tokenizer, manifest["fingerprint"])
 
 
+def _check_gpu(manifest: Mapping[str, Any], device: torch.device, dtype: str) -> None:
+    needed = manifest["parameters"] * DTYPES[dtype].itemsize
+    free, _ = torch.cuda.mem_get_info(device)
+    if needed > free:
+        raise ModelError(
+            f"{manifest['directory']} needs {needed / 1e9:.1f} GB as {dtype} and "
+            f"{free / 1e9:.1f} GB are free on {device}; take dtype: bfloat16, several GPUs "
+            "(gpus:), or a larger one"
+        )
+
+
 def load_directory(
-    directory: str | Path, dtype: str = "float32"
+    directory: str | Path, dtype: str | None = "float32"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer of a local directory of safetensors; no pickles, no remote code."""
+    """Model and tokenizer of a local directory of safetensors; no pickles, no remote code.
+
+    dtype: None for the files' own.
+    """
     disable_progress_bar()
     directory = Path(directory)
     if not any(directory.glob("*.safetensors")):
@@ -421,7 +434,7 @@ def load_directory(
         )
         model, info = AutoModelForCausalLM.from_pretrained(
             directory,
-            dtype=DTYPES[dtype],
+            dtype="auto" if dtype is None else DTYPES[dtype],
             local_files_only=True,
             use_safetensors=True,
             trust_remote_code=False,

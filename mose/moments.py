@@ -5,9 +5,8 @@ kept is the sum (float64) and the count, so that shards add.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -20,18 +19,26 @@ from mose.errors import NumericalError, StoreError
 from mose.linalg import add_gram, mirror
 from mose.model import CausalLM
 from mose.progress import track
+from mose.triangle import Packed, side_of
 
 logger = logging.getLogger(__name__)
 
 ENOUGH_TOKENS_PER_DIMENSION = 10
 
 
-@dataclass
 class SecondMoment:
-    """C (d_in, d_in) float64 of one layer, with its Cholesky factor made once, when asked for."""
+    """C (d_in, d_in) float64 of one layer, and its Cholesky factor: each made once, when asked for.
 
-    matrix: Tensor
-    where: str = field(default="second moment")
+    Who only reads a checkpoint needs neither, and both are large.
+    """
+
+    def __init__(self, matrix: Tensor | Callable[[], Tensor], where: str = "second moment") -> None:
+        self._matrix = matrix
+        self.where = where
+
+    @cached_property
+    def matrix(self) -> Tensor:
+        return self._matrix if isinstance(self._matrix, Tensor) else self._matrix()
 
     @cached_property
     def cholesky(self) -> Tensor:
@@ -76,7 +83,8 @@ def accumulate(
             flat = keys[:, first:].reshape(-1, keys.shape[-1]).to(torch.float64)
             add_gram(sums[layer], flat)
     count = len(windows) * (windows.shape[1] - first)
-    return {layer: mirror(total).cpu() for layer, total in sums.items()}, count
+    # One layer at a time leaves the device.
+    return {layer: mirror(sums.pop(layer)).cpu() for layer in layers}, count
 
 
 def save(
@@ -87,13 +95,13 @@ def save(
     windows: str,
     shard: tuple[int, int],
 ) -> str:
-    """Write packed sums and the count.
+    """Write sums (as packed triangles) and the count.
 
     provenance: what all shards share: model, corpus options, window, whether the first counts.
     windows: digest of the token windows summed.
     shard: (index, of how many); a whole is shard (0, 1).
     """
-    arrays = {f"layers/{layer}/sum": store.pack(total.numpy()) for layer, total in sums.items()}
+    arrays = {f"layers/{layer}/sum": Packed(total.numpy()) for layer, total in sums.items()}
     attributes = {
         **provenance,
         "windows": windows,
@@ -123,7 +131,7 @@ def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:
         windows[int(contents.attributes["shard"])] = contents.attributes["windows"]
         count += int(contents.attributes["tokens"])
         for name, array in contents.arrays.items():
-            total[name] = total[name] + array if name in total else array
+            total[name] = np.add(total[name], array, out=array) if name in total else array
     whole = range(len(paths))
     if expected is None or len(paths) != expected["shards"] or set(windows) != set(whole):
         raise StoreError(
@@ -139,7 +147,7 @@ def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:
     }
     store.write(path, "moments", total, attributes)
     for name, array in total.items():
-        width = store.unpack(array).shape[0]
+        width = side_of(array.size)
         if count < ENOUGH_TOKENS_PER_DIMENSION * width:
             logger.warning(
                 "%s: %d tokens for a width of %d; at least %d are advised",
@@ -152,17 +160,21 @@ def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:
 
 
 def load(path: str | Path, layers: Sequence[int], fingerprint: str) -> dict[int, SecondMoment]:
-    """C of some layers, checked to be of the model with this fingerprint."""
-    names = [f"layers/{layer}/sum" for layer in layers]
-    contents = store.read(path, "moments", names)
+    """C of some layers, checked to be of the model with this fingerprint; read when asked for."""
+    contents = store.read(path, "moments", [])
     check_model(path, contents, fingerprint)
     count = contents.attributes["tokens"]
+    names = {layer: f"layers/{layer}/sum" for layer in layers}
+    for name in names.values():
+        if name not in contents.names:
+            raise StoreError(f"{path}: holds no {name}; it has {', '.join(contents.names)}")
+
+    def read(name: str) -> Tensor:
+        return torch.from_numpy(store.read_symmetric(path, "moments", name)).div_(count)
+
     return {
-        layer: SecondMoment(
-            torch.from_numpy(store.unpack(contents.arrays[name])) / count,
-            f"{path}: second moment of layer {layer}",
-        )
-        for layer, name in zip(layers, names, strict=True)
+        layer: SecondMoment(partial(read, name), f"{path}: second moment of layer {layer}")
+        for layer, name in names.items()
     }
 
 

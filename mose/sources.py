@@ -114,7 +114,8 @@ def convert_gguf(gguf: Path, directory: Path) -> Path:
 
 def describe(directory: Path) -> dict[str, Any]:
     """The manifest of a model directory; refuses a model whose partial passes would be wrong."""
-    model, tokenizer = load_directory(directory)
+    # In the files' own type: what has 13 billion parameters need not fit in float32.
+    model, tokenizer = load_directory(directory, None)
     fingerprint = fingerprint_of(directory)
     lm = CausalLM(model, tokenizer, fingerprint)
     _check_partial_passes(lm, directory)
@@ -127,6 +128,8 @@ def describe(directory: Path) -> dict[str, Any]:
         "d_out": weight.shape[0],
         "d_in": weight.shape[1],
         "parameters": sum(p.numel() for p in model.parameters()),
+        "vocabulary": lm.head_size,
+        "dtype": str(model.dtype).removeprefix("torch."),
         "weights": _weight_names(lm, model),
     }
 

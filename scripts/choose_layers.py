@@ -41,4 +41,4 @@ if __name__ == "__main__":
     made.add_argument("--requests", required=True, help="requests.jsonl")
     made.add_argument("--count", type=int, default=50, help="requests to score, from the first on")
     made.add_argument("--out", required=True, help="CSV to write, one row per side and layer")
-    cli.run(program, made)
+    cli.run(program, made, "layer_scores")

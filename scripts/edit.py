@@ -37,4 +37,4 @@ if __name__ == "__main__":
     made.add_argument("--last", type=int, required=True, help="edits at the end of the segment")
     made.add_argument("--out", required=True, help="checkpoint to write")
     made.add_argument("--immediate", required=True, help="CSV of scores right after each batch")
-    cli.run(program, made)
+    cli.run(program, made, "edit")

@@ -41,4 +41,4 @@ if __name__ == "__main__":
     made.add_argument("--tasks", nargs="+", required=True, help="tasks (scripts/prepare_task.py)")
     made.add_argument("--out", required=True, help="CSV to write, one row per item and metric")
     made.add_argument("--texts", required=True, help="JSON lines to write: generated answers")
-    cli.run(program, made)
+    cli.run(program, made, "tasks")

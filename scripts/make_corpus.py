@@ -25,4 +25,4 @@ if __name__ == "__main__":
     made.add_argument("--options", required=True, help="the config's `corpus` block, as JSON")
     made.add_argument("--part", required=True, help="heldout, or windows0, windows1, ...")
     made.add_argument("--out", required=True, help="HDF5 file to write")
-    cli.run(program, made)
+    cli.run(program, made, "corpus")

@@ -27,4 +27,4 @@ if __name__ == "__main__":
     made.add_argument("--length", type=int, default=10, help="tokens per context")
     made.add_argument("--per-starter", type=int, default=1, help="contexts per starting word")
     made.add_argument("--out", required=True, help="JSON file to write")
-    cli.run(program, made)
+    cli.run(program, made, "templates")

@@ -53,4 +53,4 @@ if __name__ == "__main__":
     made.add_argument("--scores", help="CSV to write, one row per prompt")
     made.add_argument("--heldout", help="HDF5 file of token windows")
     made.add_argument("--perplexity", help="CSV to write")
-    cli.run(program, made)
+    cli.run(program, made, "measure")

@@ -42,4 +42,4 @@ if __name__ == "__main__":
     made.add_argument("--moments", required=True, help="moments.h5")
     made.add_argument("--heldout", required=True, help="HDF5 file of token windows")
     made.add_argument("--out", required=True, help="CSV to write, one row per layer")
-    cli.run(program, made)
+    cli.run(program, made, "null_space")

@@ -33,4 +33,4 @@ if __name__ == "__main__":
     made.add_argument("--shard", type=int, default=0)
     made.add_argument("--shards", type=int, default=1)
     made.add_argument("--out", required=True, help="HDF5 file to write")
-    cli.run(program, made)
+    cli.run(program, made, "second_moments")

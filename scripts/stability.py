@@ -35,4 +35,4 @@ if __name__ == "__main__":
     cli.chain_options(made)
     made.add_argument("--checkpoint", required=True, help="edits<n>.h5")
     made.add_argument("--out", required=True, help="CSV to write, one row per layer")
-    cli.run(program, made)
+    cli.run(program, made, "stability")

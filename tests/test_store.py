@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mose import store
+from mose import store, triangle
 from mose.errors import StoreError
 
 
@@ -196,15 +196,31 @@ def test_of_another_machine_only_what_is_old_goes(tmp_path):
     assert os.listdir(tmp_path) == ["a.json"]
 
 
-def test_packing_is_exact_and_its_inverse_symmetric():
+@pytest.mark.parametrize("rows", [1, 3, 100])
+def test_a_packed_triangle_is_exact_in_any_pieces(tmp_path, monkeypatch, rows):
+    monkeypatch.setattr(triangle, "PIECE_BYTES", rows * 7 * 8)
     full = np.random.default_rng(0).normal(size=(7, 7))
     symmetric = full + full.T
-    packed = store.pack(symmetric)
-    assert packed.shape == (28,)
+    path = tmp_path / "m.h5"
+    store.write(path, "moments", {"sum": triangle.Packed(symmetric)}, {})
+    # Read as an array it is the triangle, whose digest was formed piece by piece.
+    packed = store.read(path, "moments").arrays["sum"]
     assert np.array_equal(packed, symmetric[np.triu_indices(7)])
-    assert np.array_equal(store.unpack(packed), symmetric)
+    assert np.array_equal(store.read_symmetric(path, "moments", "sum"), symmetric)
+    assert triangle.side_of(packed.size) == 7
     with pytest.raises(StoreError, match="no packed triangle"):
-        store.unpack(np.zeros(5))
+        triangle.side_of(5)
+
+
+def test_a_flipped_bit_in_a_triangle_is_noticed(tmp_path):
+    path = tmp_path / "m.h5"
+    store.write(path, "moments", {"sum": triangle.Packed(np.eye(300))}, {})
+    with h5py.File(path, "r+") as file:
+        file["sum"][5] = 1e-300
+    with pytest.raises(StoreError, match=r"m\.h5: sum is damaged; delete it and run again"):
+        store.read_symmetric(path, "moments", "sum")
+    with pytest.raises(StoreError, match="holds no other; it has sum"):
+        store.read_symmetric(path, "moments", "other")
 
 
 def test_damaged_text_files_are_named_with_their_line(tmp_path):

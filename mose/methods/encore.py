@@ -18,6 +18,11 @@ class EncoreEditor(MemitEditor):
     """MEMIT's solve with a raised diagonal."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: EncoreOptions) -> None:
-        raised = moment.matrix.clone()
-        raised.diagonal().add_(options.norm_weight / options.retention_weight)
+        share = options.norm_weight / options.retention_weight
+
+        def raised() -> Tensor:
+            matrix = moment.matrix.clone()
+            matrix.diagonal().add_(share)
+            return matrix
+
         super().__init__(weight, SecondMoment(raised, moment.where), options)

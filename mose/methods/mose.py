@@ -18,6 +18,7 @@ sides of a matrix rotates its polar factor: what is retained never changes, and 
 
 from abc import abstractmethod
 from collections.abc import Mapping
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -44,15 +45,27 @@ class _Rotation(ClosedFormEditor):
     weight is stored beside them, for those who only read it.
     """
 
-    def __init__(self, base: Tensor, retained: Tensor, options: MoseOptions) -> None:
+    def __init__(self, base: Tensor, size: int, moment: SecondMoment, options: MoseOptions) -> None:
         self._base = base
-        self._problem = Procrustes(options.retention_weight * retained)
+        self._moment: SecondMoment | None = moment
+        self._retention_weight = options.retention_weight
         self._accumulate = options.memory == "accumulate"
-        size = retained.shape[0]
         self._rotation: Tensor | None = torch.eye(size, dtype=torch.float64)
         self._weight: Tensor | None = base
         self._source = torch.empty(size, 0, dtype=torch.float64)
         self._target = torch.empty(size, 0, dtype=torch.float64)
+
+    @cached_property
+    def _problem(self) -> Procrustes:
+        # Not needed by those who only read a checkpoint. The second moment is large, and has done
+        # its part once this is made.
+        moment, self._moment = self._moment, None
+        assert moment is not None
+        return Procrustes(self._retention_weight * self._retained(moment.matrix))
+
+    @abstractmethod
+    def _retained(self, moment: Tensor) -> Tensor:
+        """H (d, d): the second moment of what is turned, for that of the keys (d_in, d_in)."""
 
     @abstractmethod
     def _turned(self) -> Tensor:
@@ -99,8 +112,10 @@ class OutputRotation(_Rotation):
     """W = R W0, R (d_out, d_out); H = W0 C W0^T, and values W0 k are turned to v."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: MoseOptions) -> None:
-        base = weight.to(torch.float64)
-        super().__init__(base, base @ moment.matrix @ base.mT, options)
+        super().__init__(weight.to(torch.float64), weight.shape[0], moment, options)
+
+    def _retained(self, moment: Tensor) -> Tensor:
+        return self._base @ moment @ self._base.mT
 
     def _turned(self) -> Tensor:
         return self.rotation @ self._base
@@ -117,7 +132,10 @@ class InputRotation(_Rotation):
     """W = W0 Q, Q (d_in, d_in); H = C, and keys k are turned to k*."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: MoseOptions) -> None:
-        super().__init__(weight.to(torch.float64), moment.matrix, options)
+        super().__init__(weight.to(torch.float64), weight.shape[1], moment, options)
+
+    def _retained(self, moment: Tensor) -> Tensor:
+        return moment
 
     def _turned(self) -> Tensor:
         return self._base @ self.rotation

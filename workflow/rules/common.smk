@@ -12,6 +12,8 @@ from pathlib import Path
 
 from mose.config import expand_scan, read_experiment
 from mose.errors import MoseError
+from mose.needs import LIGHT
+from mose.plan import Plan
 from mose.store import check_writable, digest_of
 from snakemake.exceptions import WorkflowError
 
@@ -25,6 +27,7 @@ try:
 except MoseError as error:
     raise WorkflowError(str(error)) from None
 
+PLAN = Plan(config, MODELS)
 EXPERIMENT = config["experiment"]
 EDITS = config["edits"]
 CHECKPOINTS = list(range(EDITS["checkpoint"], EDITS["total"] + 1, EDITS["checkpoint"]))
@@ -82,6 +85,43 @@ def variant_json(wildcards):
     return as_json(variant_of(wildcards).as_dict())
 
 
+ABSENT = set()
+
+
+def local_file(path, key):
+    """A user's file as an input. A run needs it; a plan can be made before it is there."""
+    if Path(path).exists():
+        return path
+    said = f"config: {key}: {path}: no such file"
+    if not workflow.dryrun:
+        raise WorkflowError(said)
+    if said not in ABSENT:
+        ABSENT.add(said)
+        logger.warning(f"{said} (yet)")
+    return []
+
+
+def resources_of(stage):
+    """
+    A rule's resources, from the shape of the model that its jobs load. A profile's
+    `set-resources` have precedence.
+    """
+    on_gpu = stage not in ("model", "add_second_moments", "stability")
+    return {
+        "mem_mb": lambda wildcards, attempt: PLAN.needs(
+            stage, dict(wildcards.items())
+        ).mem_mb(attempt),
+        "runtime": lambda wildcards, attempt: PLAN.needs(
+            stage, dict(wildcards.items())
+        ).runtime(attempt),
+        "gpu": config["gpus"] if PLAN.machine.gpu and on_gpu else 0,
+    }
+
+
+# Of rules that load no model.
+LIGHT_RESOURCES = {"mem_mb": LIGHT.mem_mb(), "runtime": LIGHT.runtime()}
+
+
 wildcard_constraints:
     experiment="|".join([EXPERIMENT]),
     model="|".join(MODELS),
@@ -120,6 +160,13 @@ def check_folders():
         check_writable("results", *(f"results/{name}" for name in kept))
     except MoseError as error:
         raise WorkflowError(f"error: {error}") from None
+
+
+if workflow.is_main_process:
+    try:
+        print(PLAN.overview(), file=sys.stderr)
+    except MoseError as error:
+        raise WorkflowError(str(error)) from None
 
 
 def print_summary():

@@ -41,6 +41,8 @@ rule edit:
     benchmark:
         "results/benchmarks/edit/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("edit"),
     params:
         variant=variant_json,
         previous=lambda wildcards, input: (

@@ -20,6 +20,8 @@ rule layer_scores:
     benchmark:
         "results/benchmarks/layers/{experiment}.{model}.{dataset}.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("layer_scores"),
     params:
         compute=COMPUTE,
     shell:
@@ -40,6 +42,8 @@ rule layer_figure:
         "results/logs/layers/{experiment}.{model}.{dataset}.figure.log",
     benchmark:
         "results/benchmarks/layers/{experiment}.{model}.{dataset}.figure.tsv"
+    resources:
+        **LIGHT_RESOURCES,
     shell:
         "python scripts/draw_layers.py --scores {input.scores:q} --out {output[0]:q} > {log:q} 2>&1"
 

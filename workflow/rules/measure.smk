@@ -46,6 +46,8 @@ rule stability:
     benchmark:
         "results/benchmarks/stability/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("stability"),
     params:
         variant=variant_json,
         batch=EDITS["batch"],
@@ -69,6 +71,8 @@ rule measure:
     benchmark:
         "results/benchmarks/measure/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("measure"),
     params:
         variant=variant_json,
         batch=EDITS["batch"],
@@ -94,6 +98,8 @@ rule measure_unedited:
     benchmark:
         "results/benchmarks/measure/{experiment}.{model}.{dataset}.unedited.{seed}.{n}.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("measure_unedited"),
     params:
         first=lambda wildcards: int(wildcards.n) - EDITS["checkpoint"],
         compute=COMPUTE,
@@ -117,6 +123,8 @@ rule perplexity_unedited:
     benchmark:
         "results/benchmarks/measure/{experiment}.{model}.unedited.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("perplexity_unedited"),
     params:
         compute=COMPUTE,
     shell:

@@ -15,6 +15,8 @@ rule model:
     benchmark:
         "results/benchmarks/model/{model}.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("model"),
     params:
         source=lambda wildcards: as_json(MODELS[wildcards.model].source),
     shell:

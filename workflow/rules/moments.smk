@@ -12,7 +12,11 @@ rule corpus:
     """One shard of the corpus as token windows; `heldout` is a shard that no moment sees."""
     input:
         model="results/models/{model}/manifest.json",
-        text=CORPUS["source"]["file"] if "file" in CORPUS["source"] else [],
+        text=lambda wildcards: (
+            local_file(CORPUS["source"]["file"], "corpus.source.file")
+            if "file" in CORPUS["source"]
+            else []
+        ),
         code=["mose/corpus.py", "mose/sampling.py"],
     output:
         f"{CORPUS_FOLDER}/{{part}}.h5",
@@ -23,6 +27,8 @@ rule corpus:
     wildcard_constraints:
         part=r"heldout|windows\d+",
     threads: config["threads"]
+    resources:
+        **resources_of("corpus"),
     params:
         options=as_json(CORPUS),
         compute=COMPUTE,
@@ -44,6 +50,8 @@ rule second_moments:
     benchmark:
         f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.{{shard}}.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("second_moments"),
     params:
         shards=CORPUS["shards"],
         first="--include-first" if CORPUS["include_first"] else "",
@@ -68,6 +76,8 @@ rule add_second_moments:
         f"results/logs/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.log",
     benchmark:
         f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.tsv"
+    resources:
+        **resources_of("add_second_moments"),
     shell:
         "python scripts/add_moments.py --out {output:q} {input:q} > {log:q} 2>&1"
 
@@ -86,6 +96,8 @@ rule null_space:
     benchmark:
         "results/benchmarks/null_space/{experiment}.{model}.{method}.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("null_space"),
     params:
         variant=variant_json,
         compute=COMPUTE,

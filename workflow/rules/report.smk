@@ -90,6 +90,8 @@ rule tables:
         "results/logs/tables/{experiment}.log",
     benchmark:
         "results/benchmarks/tables/{experiment}.tsv"
+    resources:
+        **LIGHT_RESOURCES,
     params:
         plan=plan(),
     shell:
@@ -122,6 +124,8 @@ rule figures:
         "results/logs/figures/{experiment}.log",
     benchmark:
         "results/benchmarks/figures/{experiment}.tsv"
+    resources:
+        **LIGHT_RESOURCES,
     params:
         plan=plan(),
     shell:

@@ -13,11 +13,9 @@ def dataset_file(wildcards):
     source = config["datasets"][wildcards.dataset]["source"]
     if isinstance(source, dict):
         return []
-    return (
-        ["mose/data/facts.csv", "mose/data/relations.yaml"]
-        if source == "builtin"
-        else source
-    )
+    if source == "builtin":
+        return ["mose/data/facts.csv", "mose/data/relations.yaml"]
+    return local_file(source, f"datasets.{wildcards.dataset}.source")
 
 
 def source_text(wildcards):
@@ -40,6 +38,8 @@ rule facts:
     benchmark:
         "results/benchmarks/facts/{experiment}.{model}.{dataset}.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("facts"),
     params:
         source=source_text,
         form=lambda wildcards: (
@@ -72,6 +72,8 @@ rule requests:
         "results/logs/requests/{experiment}.{model}.{dataset}.{seed}.log",
     benchmark:
         "results/benchmarks/requests/{experiment}.{model}.{dataset}.{seed}.tsv"
+    resources:
+        **LIGHT_RESOURCES,
     params:
         known=lambda wildcards: (
             "--known-only"
@@ -98,6 +100,8 @@ rule enough_requests:
     benchmark:
         "results/benchmarks/requests/{experiment}.{model}.{dataset}.{seed}.enough{n}.tsv"
     priority: 1
+    resources:
+        **LIGHT_RESOURCES,
     shell:
         "python scripts/check_requests.py --requests {input:q} --at-least {wildcards.n} "
         "--out {output:q} > {log:q} 2>&1"
@@ -126,6 +130,8 @@ rule templates:
     benchmark:
         "results/benchmarks/templates/{experiment}.{model}.{seed}.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("templates"),
     params:
         length=config["templates"]["length"],
         per_starter=config["templates"]["per_starter"],

@@ -39,6 +39,8 @@ rule choose_settings:
         "results/logs/scan/{experiment}.log",
     benchmark:
         "results/benchmarks/scan/{experiment}.tsv"
+    resources:
+        **LIGHT_RESOURCES,
     params:
         plan=scan_plan(),
     shell:

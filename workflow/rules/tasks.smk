@@ -34,9 +34,9 @@ def task_inputs(wildcards):
         "sentiment": ["mose/data/tasks/sentiment.csv"],
         "inference": ["mose/data/tasks/inference.csv"],
     }
-    return (
-        [source["file"]] if "file" in source else builtin.get(source.get("builtin"), [])
-    )
+    if "file" in source:
+        return local_file(source["file"], f"tasks.{wildcards.task}.source.file")
+    return builtin.get(source.get("builtin"), [])
 
 
 def task_plan():
@@ -99,6 +99,8 @@ rule task_items:
         "results/logs/tasks/{experiment}.{task}.log",
     benchmark:
         "results/benchmarks/tasks/{experiment}.{task}.tsv"
+    resources:
+        **LIGHT_RESOURCES,
     params:
         task=lambda wildcards: as_json(TASKS[wildcards.task]),
     shell:
@@ -120,6 +122,8 @@ rule tasks:
     benchmark:
         "results/benchmarks/tasks/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("tasks"),
     params:
         variant=variant_json,
         batch=EDITS["batch"],
@@ -145,6 +149,8 @@ rule tasks_unedited:
     benchmark:
         "results/benchmarks/tasks/{experiment}.{model}.unedited.tsv"
     threads: config["threads"]
+    resources:
+        **resources_of("tasks_unedited"),
     params:
         compute=COMPUTE,
     shell:
@@ -170,6 +176,8 @@ rule task_tables:
         "results/logs/tables/{experiment}.tasks.log",
     benchmark:
         "results/benchmarks/tables/{experiment}.tasks.tsv"
+    resources:
+        **LIGHT_RESOURCES,
     params:
         plan=task_plan(),
     shell:
@@ -192,6 +200,8 @@ rule task_figures:
         "results/logs/figures/{experiment}.tasks.log",
     benchmark:
         "results/benchmarks/figures/{experiment}.tasks.tsv"
+    resources:
+        **LIGHT_RESOURCES,
     params:
         plan=task_plan(),
     shell:

@@ -1,0 +1,96 @@
+"""A small experiment as jobs of a real Slurm, through the profile that is shipped."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import slurm_node
+from project import CONFIG, METHODS, ROOT, Project
+
+pytestmark = pytest.mark.slurm
+
+# What a cluster without accounting needs, and polling fit for jobs of seconds.
+SITE = [
+    "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "6",
+    "--slurm-no-account", "--slurm-keep-successful-logs", "--latency-wait", "10",
+    "--default-resources", "slurm_partition=test", "mem_mb=1000", "runtime=5",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    absent = slurm_node.missing()
+    if absent:
+        said = f"no {', '.join(absent)}; apt-get install slurmctld slurmd slurm-client"
+        if os.environ.get("CI"):
+            pytest.fail(said)
+        pytest.skip(said)
+    with slurm_node.Node(tmp_path_factory.mktemp("slurm")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def finished(cluster, tmp_path_factory):
+    """The experiment as Slurm jobs, and the same on this machine."""
+    settings = {"methods": {"memit": METHODS["memit"]}, "measure": {}}
+    by_slurm = Project(tmp_path_factory.mktemp("by-slurm"))
+    by_slurm.command(**settings)
+    run = subprocess.run(
+        [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *SITE,
+         "--configfile", "config.yaml"],
+        cwd=by_slurm.folder, env=cluster.environment, capture_output=True, text=True, timeout=400,
+        check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr[-4000:]
+    here = Project(tmp_path_factory.mktemp("here"))
+    local = here.run(**settings)
+    assert local.returncode == 0, local.stderr[-2000:]
+    return by_slurm, here, cluster.jobs()
+
+
+def test_slurm_and_this_machine_end_in_the_same_tables(finished):
+    by_slurm, here, _ = finished
+    theirs = {path.split("/")[-1]: data for path, data in by_slurm.results("*.csv").items()}
+    ours = {path.split("/")[-1]: data for path, data in here.results("*.csv").items()}
+    assert theirs == ours
+    assert len(theirs) > 5
+
+
+def test_what_costs_ran_as_jobs_with_what_it_needs(finished):
+    *_, jobs = finished
+    rules = [job["Comment"].removeprefix("rule_").split("_wildcards_")[0] for job in jobs]
+    assert rules.count("edit") == 2, rules
+    assert rules.count("second_moments") == CONFIG["corpus"]["shards"], rules
+    assert {"corpus", "add_second_moments", "measure", "stability", "templates"} <= set(rules)
+    # Tables and the like are made where Snakemake runs.
+    assert not {"tables", "figures", "requests", "enough_requests"} & set(rules), rules
+    assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    edit = next(job for job in jobs if job["Comment"].startswith("rule_edit"))
+    assert edit["MinMemoryNode"] != "1000M", "the model's shape says what an edit needs"
+    assert edit["TimeLimit"] != "00:05:00"
+
+
+def test_measurement_runs_beside_the_chain(finished):
+    *_, jobs = finished
+
+    def of(rule, n):
+        return next(
+            j for j in jobs if j["Comment"].startswith(f"rule_{rule}_") and n in j["Comment"]
+        )
+
+    first, second = of("edit", "_2"), of("edit", "_4")
+    assert second["StartTime"] >= first["EndTime"], "a segment goes on from the one before it"
+    assert of("measure", "_2")["StartTime"] < second["EndTime"]
+
+
+def test_the_profiles_say_the_same_either_way():
+    """`--workflow-profile` takes the place of profiles/default, `--profile` adds to it."""
+    for option in ("--profile", "--workflow-profile"):
+        run = subprocess.run(
+            [sys.executable, "-m", "snakemake", option, "profiles/slurm", "-n", "--quiet", "rules",
+             "--configfile", "config/demo.yaml"],
+            cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert run.returncode == 0, run.stderr
+        assert "edit" in run.stdout + run.stderr
