@@ -15,11 +15,11 @@ TARGETS = (
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(tmp_path_factory, jobs):
     """A folder in which requests and templates are made, and no more."""
     made = Project(tmp_path_factory.mktemp("runs"))
-    done = made.run("--", *TARGETS)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = flow.run(made, jobs, "--", *TARGETS)
+    assert done.status == 0, done.said[-3000:]
     return made
 
 
