@@ -222,6 +222,10 @@ def read_experiment(
                 f"{name}: edits.{larger} ({edits[larger]}) must be a multiple of "
                 f"edits.{smaller} ({edits[smaller]})"
             )
+    if filled["gpus"] > 1 and filled["device"] != "cuda":
+        raise ConfigError(
+            f"{name}: gpus: {filled['gpus']} needs device: cuda, found {filled['device']!r}"
+        )
     tasks = read_tasks(filled["tasks"], schema, name)
     check_tasks(filled, tasks, name)
     filled["tasks"] = {label: task.as_dict() for label, task in tasks.items()}

@@ -71,7 +71,10 @@ def _keys_and_gradients(
     keys: dict[int, Tensor] = {}
     probes = [
         torch.zeros(
-            len(rows), lm.weight(layer).shape[0], device=lm.device, dtype=lm.weight(layer).dtype
+            len(rows),
+            lm.weight(layer).shape[0],
+            device=lm.weight(layer).device,
+            dtype=lm.weight(layer).dtype,
         ).requires_grad_()
         for layer in range(lm.n_layers)
     ]
@@ -79,11 +82,12 @@ def _keys_and_gradients(
     def watch(layer: int) -> list[torch.utils.hooks.RemovableHandle]:
         def keep_key(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
             wide = args[0].detach().reshape(*ids.shape, -1)
-            keys[layer] = wide[here, at].to("cpu", torch.float64)
+            keys[layer] = wide[here.to(wide.device), at.to(wide.device)].to("cpu", torch.float64)
 
         def add_probe(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
             wide = output.reshape(*ids.shape, -1)
-            return wide.index_put((here, at), probes[layer], accumulate=True).view_as(output)
+            rows, places = here.to(wide.device), at.to(wide.device)
+            return wide.index_put((rows, places), probes[layer], accumulate=True).view_as(output)
 
         module = lm.projection(layer)
         return [module.register_forward_pre_hook(keep_key), module.register_forward_hook(add_probe)]

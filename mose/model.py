@@ -119,6 +119,11 @@ class CausalLM:
         weight = self.projection(layer).weight
         return weight.mT if self.architecture.transposed else weight
 
+    def project(self, layer: int, keys: Tensor) -> Tensor:
+        """What the edited projection makes of keys (n, d_in): (n, d_out), bias included."""
+        here = self.weight(layer).device
+        return self.projection(layer)(keys.to(here)).to(self.device)
+
     def write(self, layer: int, weight: Tensor) -> None:
         """Let the model run with `weight` (d_out, d_in), cast to its own dtype."""
         self.weight(layer).copy_(weight)
@@ -130,7 +135,7 @@ class CausalLM:
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., vocabulary) of outputs of the last block (..., d_model)."""
-        return self.model.get_output_embeddings()(self.norm(hidden))
+        return self.model.get_output_embeddings()(self.norm(hidden)).to(self.device)
 
     def check_layers(self, layers: Sequence[int], where: str) -> None:
         """Refuse layers that the model does not have; `where` names the config key."""
@@ -164,11 +169,13 @@ class CausalLM:
         hidden: list[Tensor] = []
 
         def keep_output(_module: nn.Module, _args: Any, output: Any) -> None:
-            hidden.append(_first(output))
+            hidden.append(_first(output).to(self.device))
             raise _PassComplete
 
         hooks: list[Any] = [
-            self.projection(layer).register_forward_pre_hook(_keep_input(inputs, layer, ids.shape))
+            self.projection(layer).register_forward_pre_hook(
+                _keep_input(inputs, layer, ids.shape, self.device)
+            )
             for layer in layers
         ]
         hooks.append(self.blocks[deepest].register_forward_hook(keep_output))
@@ -212,7 +219,7 @@ class CausalLM:
         ]
         with _hooked(hooks):
             self._base(ids, mask, None, use_cache=False)
-        return seen[0]
+        return seen[0].to(self.device)
 
     @torch.no_grad()
     def prefill(self, rows: Sequence[Sequence[int]], alike: Sequence[int]) -> Prefix:
@@ -231,7 +238,8 @@ class CausalLM:
         mask = self._extend(cache, list(shared.values()), torch.empty(len(shared), 0))
         expanded = DynamicCache()
         for i, layer in enumerate(cache.layers):
-            expanded.update(layer.keys[pick], layer.values[pick], i)
+            rows_of = pick.to(layer.keys.device)
+            expanded.update(layer.keys[rows_of], layer.values[rows_of], i)
         rest = [row[len(shared[label]) :] for row, label in zip(rows, alike, strict=True)]
         mask = self._extend(expanded, rest, mask[pick])
         return Prefix(mask, [(layer.keys, layer.values) for layer in expanded.layers])
@@ -300,14 +308,15 @@ class CausalLM:
             block.register_forward_pre_hook(keep_call, with_kwargs=True) for block in upper
         ]
         hooks.append(self.blocks[-1].register_forward_hook(keep_last))
-        keep_key = _keep_input(inputs, layer, ids.shape)
+        keep_key = _keep_input(inputs, layer, ids.shape, self.device)
         hooks.append(self.projection(layer).register_forward_pre_hook(keep_key))
         with _hooked(hooks), attending(self.model, layout):
             self.model.base_model(
                 input_ids=ids, position_ids=layout.positions[None], use_cache=False
             )
         keys = inputs[layer][0, layout.starts]
-        return Above(self.model, layout, upper, calls, hidden[0][0], hidden[-1][0], keys)
+        first, final = (hidden[place][0].to(self.device) for place in (0, -1))
+        return Above(self.model, layout, upper, calls, first, final, keys)
 
 
 def _common(rows: Sequence[Sequence[int]]) -> Sequence[int]:
@@ -323,10 +332,12 @@ def _first(output: Any) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
 
-def _keep_input(into: dict[int, Tensor], layer: int, shape: torch.Size) -> Callable[..., None]:
+def _keep_input(
+    into: dict[int, Tensor], layer: int, shape: torch.Size, device: torch.device
+) -> Callable[..., None]:
     def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
         # Some models (OPT) run their MLP on (B T, d).
-        into[layer] = args[0].reshape(*shape, -1)
+        into[layer] = args[0].reshape(*shape, -1).to(device)
 
     return hook
 
@@ -393,15 +404,46 @@ def check_files(manifest: Mapping[str, Any], manifest_path: str | Path) -> None:
         )
 
 
-def load(manifest_path: str | Path, device: str = "auto", dtype: str = "float32") -> CausalLM:
-    """Load the model that a manifest (written by `mose.sources`) describes."""
+def load(
+    manifest_path: str | Path, device: str = "auto", dtype: str = "float32", gpus: int = 1
+) -> CausalLM:
+    """Load the model that a manifest (written by `mose.sources`) describes.
+
+    gpus: the blocks are divided among so many, where one cannot hold the model.
+    """
     manifest = store.read_json(manifest_path)
     where = choose_device(device)
-    if where.type == "cuda":
+    if where.type == "cuda" and gpus == 1:
         _check_gpu(manifest, where, dtype)
     check_files(manifest, manifest_path)
     model, tokenizer = load_directory(manifest["directory"], dtype)
-    return CausalLM(model.to(where), tokenizer, manifest["fingerprint"])
+    model = model.to(where) if gpus == 1 else divide(model, [f"cuda:{i}" for i in range(gpus)])
+    return CausalLM(model, tokenizer, manifest["fingerprint"])
+
+
+def divide(model: PreTrainedModel, devices: Sequence[str]) -> PreTrainedModel:
+    """The model with its blocks in equal runs on `devices`, the rest on the nearest of them.
+
+    accelerate moves what passes from block to block. Untested on several GPUs: none were at hand.
+    """
+    try:
+        from accelerate import dispatch_model
+    except ImportError:
+        raise ConfigError(
+            "gpus: more than one needs accelerate: pip install -e '.[gpus]'"
+        ) from None
+    architecture = architecture_of(type(model).__name__)
+    count = len(model.get_submodule(architecture.blocks))
+    places = {
+        f"{architecture.blocks}.{i}": devices[i * len(devices) // count] for i in range(count)
+    }
+    for name, module in model.named_modules():
+        inside = any(name == block or name.startswith(f"{block}.") for block in places)
+        if not inside and not list(module.children()):
+            # Embeddings come first; the final norm and the head follow the last block.
+            first = module is model.get_input_embeddings() or "emb" in name or "wpe" in name
+            places[name] = devices[0] if first else devices[-1]
+    return dispatch_model(model, places)
 
 
 def _check_gpu(manifest: Mapping[str, Any], device: torch.device, dtype: str) -> None:

@@ -34,7 +34,8 @@ class Prefix:
 
     def take(self, rows: Tensor) -> "Prefix":
         """The prefixes of some of the rows."""
-        return Prefix(self.mask[rows], [(k[rows], v[rows]) for k, v in self.keys_values])
+        kept = [(k[rows.to(k.device)], v[rows.to(k.device)]) for k, v in self.keys_values]
+        return Prefix(self.mask[rows], kept)
 
 
 class Layout:
@@ -74,13 +75,15 @@ _LAYOUT: ContextVar[Layout] = ContextVar("layout")
 def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
     """Attention of packed tokens: (1, heads, N, width) -> (1, N, heads, width)."""
     layout = _LAYOUT.get()
+    # Of a model that is divided among devices, each block has its own.
+    place, mask = layout.place.to(query.device), layout.mask.to(query.device)
     rows, longest = layout.shape
     _, heads, tokens, width = query.shape
     kv_heads = key.shape[1]
 
     def spread(packed: Tensor) -> Tensor:
         flat = packed[0].transpose(0, 1).reshape(tokens, -1)
-        wide = flat.new_zeros(rows * longest, flat.shape[1]).index_copy(0, layout.place, flat)
+        wide = flat.new_zeros(rows * longest, flat.shape[1]).index_copy(0, place, flat)
         # Queries that share a key's head go along its sequence.
         wide = wide.view(rows, longest, kv_heads, -1, width).permute(0, 2, 3, 1, 4)
         return wide.reshape(rows, kv_heads, -1, width)
@@ -91,13 +94,13 @@ def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: flo
     if before:
         past_key, past_value = layout.prefix.keys_values[module.layer_idx]
         scores = torch.cat([query @ past_key.mT, scores], dim=-1)
-    per_query = scores.view(rows, kv_heads, -1, longest, scores.shape[-1]).float() + layout.mask
+    per_query = scores.view(rows, kv_heads, -1, longest, scores.shape[-1]).float() + mask
     share = per_query.softmax(-1).to(value.dtype).view_as(scores)
     out = share[..., before:] @ value
     if before:
         out = out + share[..., :before] @ past_value
     out = out.view(rows, kv_heads, -1, longest, width).permute(0, 3, 1, 2, 4)
-    out = out.reshape(rows * longest, -1).index_select(0, layout.place)
+    out = out.reshape(rows * longest, -1).index_select(0, place)
     return out.view(1, tokens, heads, width)
 
 
@@ -179,7 +182,7 @@ class Above:
             for block, (args, kwargs) in zip(self.blocks, self.calls, strict=True):
                 output = block(hidden, *args, **kwargs)
                 hidden = output[0] if isinstance(output, tuple) else output
-        return hidden[0]
+        return hidden[0].to(self.hidden.device)
 
     def take(self, rows: Tensor) -> "Above":
         """The same for some of the rows."""
@@ -203,7 +206,8 @@ class Above:
 
 def _of_tokens(value: Any, tokens: Tensor, size: int) -> Any:
     if isinstance(value, Tensor):
-        return value[:, tokens] if value.ndim > 1 and value.shape[1] == size else value
+        cut = value.ndim > 1 and value.shape[1] == size
+        return value[:, tokens.to(value.device)] if cut else value
     if isinstance(value, tuple):
         return tuple(_of_tokens(v, tokens, size) for v in value)
     return value

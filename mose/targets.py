@@ -161,7 +161,7 @@ class _Group:
         template = [place for tokens in rows for place in range(len(tokens))]
         prefix = lm.prefill([cut.prefix for cut in flat], template)
         self.above: Above = lm.above([cut.suffix for cut in flat], prefix, layer)
-        self.weight = lm.weight(layer)
+        self.weight = lm.weight(layer).to(lm.device)
         self.reader = _Reader(rows, lm.device)
         with torch.no_grad():
             self.essence0 = self._log_probs(self.above.final[self._essence()])
@@ -169,7 +169,7 @@ class _Group:
         bare = torch.searchsorted(self.reader.owner, torch.arange(len(rows), device=lm.device))
         origin = self.above.hidden[self.above.layout.starts[bare]]
         if options.LENGTH_OF == "value":
-            origin = lm.projection(layer)(self.above.keys[bare])
+            origin = lm.project(layer, self.above.keys[bare])
         self.origin = origin
         self.length = torch.linalg.vector_norm(origin, dim=-1)
         width = self.weight.shape[1 if options.target_space == "key" else 0]

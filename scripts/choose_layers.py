@@ -13,7 +13,7 @@ def program(args: argparse.Namespace) -> None:
 
     from mose import layer_choice, model, requests, store
 
-    lm = model.load(args.model, args.device, args.dtype)
+    lm = model.load(args.model, args.device, args.dtype, args.gpus)
     sample = requests.read_requests(args.requests)[: args.count]
     rows = []
     for side, scores in layer_choice.first_order_scores(lm, sample).items():

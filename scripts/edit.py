@@ -10,7 +10,7 @@ def program(args: argparse.Namespace) -> None:
 
     from mose import chain, metrics, model, requests, sequence, store
 
-    lm = model.load(args.model, args.device, args.dtype)
+    lm = model.load(args.model, args.device, args.dtype, args.gpus)
     run = chain.open_chain(args)
     lm.check_layers(run.variant.edit.layers, "methods.*.layers")
     requests.check_enough(len(run.requests), args.last, args.requests)

@@ -13,7 +13,7 @@ def program(args: argparse.Namespace) -> None:
     from mose import corpus, model, store
 
     options = json.loads(args.options)
-    lm = model.load(args.model, args.device, args.dtype)
+    lm = model.load(args.model, args.device, args.dtype, args.gpus)
     windows = corpus.part(lm, options, args.part)
     logger.info("%s: %d windows of %d tokens", args.part, *windows.shape)
     attributes = {"model": lm.fingerprint, "options": store.digest_of(options), "part": args.part}

@@ -13,7 +13,7 @@ def program(args: argparse.Namespace) -> None:
 
     from mose import model, sampling, store
 
-    lm = model.load(args.model, args.device, args.dtype)
+    lm = model.load(args.model, args.device, args.dtype, args.gpus)
     generator = torch.Generator().manual_seed(args.seed)
     templates = sampling.context_templates(lm, generator, args.length, args.per_starter)
     for template in templates:

@@ -12,7 +12,7 @@ def program(args: argparse.Namespace) -> None:
 
     from mose import chain, metrics, model, moments, requests, sequence, store
 
-    lm = model.load(args.model, args.device, args.dtype)
+    lm = model.load(args.model, args.device, args.dtype, args.gpus)
     if args.checkpoint:
         run = chain.open_chain(args)
         weights = {layer: lm.weight(layer) for layer in run.variant.edit.layers}

@@ -14,7 +14,7 @@ def program(args: argparse.Namespace) -> None:
     from mose.options import parse_variant
 
     options = parse_variant(json.loads(args.variant), "--variant").edit
-    lm = model.load(args.model, args.device, args.dtype)
+    lm = model.load(args.model, args.device, args.dtype, args.gpus)
     text = store.read(args.heldout, "windows")
     moments.check_model(args.heldout, text, lm.fingerprint)
     sums, count = moments.accumulate(lm, text.arrays["ids"], options.layers, False)

@@ -17,7 +17,7 @@ def program(args: argparse.Namespace) -> None:
     facts, report = readers.read_facts_of(source, args.form, args.conflicts)
     logger.info("%s", report)
     if args.ask_model:
-        lm = model.load(args.model, args.device, args.dtype)
+        lm = model.load(args.model, args.device, args.dtype, args.gpus)
         scores = metrics.score_targets(lm, [(fact.text, fact.target_true) for fact in facts])
         facts = [
             dataclasses.replace(fact, known=0 < score.tokens == score.right)

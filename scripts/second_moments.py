@@ -8,7 +8,7 @@ from mose import cli
 def program(args: argparse.Namespace) -> None:
     from mose import model, moments, store
 
-    lm = model.load(args.model, args.device, args.dtype)
+    lm = model.load(args.model, args.device, args.dtype, args.gpus)
     lm.check_layers(args.layers, "methods.*.layers")
     windows = store.read(args.windows, "windows")
     moments.check_model(args.windows, windows, lm.fingerprint)

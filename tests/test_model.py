@@ -1,11 +1,15 @@
 """Running a model in part gives what running it whole gives, for every known architecture."""
 
+import copy
+
 import pytest
 import tiny
 import torch
 
-from mose import model, sources
+from mose import model, sources, targets
 from mose.errors import ConfigError, ModelError
+from mose.keys import collect
+from mose.options import parse_variant
 from mose.tokens import pad
 
 ROWS = [[5, 9, 11, 40, 7, 22], [30, 31, 8], [12], [100, 3, 55, 60]]
@@ -166,3 +170,25 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="no CUDA device"):
         model.choose_device("cuda")
     assert model.choose_device("auto").type == "cpu"
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2", "gptj", "opt"])
+def test_a_model_in_parts_edits_as_the_whole_does(kind, requests, templates):
+    """The hooks that move what passes between devices change nothing. Both devices are this
+    machine's processor: whether the right things are moved takes two GPUs to see."""
+    options = parse_variant(
+        {"method": "rome", "layers": [1], "steps": 4, "learning_rate": 0.2}, "rome"
+    ).edit
+    found = []
+    for parts in (1, 2):
+        lm = tiny.model(kind)
+        if parts == 2:
+            whole = copy.deepcopy(lm.model)
+            lm = model.CausalLM(model.divide(whole, ["cpu", "cpu"]), lm.tokenizer, "parts")
+        shift = targets.optimise(lm, requests, templates, options).shift
+        keys = collect(lm, requests, templates, [0, 1]).keys
+        ids = torch.arange(12).view(2, 6)
+        logits = lm.head(lm.hidden(ids, torch.ones_like(ids)))
+        found.append((shift, keys[0], keys[1], logits))
+    for whole, parts in zip(*found, strict=True):
+        assert torch.equal(whole, parts)

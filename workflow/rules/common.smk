@@ -35,7 +35,10 @@ CHECKPOINTS = list(range(EDITS["checkpoint"], EDITS["total"] + 1, EDITS["checkpo
 METHODS = list(next(iter(MODELS.values())).variants)
 TASKS = config["tasks"]
 CORPUS = config["corpus"]
-COMPUTE = f"--device {config['device']} --dtype {config['dtype']} --threads "
+SEVERAL = f"--gpus {config['gpus']} " if config["gpus"] > 1 else ""
+COMPUTE = (
+    f"--device {config['device']} --dtype {config['dtype']} {SEVERAL}--threads "
+)
 
 
 def spans(numbers):
