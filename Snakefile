@@ -45,5 +45,13 @@ rule all:
         null_space_files(),
 
 
+onstart:
+    check_folders()
+
+
 onsuccess:
     print_summary()
+
+
+onerror:
+    check_folders()

@@ -24,6 +24,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
+from mose import store
+
 P = ParamSpec("P")
 
 WIDTH = 6.75
@@ -44,6 +46,10 @@ DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
 )
 LEAST = -6
 """Relative changes below ten to this power count as none: float32 rounds at 6e-8."""
+WITHOUT_DATES: dict[str, dict[str, Any]] = {
+    "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
+    "png": {"metadata": {"Software": None}, "dpi": 200},
+}
 GREY = "#767676"
 FRESH: dict[str, Any] = {
     "color": GREY,
@@ -177,7 +183,7 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
 
 def save(figure: Figure, stem: str | Path) -> list[Path]:
-    """Write `<stem>.pdf` and `<stem>.png` (200 dpi) and return the two paths.
+    """Write `<stem>.pdf` and `<stem>.png` (200 dpi), each atomically; return the two paths.
 
     No dates and no version are written: the same figure gives the same bytes.
     """
@@ -188,8 +194,10 @@ def save(figure: Figure, stem: str | Path) -> list[Path]:
         # The layout is solved once: solving it again from its own result can move the axes.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
-        figure.savefig(paths[0], metadata={"CreationDate": None, "Creator": None, "Producer": None})
-        figure.savefig(paths[1], dpi=200, metadata={"Software": None})
+        for path in paths:
+            kind = path.suffix[1:]
+            with store.atomic(path) as temporary:
+                figure.savefig(temporary, format=kind, **WITHOUT_DATES[kind])
     return paths
 
 

@@ -10,7 +10,10 @@ from mose.errors import NumericalError
 
 # Blocks per side of a symmetric product.
 GRAM_BLOCKS = 8
-NOT_FINITE = "the matrix of the Procrustes problem is not finite"
+NOT_FINITE = (
+    "the matrix of the Procrustes problem is not finite: a key or a target of this batch is NaN or "
+    "infinite; run the model in float32 (dtype), or lower learning_rate"
+)
 SINGULAR = (
     "the matrix of the Procrustes problem is singular, so its rotation is not unique: the corpus "
     "has too few tokens for this width, or some neurons never fire; use more tokens"

@@ -18,7 +18,8 @@ from mose.errors import StoreError
 
 DIRECTIVE = re.compile(r"^<!-- (\w+): (\S+) -->$", re.MULTILINE)
 RUN = ("model", "dataset")
-RATIOS = {"frobenius_ratio": "{:.4f}", "condition_ratio": "{:.4f}", "perplexity": "{:.2f}"}
+UNEDITED = "unedited"
+DIGITS = {"frobenius_ratio": "{:.4f}", "condition_ratio": "{:.4f}", "perplexity": "{:.2f}"}
 
 # Headings of `format_summary`, broken over two lines so that a row fits in 120 columns.
 HEADINGS = {
@@ -103,14 +104,21 @@ def summary_table(summary: pd.DataFrame) -> str:
     rows = []
     for (model, dataset), part in summary.groupby(list(RUN), sort=False):
         where = f"{dataset}, {model}"
-        before = part[part["edits"] == 0].drop_duplicates("seed").assign(method="unedited")
-        last = part[part["edits"] == part.groupby("method")["edits"].transform("max")]
-        for method, group in pd.concat([before, last]).groupby("method", sort=False):
+        for method, group in last_checkpoints(part).items():
             seeds = group["seed"].nunique()
             edits = int(group["edits"].max())
-            cells = [_spread(group[name], RATIOS.get(name, "{:.3f}")) for name in measures]
-            rows.append([where, str(method), str(edits), str(seeds), *cells])
+            cells = [_spread(group[name], DIGITS.get(name, "{:.3f}")) for name in measures]
+            rows.append([where, method, str(edits), str(seeds), *cells])
     return markdown(["data set, model", "method", "edits", "seeds", *measures], rows)
+
+
+def last_checkpoints(part: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Of one model and data set: the unedited model's rows, one per seed, then those of each
+    method's last checkpoint."""
+    before = part[part["edits"] == 0].drop_duplicates("seed")
+    last = part[part["edits"] == part.groupby("method")["edits"].transform("max")]
+    methods = {str(method): group for method, group in last.groupby("method", sort=False)}
+    return {UNEDITED: before, **methods}
 
 
 def abilities_table(comparison: pd.DataFrame) -> str:
@@ -136,7 +144,7 @@ def scan_table(ranking: pd.DataFrame) -> str:
         varied = [name for name in options if group[name].nunique() > 1]
         for _, row in group.iterrows():
             settings = ", ".join(f"{name} {_cell(row[name], '{:g}')}" for name in varied)
-            scores = [_cell(row[name], RATIOS.get(name, "{:.3f}")) for name in measures]
+            scores = [_cell(row[name], DIGITS.get(name, "{:.3f}")) for name in measures]
             cells = [str(entry), settings, *scores]
             rows.append([f"**{cell}**" if row["rank"] == 1 and cell else cell for cell in cells])
     return markdown(["entry", "settings", *measures], rows)

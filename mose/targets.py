@@ -26,8 +26,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mose.errors import NumericalError
 from mose.linalg import on_sphere
+from mose.losses import check_finite
 from mose.model import CausalLM
 from mose.options import TargetOptions
 from mose.packed import Above
@@ -74,7 +74,8 @@ def optimise(
     sizes = [sum(len(cut.suffix) for cut in tokens) for tokens in rows]
     for members in _groups(sizes, tokens_per_pass):
         begun = time.perf_counter()
-        run = _Group(lm, [rows[i] for i in members], options)
+        names = [requests[i].id for i in members]
+        run = _Group(lm, [rows[i] for i in members], names, options)
         run.optimise()
         spent = (time.perf_counter() - begun) / sum(run.steps)
         for place, i in enumerate(members):
@@ -148,9 +149,13 @@ class _Group:
     """The optimisation of the requests that share a pass."""
 
     def __init__(
-        self, lm: CausalLM, rows: Sequence[Sequence[EditTokens]], options: TargetOptions
+        self,
+        lm: CausalLM,
+        rows: Sequence[Sequence[EditTokens]],
+        names: Sequence[str],
+        options: TargetOptions,
     ) -> None:
-        self.lm, self.options = lm, options
+        self.lm, self.names, self.options = lm, names, options
         layer = options.layers[-1]
         flat = [cut for tokens in rows for cut in tokens]
         template = [place for tokens in rows for place in range(len(tokens))]
@@ -180,11 +185,15 @@ class _Group:
         for step in range(1, self.options.steps + 1):
             delta = self.delta[active].requires_grad_()
             loss, said = self._losses(delta)
-            if not torch.isfinite(loss).all():
-                raise NumericalError(
-                    f"a target's loss is not finite at step {step}; lower learning_rate "
-                    f"(now {self.options.learning_rate})"
-                )
+            check_finite(
+                loss,
+                [self.names[place] for place in active.tolist()],
+                f"layer {self.options.layers[-1]}",
+                step,
+                self.options.learning_rate,
+                f"look at dtype (now {str(self.weight.dtype).removeprefix('torch.')}) and "
+                f"kl_weight (now {self.options.kl_weight})",
+            )
             for place, value in zip(active.tolist(), loss.tolist(), strict=True):
                 self.steps[place], self.loss[place] = step, value
             going = loss.detach() >= self.options.stop_loss

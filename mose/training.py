@@ -8,8 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mose.errors import NumericalError
-from mose.losses import mean_nll
+from mose.losses import check_finite, mean_nll
 from mose.methods import GradientEditor
 from mose.model import CausalLM
 from mose.options import TrainedOptions
@@ -32,16 +31,20 @@ def train(
     parameters = [editor.trainable() for editor in editors.values()]
     adam = torch.optim.Adam(parameters, lr=options.learning_rate)
     loss = [float("nan")] * len(rows)
-    done = 0
+    done = step = 0
     for done in range(1, options.steps + 1):
         for start in range(0, len(rows), options.minibatch):
+            step += 1
             members = slice(start, start + options.minibatch)
             losses = _losses(lm, editors, rows[members])
-            if not torch.isfinite(losses).all():
-                raise NumericalError(
-                    f"the training loss is not finite in round {done}; lower learning_rate "
-                    f"(now {options.learning_rate})"
-                )
+            check_finite(
+                losses,
+                [request.id for request in requests[members]],
+                f"layers {', '.join(map(str, editors))} in round {done}",
+                step,
+                options.learning_rate,
+                "look at dtype",
+            )
             loss[members] = losses.tolist()
             adam.zero_grad()
             losses.mean().backward()

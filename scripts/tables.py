@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mose import cli, pages, store, tables
+from mose import cli, latex, pages, store, tables
 
 
 def runs(plan: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path, Path]]:
@@ -76,6 +76,8 @@ def program(args: argparse.Namespace) -> None:
     for name, frame in joined.items():
         with store.atomic(out / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False)
+    table = latex.summary_table(summary, joined["summary_intervals"])
+    store.write_text(out / "summary.tex", table)
     text = pages.format_summary(summary)
     store.write_text(out / "summary.txt", text if text.endswith("\n") else f"{text}\n")
 

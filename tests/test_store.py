@@ -127,6 +127,75 @@ def test_sigkill_while_writing_leaves_the_old_file_whole(tmp_path):
     assert store.read(path, "moments").digest != digest
 
 
+WRITER = """
+import os, sys
+from mose import store
+with store.atomic(sys.argv[1]) as temporary:
+    temporary.write_text("half")
+    print(temporary, flush=True)
+    sys.stdin.readline()
+"""
+
+
+def begin_writing(path):
+    """A process that has written half of a file, and the name it does so under."""
+    writer = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    return writer, path.parent / os.path.basename(writer.stdout.readline().strip())
+
+
+def end(writer):
+    writer.communicate(timeout=60)
+
+
+def test_what_a_killed_writer_left_goes_with_the_next_write_of_that_file(tmp_path):
+    path = tmp_path / "a.json"
+    for other in (path, tmp_path / "a.json.b"):
+        writer, left = begin_writing(other)
+        writer.kill()
+        end(writer)
+        assert left.exists()
+    kept = left
+    store.write_json(tmp_path / "c.json", 1)
+    assert len(os.listdir(tmp_path)) == 3, "only the next writer of the same file may judge"
+    store.write_json(path, 1)
+    assert set(os.listdir(tmp_path)) == {"a.json", "c.json", kept.name}
+
+
+def test_what_a_living_writer_writes_stays_and_the_last_one_to_finish_counts(tmp_path):
+    path = tmp_path / "a.json"
+    writer, half = begin_writing(path)
+    store.write_json(path, 1)
+    assert half.exists()
+    assert store.read_json(path) == 1
+    end(writer)
+    assert writer.returncode == 0
+    assert path.read_text() == "half"
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_of_another_machine_only_what_is_old_goes(tmp_path):
+    path = tmp_path / "a.json"
+    writer, mine = begin_writing(path)
+    writer.kill()
+    end(writer)
+    # A node of that name with processes of its own, or this one before it was started again.
+    _, _, _, machine, process, _ = mine.name.split(".")
+    other = mine.with_name(f".a.json.{machine}0.{process}.tmp")
+    mine.rename(other)
+    store.write_json(path, 1)
+    assert other.exists()
+    hours = (time.time() - 23 * 3600, time.time() - 25 * 3600)
+    os.utime(other, (hours[0], hours[0]))
+    store.write_json(path, 2)
+    assert other.exists()
+    os.utime(other, (hours[1], hours[1]))
+    store.write_json(path, 3)
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
 @pytest.mark.parametrize("rows", [1, 3, 100])
 def test_a_packed_triangle_is_exact_in_any_pieces(tmp_path, monkeypatch, rows):
     monkeypatch.setattr(triangle, "PIECE_BYTES", rows * 7 * 8)

@@ -1,6 +1,7 @@
 """Batched value targets against a plain loop over requests that runs the whole model."""
 
 import dataclasses
+import re
 
 import pytest
 import tiny
@@ -9,6 +10,7 @@ import torch
 from mose import keys, targets
 from mose.errors import NumericalError
 from mose.linalg import on_sphere
+from mose.losses import check_finite
 from mose.options import MemitOptions, MoseOptions, RomeOptions
 from mose.requests import EditRequest
 
@@ -185,7 +187,24 @@ def test_the_clamp_bounds_free_shifts(llama, requests, templates):
     assert found.shift[0].norm() < 0.5 * loose.shift[0].norm()
 
 
-def test_a_loss_that_is_not_finite_is_an_error(llama, requests, templates):
-    wild = dataclasses.replace(FREE, learning_rate=float("inf"))
-    with pytest.raises(NumericalError, match="not finite at step 2; lower learning_rate"):
-        targets.optimise(llama, requests[:1], templates, wild)
+@pytest.mark.parametrize(
+    ("changed", "cure"),
+    [
+        ({"learning_rate": float("inf")}, "at step 2; lower learning_rate (now inf)"),
+        ({"kl_weight": float("inf")}, "at step 1; nothing was learned for it yet, so look at"),
+    ],
+)
+def test_a_loss_that_is_not_finite_names_request_layer_step_and_cure(
+    changed, cure, llama, requests, templates
+):
+    layer = FREE.layers[-1]
+    where = f"the loss of request {requests[0].id} at layer {layer} is not finite {cure}"
+    with pytest.raises(NumericalError, match=re.escape(where)):
+        targets.optimise(llama, requests[:2], templates, dataclasses.replace(FREE, **changed))
+
+
+def test_the_one_request_whose_loss_is_not_finite_is_named():
+    loss = torch.tensor([1.0, float("nan"), 2.0])
+    with pytest.raises(NumericalError, match="request b at layer 1 is not finite at step 3"):
+        check_finite(loss, ["a", "b", "c"], "layer 1", 3, 0.1, "")
+    check_finite(loss[[0, 2]], ["a", "c"], "layer 1", 3, 0.1, "")

@@ -68,5 +68,6 @@ def test_a_loss_that_is_not_finite_is_an_error(requests):
     lm = tiny.model()
     variant = parse_variant({"method": "ft", "layers": [2], "learning_rate": float("inf")})
     editors = sequence.make_editors({2: lm.weight(2)}, {}, variant)
-    with pytest.raises(NumericalError, match="not finite in round 2; lower learning_rate"):
+    said = f"{requests[0].id} at layers 2 in round 2 is not finite at step 2; lower learning_rate"
+    with pytest.raises(NumericalError, match=said):
         training.train(lm, editors, requests, variant.edit)

@@ -114,7 +114,7 @@ def stages(variant: dict | None = None) -> dict[str, tuple[list[str], list[str]]
 # Children of a process that has the libraries loaded: real processes, started in no time.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["mose.sequence", "mose.metrics", "mose.sources", "mose.corpus", "mose.readers", "pandas",
+    ["mose.sequence", "mose.metrics", "mose.sources", "mose.corpus", "mose.readers", "mose.figures",
      "transformers.models.llama.modeling_llama"]
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""The undisturbed run that every disturbed one is compared with."""
+"""The undisturbed runs that every disturbed one is compared with."""
 
 import json
 import shutil
@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 import tiny
+from project import Project
 
 sys.path.insert(0, str(Path(__file__).parent))
 import chain
+import flow
+import warm
 
 
 @pytest.fixture(scope="session")
@@ -38,3 +41,21 @@ def experiment(undisturbed, tmp_path):
     made["directory"] = str(folder / "tiny-llama")
     manifest.write_text(json.dumps(made))
     return folder
+
+
+@pytest.fixture(scope="session")
+def jobs():
+    """What runs the jobs of workflows."""
+    made = warm.Jobs()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory, jobs):
+    """(project, seconds) of a workflow that nobody disturbed."""
+    project = Project(tmp_path_factory.mktemp("whole"))
+    begun = time.monotonic()
+    done = flow.run(project, jobs)
+    assert done.status == 0, done.said[-4000:]
+    return project, time.monotonic() - begun

@@ -177,16 +177,23 @@ def test_a_model_whose_loss_is_nan_stops_and_names_the_request(experiment):
     assert "Traceback" not in said
 
 
-def test_a_loss_that_becomes_nan_stops_and_names_the_request(experiment):
+@pytest.mark.parametrize(
+    ("changed", "step", "cure"),
+    [
+        # Infinite in float32, and nothing times infinity is NaN.
+        ({"kl_weight": 1e39}, 1, "kl_weight (now 1e+39)"),
+        ({"learning_rate": 1e39}, 2, "lower learning_rate (now 1e+39)"),
+    ],
+)
+def test_a_loss_that_becomes_nan_stops_and_names_the_request(changed, step, cure, experiment):
     before = chain.contents(experiment, STAGES["edit4"][1])
     requests = store.read_jsonl(experiment / "results/requests.jsonl")
-    changed = {"kl_weight": 1e39}  # infinite in float32, and nothing times infinity is NaN
     status, said = chain.run(experiment, chain.stages(changed)["edit2"][0])
     assert status == 1, said
     last = said.strip().splitlines()[-1]
-    assert "not finite" in last
-    assert "learning_rate" in last
-    assert str(requests[0]["id"]) in last
+    assert last.startswith("error: edits 1 to 1 (")
+    assert f"{requests[0]['id']} at layer 1 is not finite at step {step}; " in last
+    assert cure in last
     assert chain.contents(experiment, STAGES["edit4"][1]) == before
 
 

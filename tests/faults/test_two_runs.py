@@ -1,7 +1,10 @@
-"""Two runs of one folder, one after the other with another config, and both at once."""
+"""Two runs: of one folder, one after the other with another config and both at once; of two
+folders that share a cache."""
 
+import shutil
 import subprocess
 
+import flow
 import pytest
 from project import CONFIG, METHODS, Project
 
@@ -12,11 +15,11 @@ TARGETS = (
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory):
+def project(tmp_path_factory, jobs):
     """A folder in which requests and templates are made, and no more."""
     made = Project(tmp_path_factory.mktemp("runs"))
-    done = made.run("--", *TARGETS)
-    assert done.returncode == 0, done.stderr[-3000:]
+    done = flow.run(made, jobs, "--", *TARGETS)
+    assert done.status == 0, done.said[-3000:]
     return made
 
 
@@ -67,3 +70,74 @@ def test_a_second_workflow_in_a_folder_is_refused_while_the_first_runs(project):
     assert "cannot be locked" in second.stdout + second.stderr
     assert first.returncode == 0, shown + rest
     assert project.run("-n", "--", target).returncode == 0, "the lock is gone"
+
+
+def chain_of(project, method):
+    """What a method's chain has measured, by name."""
+    folder = project.folder / flow.METHODS_FOLDER / method / "seed0"
+    return {path.name: path.read_bytes() for path in folder.glob("*.csv")}
+
+
+def edits_begun(ended):
+    return sorted(log.split("capitals.")[1] for log in ended.jobs("begun") if "logs/edit/" in log)
+
+
+def test_a_changed_option_never_continues_an_old_chain_even_if_the_change_was_cut_short(
+    whole, jobs, tmp_path
+):
+    project = flow.copied(whole[0], tmp_path)
+    old = chain_of(project, "memit")
+    other = chain_of(project, "mose-input")
+    changed = {**METHODS["memit"], "lambda": 0.2}
+
+    # Cut short: the first checkpoint is of the new option, the second of the old one.
+    target = str(flow.METHODS_FOLDER / "memit/seed0/edits2.h5")
+    begun = flow.run(project, jobs, "--", target, methods={**METHODS, "memit": changed})
+    assert begun.status == 0, begun.said[-4000:]
+    assert edits_begun(begun) == ["memit.0.2.log"]
+
+    # The same options under a label that was never used: a chain without a past.
+    methods = {"memit": changed, "fresh": changed}
+    done = flow.run(project, jobs, methods=methods)
+    assert done.status == 0, done.said[-4000:]
+    assert edits_begun(done) == ["fresh.0.2.log", "fresh.0.4.log", "memit.0.4.log"]
+    assert chain_of(project, "memit") == chain_of(project, "fresh") != old
+    assert chain_of(project, "mose-input") == other
+
+    # And back: as if nothing had been.
+    back = flow.run(project, jobs)
+    assert back.status == 0, back.said[-4000:]
+    assert edits_begun(back) == ["memit.0.2.log", "memit.0.4.log"]
+    shutil.rmtree(project.folder / flow.METHODS_FOLDER / "fresh")
+    assert flow.tables(project) == flow.tables(whole[0])
+
+
+def sharing(cache, folder, whole):
+    """A project whose models, corpus and second moments are in a folder that others use too."""
+    folder.mkdir()
+    project = Project(folder)
+    (folder / "results").mkdir()
+    (folder / "results/models").symlink_to(cache)
+    # One model at one place, as a hub's cache is.
+    shutil.rmtree(folder / "tiny-llama")
+    (folder / "tiny-llama").symlink_to(whole.folder / "tiny-llama")
+    return project
+
+
+def test_folders_that_share_a_cache_may_fill_it_at_once_and_find_it_filled(whole, jobs, tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    target = str(flow.METHODS_FOLDER / "memit/seed0/scores2.csv")
+    projects = [sharing(cache, tmp_path / name, whole[0]) for name in ("one", "two")]
+    for running in [flow.Flow(project, jobs, "--", target) for project in projects]:
+        running.end()  # a file that the other makes anew may be missing at that moment
+    projects.append(sharing(cache, tmp_path / "three", whole[0]))
+    for project in projects:
+        done = flow.run(project, jobs, "--", target)
+        assert done.status == 0, done.said[-4000:]
+        expected = (whole[0].folder / target).read_bytes()
+        assert (project.folder / target).read_bytes() == expected
+        assert flow.leftovers(project.folder) == []
+    stages = {log.split("/")[2] for log in done.jobs("begun")}
+    assert "edit" in stages
+    assert not stages & {"model", "corpus", "moments"}, "what others have made is not made again"

@@ -43,6 +43,9 @@ def test_a_run_ends_in_a_summary_that_says_what_was_asked(finished):
     assert abs(moved.frobenius_ratio.item() - 1) > 1e-3
     assert "mose-input" in finished.stderr, "the table is shown at the end of the run"
     assert (results / "summary.txt").read_text() in finished.stderr
+    paper = (results / "summary.tex").read_text().splitlines()
+    rows = [line.split(" & ")[0] for line in paper if line.endswith(r" \\") and "&" in line]
+    assert rows == ["Method", "unedited", *METHODS]
 
 
 def test_every_measurement_is_kept_per_prompt_and_request(finished):

@@ -14,7 +14,7 @@ from mose.config import expand_scan, read_experiment
 from mose.errors import MoseError
 from mose.needs import LIGHT
 from mose.plan import Plan
-from mose.store import digest_of
+from mose.store import check_writable, digest_of
 from snakemake.exceptions import WorkflowError
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
@@ -152,6 +152,17 @@ def run_files(pattern):
         seed=config["seeds"],
         n=CHECKPOINTS,
     )
+
+
+def check_folders():
+    """Refuse to begin, and say why a run failed, where results cannot be written: on a full disk
+    the log that says so is empty.
+    """
+    kept = ("logs", "benchmarks", EXPERIMENT)
+    try:
+        check_writable("results", *(f"results/{name}" for name in kept))
+    except MoseError as error:
+        raise WorkflowError(f"error: {error}") from None
 
 
 if workflow.is_main_process:

@@ -2,7 +2,7 @@
 Tables and figures, from CSV files and checkpoint records; no model, no torch.
 
 REQUIRED INPUTS: all scores, perplexities, stabilities and checkpoints of the experiment
-OUTPUTS: results/<experiment>/{summary,summary_intervals,metrics,...}.csv, summary.txt
+OUTPUTS: results/<experiment>/{summary,summary_intervals,metrics,...}.csv, summary.{txt,tex}
          results/<experiment>/figures/<model>/<dataset>/<figure>.{pdf,png}
 """
 
@@ -81,10 +81,11 @@ rule tables:
             experiment=EXPERIMENT,
             model=MODELS,
         ),
-        code=["mose/tables.py", "mose/text.py"],
+        code=["mose/tables.py", "mose/text.py", "mose/latex.py"],
     output:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
         "results/{experiment}/summary.txt",
+        "results/{experiment}/summary.tex",
     log:
         "results/logs/tables/{experiment}.log",
     benchmark:
