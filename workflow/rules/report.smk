@@ -81,7 +81,10 @@ rule tables:
             experiment=EXPERIMENT,
             model=MODELS,
         ),
-        code=["mose/tables.py", "mose/text.py"],
+        code=expand(
+            "mose/{module}.py",
+            module=["tables", "judgement", "intervals", "retention", "text"],
+        ),
     output:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
         "results/{experiment}/summary.txt",
