@@ -16,7 +16,7 @@ import pandas as pd
 import psutil
 import torch
 
-from mose import moments, pages, sequence, stability, store
+from mose import files, moments, pages, sequence, stability
 from mose.methods import Editor
 from mose.model import CausalLM
 from mose.options import parse_variant
@@ -140,7 +140,7 @@ def main() -> None:
                 label = "mose, free, in place" if row.pop("in_place", 0) else name
                 rows.append({"method": label, **row})
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    with store.atomic(arguments.out) as temporary:
+    with files.atomic(arguments.out) as temporary:
         table.to_csv(temporary, index=False)
     cells = [
         ["" if pd.isna(v) else f"{v:.2g}" if isinstance(v, float) else str(v) for v in row]

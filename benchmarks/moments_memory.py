@@ -17,7 +17,7 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mose import cli, moments, pages, store
+from mose import cli, files, moments, pages
 from mose.model import CausalLM
 
 PROVENANCE = {"model": "random", "corpus": "random"}
@@ -90,7 +90,7 @@ def rows(width: int) -> list[dict[str, object]]:
 
 def program(args: argparse.Namespace) -> None:
     table = pd.DataFrame(rows(args.width), columns=list(COLUMNS))
-    with store.atomic(args.out) as temporary:
+    with files.atomic(args.out) as temporary:
         table.to_csv(temporary, index=False)
     cells = [
         [f"{v:.3g}" if isinstance(v, float) else str(v) for v in row] for row in table.to_numpy()

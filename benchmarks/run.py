@@ -21,7 +21,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from mose import cli, metrics, moments, store, targets
+from mose import cli, files, metrics, moments, targets
 from mose.linalg import orthogonality_error, procrustes, procrustes_objective
 from mose.methods.alphaedit import alphaedit_delta
 from mose.methods.emmet import emmet_delta
@@ -337,7 +337,7 @@ def program(args: argparse.Namespace) -> None:
         found.append({"name": name, "ratio": row["plain_seconds"] / row["seconds"], **row})
         logger.info("%s: %.1f times", name, found[-1]["ratio"])
     machine = {"processor": platform.processor() or platform.machine(), "threads": args.threads}
-    store.write_json(args.out, [{**row, "machine": machine} for row in found])
+    files.write_json(args.out, [{**row, "machine": machine} for row in found])
     lines = [f"{'':16} {'ratio':>7} {'goal':>6} {'ours, s':>9} {'plain, s':>9} {'difference':>11}"]
     lines += [
         f"{row['name']:16} {row['ratio']:7.1f} {row['goal']:6.1f} {row['seconds']:9.3f} "

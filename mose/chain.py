@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mose import moments, requests, sequence, store
+from mose import files, moments, requests, sequence, store
 from mose.errors import StoreError
 from mose.options import TargetOptions, Variant, parse_variant
 from mose.requests import EditRequest
@@ -30,7 +30,7 @@ class Chain:
             variant=self.variant,
             model=fingerprint,
             moments=store.read(self.moments, "moments", []).digest,
-            templates=store.digest_of(self.templates),
+            templates=files.digest_of(self.templates),
             seed=self.seed,
             batch=self.batch,
         )
@@ -57,7 +57,7 @@ class Chain:
 
 def open_chain(args: argparse.Namespace) -> Chain:
     """Open the files that `cli.chain_options` names."""
-    templates = store.read_json(args.templates)
+    templates = files.read_json(args.templates)
     if not isinstance(templates, list) or not all(str(t).count("{}") == 1 for t in templates):
         raise StoreError(f"{args.templates}: not a list of templates; delete it and run again")
     return Chain(

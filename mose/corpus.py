@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mose import hub, store
+from mose import files, hub
 from mose.errors import RequestError
 from mose.model import CausalLM
 from mose.progress import track
@@ -78,7 +78,7 @@ def _read_file(path: Path) -> Iterator[str]:
     if not path.exists():
         raise RequestError(f"corpus.source.file: {path} does not exist")
     if path.suffix == ".jsonl":
-        for number, record in enumerate(store.read_jsonl(path), 1):
+        for number, record in enumerate(files.read_jsonl(path), 1):
             if "text" not in record:
                 raise RequestError(f"{path}, record {number}: no field 'text'")
             yield record["text"]

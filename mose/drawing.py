@@ -24,7 +24,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from matplotlib.transforms import ScaledTranslation, Transform
 
-from mose import store
+from mose import files
 
 P = ParamSpec("P")
 
@@ -196,7 +196,7 @@ def save(figure: Figure, stem: str | Path) -> list[Path]:
         figure.set_layout_engine("none")
         for path in paths:
             kind = path.suffix[1:]
-            with store.atomic(path) as temporary:
+            with files.atomic(path) as temporary:
                 figure.savefig(temporary, format=kind, **WITHOUT_DATES[kind])
     return paths
 

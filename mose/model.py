@@ -27,7 +27,7 @@ from transformers import (
 from transformers.cache_utils import Cache
 from transformers.utils.logging import disable_progress_bar
 
-from mose import store
+from mose import files
 from mose.errors import ConfigError, ModelError
 from mose.packed import Above, Layout, Prefix, attending
 from mose.tokens import pad
@@ -376,13 +376,13 @@ def fingerprint_of(directory: Path) -> str:
     total = hashlib.sha256()
     for path in sorted(directory.iterdir()):
         if path.suffix == ".safetensors" or path.name in ("tokenizer.json", "tokenizer.model"):
-            total.update(f"{path.name} {store.sha256_of_file(path)}\n".encode())
+            total.update(f"{path.name} {files.sha256_of_file(path)}\n".encode())
         elif path.name == "config.json":
             # The library's own version is not the model's.
             config = {
                 k: v for k, v in json.loads(path.read_text()).items() if k != "transformers_version"
             }
-            total.update(f"{path.name} {store.digest_of(config)}\n".encode())
+            total.update(f"{path.name} {files.digest_of(config)}\n".encode())
     return total.hexdigest()
 
 
@@ -411,7 +411,7 @@ def load(
 
     gpus: the blocks are divided among so many, where one cannot hold the model.
     """
-    manifest = store.read_json(manifest_path)
+    manifest = files.read_json(manifest_path)
     where = choose_device(device)
     if where.type == "cuda" and gpus == 1:
         _check_gpu(manifest, where, dtype)

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mose import store
+from mose import files, store
 from mose.errors import NumericalError, StoreError
 from mose.linalg import add_gram, mirror
 from mose.model import CausalLM
@@ -140,7 +140,7 @@ def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:
         )
     attributes = {
         **expected,
-        "windows": store.digest_of([windows[i] for i in whole]),
+        "windows": files.digest_of([windows[i] for i in whole]),
         "tokens": count,
         "shard": 0,
         "shards": 1,

@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mose import store
+from mose import files
 from mose.config import Model
 from mose.errors import ConfigError
 from mose.needs import Machine, Needs, Shape, Work, needs
@@ -166,7 +166,7 @@ def _compare(model: str, stated: Shape, found: Shape) -> None:
 
 @cache
 def _shape_of_manifest(path: Path) -> Shape:
-    return Shape.of_manifest(store.read_json(path))
+    return Shape.of_manifest(files.read_json(path))
 
 
 @cache

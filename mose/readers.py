@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from mose import hub, store
+from mose import files, hub
 from mose.errors import RequestError
 from mose.forms import FORMS, Record, Refused, forms_of, read_record, unroll, without_blanks
 from mose.requests import Fact
@@ -192,7 +192,7 @@ def _records(path: Path) -> Sequence[Any]:
             return json.loads(text)
         except json.JSONDecodeError as error:
             raise RequestError(f"{path}: not valid JSON ({error})") from None
-    return store.read_jsonl(path)
+    return files.read_jsonl(path)
 
 
 def _table(path: Path) -> list[dict[str, Any]]:

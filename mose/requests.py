@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mose import store
+from mose import files
 from mose.errors import ConfigError, RequestError
 
 
@@ -116,22 +116,22 @@ def _from_record(kind: type, record: Mapping[str, Any], where: str) -> Any:
 
 def read_requests(path: str | Path) -> list[EditRequest]:
     """Read requests in their fixed order (JSON lines)."""
-    return [_from_record(EditRequest, record, str(path)) for record in store.read_jsonl(path)]
+    return [_from_record(EditRequest, record, str(path)) for record in files.read_jsonl(path)]
 
 
 def read_facts(path: str | Path) -> list[Fact]:
     """Read facts (JSON lines)."""
-    return [_from_record(Fact, record, str(path)) for record in store.read_jsonl(path)]
+    return [_from_record(Fact, record, str(path)) for record in files.read_jsonl(path)]
 
 
 def write_records(path: str | Path, records: Sequence[EditRequest] | Sequence[Fact]) -> None:
     """Write requests or facts as JSON lines."""
-    store.write_jsonl(path, [asdict(record) for record in records])
+    files.write_jsonl(path, [asdict(record) for record in records])
 
 
 def digest_of_requests(requests: Sequence[EditRequest]) -> str:
     """Digest of some requests in their order."""
-    return store.digest_of([asdict(request) for request in requests])
+    return files.digest_of([asdict(request) for request in requests])
 
 
 def part_of(subject: str) -> str:
@@ -145,7 +145,7 @@ def sample(requests: Sequence[EditRequest], count: int) -> list[int]:
 
     Of a longer sequence with the same beginning, the ones that are chosen again are the same.
     """
-    order = sorted(range(len(requests)), key=lambda i: store.digest_of(requests[i].id))
+    order = sorted(range(len(requests)), key=lambda i: files.digest_of(requests[i].id))
     return sorted(order[:count])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import psutil
 
-from mose import store
+from mose import files
 from mose.errors import ResourceError
 from mose.needs import ESTIMATE_ERROR, ITEM_BYTES, Machine, Needs, Shape, Work, needs
 from mose.options import parse_variant
@@ -24,7 +24,7 @@ def check(stage: str, args: argparse.Namespace) -> None:
     Raises ResourceError. What the estimate may be off by is left to chance: memory that is short
     by less is not refused.
     """
-    shape = Shape.of_manifest(store.read_json(args.model))
+    shape = Shape.of_manifest(files.read_json(args.model))
     given = vars(args)
     gpu = _is_gpu(given.get("device", "cpu"))
     machine = Machine(gpu, given.get("dtype", "float32"), given.get("threads", 1))

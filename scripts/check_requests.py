@@ -6,11 +6,11 @@ from mose import cli
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import requests, store
+    from mose import files, requests
 
     found = len(requests.read_requests(args.requests))
     requests.check_enough(found, args.at_least, args.requests)
-    store.write_text(args.out, f"{found} requests for {args.at_least} edits\n")
+    files.write_text(args.out, f"{found} requests for {args.at_least} edits\n")
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import layer_choice, model, requests, store
+    from mose import files, layer_choice, model, requests
 
     lm = model.load(args.model, args.device, args.dtype, args.gpus)
     sample = requests.read_requests(args.requests)[: args.count]
@@ -32,7 +32,7 @@ def program(args: argparse.Namespace) -> None:
             }
             for layer, (score, error) in enumerate(zip(means, errors, strict=True))
         ]
-    with store.atomic(args.out) as temporary:
+    with files.atomic(args.out) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from mose import choice, cli, store, tables
+from mose import choice, cli, files, tables
 
 
 def program(args: argparse.Namespace) -> None:
@@ -25,11 +25,11 @@ def program(args: argparse.Namespace) -> None:
                 for entry, label in zip(first["entry"], first["variant"], strict=True)
             }
     joined = pd.concat(ranked, ignore_index=True)
-    with store.atomic(args.out) as temporary:
+    with files.atomic(args.out) as temporary:
         joined.to_csv(temporary, index=False)
-    store.write_text(args.settings, yaml.safe_dump(best, sort_keys=False))
+    files.write_text(args.settings, yaml.safe_dump(best, sort_keys=False))
     shown = joined.drop(columns="variant").to_string(index=False, na_rep="", float_format="%.3f")
-    store.write_text(Path(args.out).with_suffix(".txt"), f"{shown}\n")
+    files.write_text(Path(args.out).with_suffix(".txt"), f"{shown}\n")
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from mose import cli
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import chain, metrics, model, requests, sequence, store
+    from mose import chain, files, metrics, model, requests, sequence
 
     lm = model.load(args.model, args.device, args.dtype, args.gpus)
     run = chain.open_chain(args)
@@ -25,7 +25,7 @@ def program(args: argparse.Namespace) -> None:
         rows.extend(metrics.score_requests(lm, members, range(first, first + len(members))))
 
     sequence.run(lm, state, run.variant, run.requests, run.templates, args.batch, args.last, score)
-    with store.atomic(args.immediate) as temporary:
+    with files.atomic(args.immediate) as temporary:
         pd.DataFrame(rows, columns=list(metrics.COLUMNS)).to_csv(temporary, index=False)
     sequence.save(args.out, state, run.identity(lm.fingerprint), run.requests)
 

@@ -11,7 +11,7 @@ def program(args: argparse.Namespace) -> None:
 
     import pandas as pd
 
-    from mose import chain, model, sequence, store
+    from mose import chain, files, model, sequence
     from mose.tasks import harness, items, scoring
 
     lm = model.load(args.model, args.device, args.dtype, args.gpus)
@@ -29,9 +29,9 @@ def program(args: argparse.Namespace) -> None:
         rows += outcome.rows
         texts += outcome.texts
         logging.info("%s: %.0f s", prepared.name, time.monotonic() - begun)
-    with store.atomic(args.out) as temporary:
+    with files.atomic(args.out) as temporary:
         pd.DataFrame(rows, columns=list(scoring.COLUMNS)).to_csv(temporary, index=False)
-    store.write_jsonl(args.texts, texts)
+    files.write_jsonl(args.texts, texts)
 
 
 if __name__ == "__main__":

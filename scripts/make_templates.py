@@ -11,14 +11,14 @@ logger = logging.getLogger(__name__)
 def program(args: argparse.Namespace) -> None:
     import torch
 
-    from mose import model, sampling, store
+    from mose import files, model, sampling
 
     lm = model.load(args.model, args.device, args.dtype, args.gpus)
     generator = torch.Generator().manual_seed(args.seed)
     templates = sampling.context_templates(lm, generator, args.length, args.per_starter)
     for template in templates:
         logger.info("template: %s", template)
-    store.write_json(args.out, templates)
+    files.write_json(args.out, templates)
 
 
 if __name__ == "__main__":

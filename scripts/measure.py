@@ -10,7 +10,7 @@ def program(args: argparse.Namespace) -> None:
 
     import pandas as pd
 
-    from mose import chain, metrics, model, moments, requests, sequence, store
+    from mose import chain, files, metrics, model, moments, requests, sequence, store
 
     lm = model.load(args.model, args.device, args.dtype, args.gpus)
     if args.checkpoint:
@@ -29,14 +29,14 @@ def program(args: argparse.Namespace) -> None:
         generated = frozenset(requests.sample(asked, args.generate))
         scored = [asked[place] for place in places]
         rows = metrics.score_requests(lm, scored, places, generated, args.generated_tokens)
-        with store.atomic(args.scores) as temporary:
+        with files.atomic(args.scores) as temporary:
             pd.DataFrame(rows, columns=list(metrics.COLUMNS)).to_csv(temporary, index=False)
     if args.perplexity:
         text = store.read(args.heldout, "windows")
         moments.check_model(args.heldout, text, lm.fingerprint)
         tokens, nll = metrics.perplexity(lm, text.arrays["ids"])
         row = {"tokens": tokens, "nll": nll, "perplexity": math.exp(nll) if nll < 700 else math.inf}
-        with store.atomic(args.perplexity) as temporary:
+        with files.atomic(args.perplexity) as temporary:
             pd.DataFrame([row]).to_csv(temporary, index=False)
 
 

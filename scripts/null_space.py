@@ -9,7 +9,7 @@ from mose import cli
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import model, moments, store
+    from mose import files, model, moments, store
     from mose.methods.alphaedit import null_share, protected_directions
     from mose.options import parse_variant
 
@@ -32,7 +32,7 @@ def program(args: argparse.Namespace) -> None:
                 "heldout_tokens": count,
             }
         )
-    with store.atomic(args.out) as temporary:
+    with files.atomic(args.out) as temporary:
         pd.DataFrame(rows).to_csv(temporary, index=False)
 
 

@@ -8,10 +8,10 @@ from mose import cli
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import sources, store
+    from mose import files, sources
 
     out = Path(args.out)
-    store.write_json(out, sources.obtain(json.loads(args.source), out.parent / "weights"))
+    files.write_json(out, sources.obtain(json.loads(args.source), out.parent / "weights"))
 
 
 if __name__ == "__main__":

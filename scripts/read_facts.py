@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import metrics, model, readers, requests, store
+    from mose import files, metrics, model, readers, requests
 
     source = json.loads(args.source) if args.source.startswith("{") else args.source
     facts, report = readers.read_facts_of(source, args.form, args.conflicts)
@@ -24,7 +24,7 @@ def program(args: argparse.Namespace) -> None:
             for fact, score in zip(facts, scores, strict=True)
         ]
         logger.info("%s", requests.knowledge_report(facts))
-    store.write_json(args.report, report.as_dict())
+    files.write_json(args.report, report.as_dict())
     requests.write_records(args.out, facts)
 
 

@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from mose import cli, pages, store
+from mose import cli, files, pages
 
 
 def program(args: argparse.Namespace) -> None:
     template = Path(args.template)
-    store.write_text(args.out, pages.render(template.read_text(), template.parent))
+    files.write_text(args.out, pages.render(template.read_text(), template.parent))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ from mose import cli
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import chain, model, sources, stability, store
+    from mose import chain, files, model, sources, stability
 
-    manifest = store.read_json(args.model)
+    manifest = files.read_json(args.model)
     model.check_files(manifest, args.model)
     run = chain.open_chain(args)
     dtype = model.DTYPES[args.dtype]
@@ -23,7 +23,7 @@ def program(args: argparse.Namespace) -> None:
         )
         for layer, editor in state.editors.items()
     ]
-    with store.atomic(args.out) as temporary:
+    with files.atomic(args.out) as temporary:
         pd.DataFrame(rows, columns=list(stability.COLUMNS)).to_csv(temporary, index=False)
 
 

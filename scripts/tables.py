@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mose import cli, intervals, judgement, latex, pages, retention, store, tables
+from mose import cli, files, intervals, judgement, latex, pages, retention, store, tables
 
 
 def runs(plan: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path, Path]]:
@@ -74,12 +74,12 @@ def program(args: argparse.Namespace) -> None:
     joined["forgetting_curves"] = retention.forgetting_curves(joined["retention_matrix"])
     out = Path("results", plan["experiment"])
     for name, frame in joined.items():
-        with store.atomic(out / f"{name}.csv") as temporary:
+        with files.atomic(out / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False)
     table = latex.summary_table(summary, joined["summary_intervals"])
-    store.write_text(out / "summary.tex", table)
+    files.write_text(out / "summary.tex", table)
     text = pages.format_summary(summary)
-    store.write_text(out / "summary.txt", text if text.endswith("\n") else f"{text}\n")
+    files.write_text(out / "summary.txt", text if text.endswith("\n") else f"{text}\n")
 
 
 def read_record(path: Path) -> pd.DataFrame:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from mose import abilities, cli, store, tables
+from mose import abilities, cli, files, tables
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -37,9 +37,9 @@ def program(args: argparse.Namespace) -> None:
     last = abilities.comparison(summary, table)
     named = {"tasks": pd.concat(every, ignore_index=True), "abilities": table, "comparison": last}
     for name, frame in named.items():
-        with store.atomic(root / f"{name}.csv") as temporary:
+        with files.atomic(root / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False)
-    store.write_text(root / "comparison.txt", abilities.format_comparison(last))
+    files.write_text(root / "comparison.txt", abilities.format_comparison(last))
 
 
 if __name__ == "__main__":

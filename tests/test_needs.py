@@ -12,7 +12,7 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPTJConfig, LlamaConfig, Qwen2Config
 
-from mose import config, needs, plan, room, sources, store, targets
+from mose import config, files, needs, plan, room, sources, targets
 from mose.errors import ConfigError, ResourceError
 from mose.needs import Machine, Shape, Work
 from mose.options import parse_variant
@@ -184,7 +184,7 @@ def fake_manifest(folder, **changed):
     shape = {"parameters": 70 * 10**9, "layers": 80, "d_out": 8192, "d_in": 28_672,
              "vocabulary": 32_000, "directory": str(folder), "fingerprint": "0"}  # fmt: skip
     path = folder / "manifest.json"
-    store.write_json(path, {**shape, **changed})
+    files.write_json(path, {**shape, **changed})
     return path
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mose import config, metrics, model, moments, sequence, sources, store
+from mose import config, files, metrics, model, moments, sequence, sources
 from mose.errors import ModelError
 from mose.options import parse_variant
 from mose.requests import EditRequest
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.package
 
 
 def test_the_manifest_says_what_the_model_is(packaged):
-    made = store.read_json(packaged)
+    made = files.read_json(packaged)
     assert made["architecture"] == "LlamaForCausalLM"
     assert (made["layers"], made["d_out"], made["d_in"]) == (30, 576, 1536)
     assert made["parameters"] == 134_515_008

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 
-from mose import store, triangle
+from mose import files, store, triangle
 from mose.errors import StoreError
 
 
@@ -90,16 +90,16 @@ def test_a_truncated_file_is_refused(tmp_path):
 
 def test_an_error_while_writing_leaves_the_old_file_and_no_other(tmp_path):
     path = tmp_path / "a.json"
-    store.write_json(path, {"old": 1})
+    files.write_json(path, {"old": 1})
 
     def fail():
-        with store.atomic(path) as temporary:
+        with files.atomic(path) as temporary:
             temporary.write_text("half")
             raise RuntimeError
 
     with pytest.raises(RuntimeError):
         fail()
-    assert store.read_json(path) == {"old": 1}
+    assert files.read_json(path) == {"old": 1}
     assert os.listdir(tmp_path) == ["a.json"]
 
 
@@ -107,7 +107,7 @@ def test_sigkill_while_writing_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "a.h5"
     _, digest = write_example(path)
     program = (
-        "import sys, numpy as np; from mose import store\n"
+        "import sys, numpy as np; from mose import files, store\n"
         "for i in range(10**6):\n"
         "    store.write(sys.argv[1], 'moments', {'x': np.full(2_000_000, i % 2, float)}, {})\n"
         "    print(i, flush=True)\n"
@@ -129,8 +129,8 @@ def test_sigkill_while_writing_leaves_the_old_file_whole(tmp_path):
 
 WRITER = """
 import os, sys
-from mose import store
-with store.atomic(sys.argv[1]) as temporary:
+from mose import files, store
+with files.atomic(sys.argv[1]) as temporary:
     temporary.write_text("half")
     print(temporary, flush=True)
     sys.stdin.readline()
@@ -158,18 +158,18 @@ def test_what_a_killed_writer_left_goes_with_the_next_write_of_that_file(tmp_pat
         end(writer)
         assert left.exists()
     kept = left
-    store.write_json(tmp_path / "c.json", 1)
+    files.write_json(tmp_path / "c.json", 1)
     assert len(os.listdir(tmp_path)) == 3, "only the next writer of the same file may judge"
-    store.write_json(path, 1)
+    files.write_json(path, 1)
     assert set(os.listdir(tmp_path)) == {"a.json", "c.json", kept.name}
 
 
 def test_what_a_living_writer_writes_stays_and_the_last_one_to_finish_counts(tmp_path):
     path = tmp_path / "a.json"
     writer, half = begin_writing(path)
-    store.write_json(path, 1)
+    files.write_json(path, 1)
     assert half.exists()
-    assert store.read_json(path) == 1
+    assert files.read_json(path) == 1
     end(writer)
     assert writer.returncode == 0
     assert path.read_text() == "half"
@@ -185,14 +185,14 @@ def test_of_another_machine_only_what_is_old_goes(tmp_path):
     _, _, _, machine, process, _ = mine.name.split(".")
     other = mine.with_name(f".a.json.{machine}0.{process}.tmp")
     mine.rename(other)
-    store.write_json(path, 1)
+    files.write_json(path, 1)
     assert other.exists()
     hours = (time.time() - 23 * 3600, time.time() - 25 * 3600)
     os.utime(other, (hours[0], hours[0]))
-    store.write_json(path, 2)
+    files.write_json(path, 2)
     assert other.exists()
     os.utime(other, (hours[1], hours[1]))
-    store.write_json(path, 3)
+    files.write_json(path, 3)
     assert os.listdir(tmp_path) == ["a.json"]
 
 
@@ -227,7 +227,7 @@ def test_damaged_text_files_are_named_with_their_line(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_text('{"a": 1}\n{"a": \n')
     with pytest.raises(StoreError, match=r"r\.jsonl, line 2"):
-        store.read_jsonl(path)
+        files.read_jsonl(path)
     (tmp_path / "m.json").write_text("{")
     with pytest.raises(StoreError, match=r"m\.json: not valid JSON"):
-        store.read_json(tmp_path / "m.json")
+        files.read_json(tmp_path / "m.json")

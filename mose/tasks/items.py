@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mose import store
+from mose import files
 from mose.errors import RequestError
 from mose.tasks.definition import FIELD, Task, parse_task
 from mose.tasks.records import Record, read_records, read_text
@@ -126,12 +126,12 @@ def _label(task: Task, record: Record, count: int, where: str) -> int:
 
 def write(path: str | Path, prepared: Prepared) -> None:
     """Write a prepared task as JSON."""
-    store.write_json(path, asdict(prepared))
+    files.write_json(path, asdict(prepared))
 
 
 def read(path: str | Path) -> Prepared:
     """Read what `write` wrote."""
-    found: Mapping[str, Any] = store.read_json(path)
+    found: Mapping[str, Any] = files.read_json(path)
     try:
         task = parse_task(found["task"], str(path))
         items: Sequence[Mapping[str, Any]] = found["items"]

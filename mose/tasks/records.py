@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from mose import hub, store
+from mose import files, hub
 from mose.errors import RequestError
 from mose.readers import read_facts_of
 from mose.requests import part_of
@@ -28,12 +28,12 @@ def read_records(source: Mapping[str, str], where: str) -> tuple[list[Record], s
         path = Path(source["file"])
         if not path.is_file():
             raise RequestError(f"{where}.source.file: {path}: no such file")
-        return _read_file(path), store.sha256_of_file(path)
+        return _read_file(path), files.sha256_of_file(path)
     if "builtin" in source:
         records = builtin(source["builtin"], source.get("part", "tuning"))
     else:
         records = list(hub.records({"split": "validation", **source}, f"{where}.source.hub"))
-    return records, store.digest_of(records)
+    return records, files.digest_of(records)
 
 
 def read_text(source: Mapping[str, str], field: str, where: str) -> tuple[str, str]:
@@ -43,7 +43,7 @@ def read_text(source: Mapping[str, str], field: str, where: str) -> tuple[str, s
         if not path.is_file():
             raise RequestError(f"{where}.source.file: {path}: no such file")
         try:
-            return path.read_bytes().decode("utf-8"), store.sha256_of_file(path)
+            return path.read_bytes().decode("utf-8"), files.sha256_of_file(path)
         except UnicodeDecodeError as error:
             raise RequestError(f"{path}: not UTF-8 text ({error})") from None
     records, digest = read_records(source, where)

@@ -43,7 +43,7 @@ def facts() -> list[dict]:
 
 
 def stages(variant: dict | None = None) -> dict[str, tuple[list[str], list[str]]]:
-    """By name, in their order: the command of each stage, and the files it is for."""
+    """By name, in their order: the command of each stage, and the outputs it is for."""
     model = ["--model", "results/models/tiny/manifest.json", "--device", "cpu"]
     corpus = ["--options", json.dumps(
         {"source": "sampled", "tokens": 600, "heldout": 64, "window": 16, "shards": 1, "seed": 0}
@@ -55,11 +55,11 @@ def stages(variant: dict | None = None) -> dict[str, tuple[list[str], list[str]]
     ]  # fmt: skip
 
     def edit(last: int, *more: str) -> tuple[list[str], list[str]]:
-        files = [f"{RUN}/edits{last}.h5", f"{RUN}/immediate{last}.csv"]
+        outputs = [f"{RUN}/edits{last}.h5", f"{RUN}/immediate{last}.csv"]
         return [
-            "edit.py", *model, *own, *more, "--last", str(last), "--out", files[0],
-            "--immediate", files[1],
-        ], files  # fmt: skip
+            "edit.py", *model, *own, *more, "--last", str(last), "--out", outputs[0],
+            "--immediate", outputs[1],
+        ], outputs  # fmt: skip
 
     def out(name: str, *command: str) -> tuple[list[str], list[str]]:
         return [*command, "--out", name], [name]
@@ -179,12 +179,12 @@ def kill(
     return running.end()
 
 
-def contents(folder: Path, files: list[str]) -> dict[str, object]:
-    """What files hold, without the seconds that a record has and the digests over them."""
-    from mose import store
+def contents(folder: Path, outputs: list[str]) -> dict[str, object]:
+    """What outputs hold, without the seconds that a record has and the digests over them."""
+    from mose import files, store
 
     found: dict[str, object] = {}
-    for name in files:
+    for name in outputs:
         path = folder / name
         if path.name.startswith("edits"):
             kept = store.read(path, "checkpoint")
@@ -192,7 +192,7 @@ def contents(folder: Path, files: list[str]) -> dict[str, object]:
             arrays = {k: a.tobytes() for k, a in kept.arrays.items() if k != "record"}
             found[name] = (record.to_csv(), arrays)
         elif path.name == "manifest.json":
-            found[name] = {k: v for k, v in store.read_json(path).items() if k != "directory"}
+            found[name] = {k: v for k, v in files.read_json(path).items() if k != "directory"}
         else:
             found[name] = path.read_bytes()
     return found

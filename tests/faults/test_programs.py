@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mose import store
+from mose import files, store
 
 STAGES = chain.stages()
 BY_SEED = [*STAGES, *STAGES]
@@ -28,25 +28,25 @@ def files_of(folder):
 def test_sigkill_at_a_random_moment_of_every_stage(seed, undisturbed, experiment):
     stage = BY_SEED[seed]
     finished, seconds = undisturbed
-    command, files = STAGES[stage]
-    others = {name: (experiment / name).read_bytes() for name in files_of(experiment) - {*files}}
-    for name in files:
+    command, outputs = STAGES[stage]
+    others = {name: (experiment / name).read_bytes() for name in files_of(experiment) - {*outputs}}
+    for name in outputs:
         (experiment / name).unlink()
     after = random.Random(seed).uniform(0, seconds[stage])
     chain.kill(experiment, command, after)
-    for name in files:
+    for name in outputs:
         if (experiment / name).exists():  # it may have been done: then it is whole
             same = chain.contents(experiment, [name]), chain.contents(finished, [name])
             assert same[0] == same[1]
     status, said = chain.run(experiment, command)
     assert status == 0, said
-    assert chain.contents(experiment, files) == chain.contents(finished, files)
+    assert chain.contents(experiment, outputs) == chain.contents(finished, outputs)
     assert all((experiment / name).read_bytes() == was for name, was in others.items())
 
 
 def test_sigterm_is_one_line_and_leaves_nothing_half_written(experiment, undisturbed):
-    command, files = STAGES["edit4"]
-    for name in files:
+    command, outputs = STAGES["edit4"]
+    for name in outputs:
         (experiment / name).unlink()
     before = files_of(experiment)
     status, said = chain.kill(experiment, command, undisturbed[1]["edit4"] * 0.6, signal.SIGTERM)
@@ -56,32 +56,32 @@ def test_sigterm_is_one_line_and_leaves_nothing_half_written(experiment, undistu
         assert "Traceback" not in said
     assert files_of(experiment) == before
     assert chain.run(experiment, command)[0] == 0
-    assert chain.contents(experiment, files) == chain.contents(undisturbed[0], files)
+    assert chain.contents(experiment, outputs) == chain.contents(undisturbed[0], outputs)
 
 
 def test_too_little_memory_is_said_and_loses_nothing(experiment):
-    command, files = STAGES["edit4"]
-    before = chain.contents(experiment, files)
+    command, outputs = STAGES["edit4"]
+    before = chain.contents(experiment, outputs)
     status, said = chain.run(experiment, command, (resource.RLIMIT_AS, 100_000))
     assert status == 1, said
     assert said.strip().splitlines()[-1].startswith("error: out of memory"), said
-    assert chain.contents(experiment, files) == before
+    assert chain.contents(experiment, outputs) == before
 
 
 @pytest.mark.parametrize("stage", ["shard", "templates", "edit4", "measure"])
 def test_a_full_disk_is_named_and_leaves_the_old_file(stage, experiment):
-    command, files = STAGES[stage]
-    before = chain.contents(experiment, files)
+    command, outputs = STAGES[stage]
+    before = chain.contents(experiment, outputs)
     names = files_of(experiment)
     status, said = chain.run(experiment, command, (resource.RLIMIT_FSIZE, 40))
     assert status == 1, said
     last = said.strip().splitlines()[-1]
     assert last.startswith("error: ")
     assert "cannot be written" in last
-    assert any(os.path.basename(name) in last for name in files)
+    assert any(os.path.basename(name) in last for name in outputs)
     assert "free space" in last
     assert files_of(experiment) == names
-    assert chain.contents(experiment, files) == before
+    assert chain.contents(experiment, outputs) == before
 
 
 def truncate(path):
@@ -127,16 +127,16 @@ DAMAGE = [
 
 @pytest.mark.parametrize(("target", "stage", "how"), DAMAGE)
 def test_a_damaged_file_is_refused_by_name_with_the_cure(target, stage, how, experiment):
-    command, files = STAGES[stage]
-    before = chain.contents(experiment, files)
-    for name in files:
+    command, outputs = STAGES[stage]
+    before = chain.contents(experiment, outputs)
+    for name in outputs:
         (experiment / name).unlink()
     how(experiment / target)
     status, said = chain.run(experiment, command)
     if status == 0:
         # Bytes that hold nothing (padding of the format): then the results are the same.
         assert how is flip
-        assert chain.contents(experiment, files) == before
+        assert chain.contents(experiment, outputs) == before
         return
     assert status == 1
     assert "Traceback" not in said
@@ -144,7 +144,7 @@ def test_a_damaged_file_is_refused_by_name_with_the_cure(target, stage, how, exp
     assert last.startswith("error: ")
     assert target.split("/")[-1] in last or "tiny-llama" in last
     assert "delete" in last or "run again" in last
-    assert not any((experiment / name).exists() for name in files)
+    assert not any((experiment / name).exists() for name in outputs)
 
 
 @pytest.mark.parametrize("how", [truncate, empty, foreign])
@@ -187,7 +187,7 @@ def test_a_model_whose_loss_is_nan_stops_and_names_the_request(experiment):
 )
 def test_a_loss_that_becomes_nan_stops_and_names_the_request(changed, step, cure, experiment):
     before = chain.contents(experiment, STAGES["edit4"][1])
-    requests = store.read_jsonl(experiment / "results/requests.jsonl")
+    requests = files.read_jsonl(experiment / "results/requests.jsonl")
     status, said = chain.run(experiment, chain.stages(changed)["edit2"][0])
     assert status == 1, said
     last = said.strip().splitlines()[-1]
@@ -199,10 +199,10 @@ def test_a_loss_that_becomes_nan_stops_and_names_the_request(changed, step, cure
 
 def test_a_request_that_never_converges_is_recorded_as_such_and_the_chain_goes_on(experiment):
     changed = {"learning_rate": 1e-9, "stop_loss": 0.0, "patience": None}
-    command, files = chain.stages(changed)["edit2"]
+    command, outputs = chain.stages(changed)["edit2"]
     status, said = chain.run(experiment, command)
     assert status == 0, said
-    record = store.read_record(experiment / files[0])
+    record = store.read_record(experiment / outputs[0])
     assert [row["steps"] for row in record] == [4, 4]
     assert all(row["loss"] > 1 for row in record)
 
@@ -210,21 +210,21 @@ def test_a_request_that_never_converges_is_recorded_as_such_and_the_chain_goes_o
 def test_a_folder_that_may_not_be_written_is_named(experiment):
     # Root may write everywhere: the program is someone else.
     someone = [(chain.USER, 65534)] if os.geteuid() == 0 else []
-    command, files = STAGES["requests"]
+    command, outputs = STAGES["requests"]
     # pytest's own folders keep others out: the one below them is opened on the way.
     for folder in [experiment, *experiment.parents][:5]:
         if "pytest" in str(folder):
             folder.chmod(folder.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
     (experiment / "results").chmod(0o555)
 
-    before = chain.contents(experiment, files)
+    before = chain.contents(experiment, outputs)
     status, said = chain.run(experiment, command, *someone)
     (experiment / "results").chmod(0o755)
     assert status == 1, said
     last = said.strip().splitlines()[-1]
     assert last.startswith("error: results/requests.jsonl: cannot be written (Permission denied)")
     assert "permissions" in last
-    assert chain.contents(experiment, files) == before
+    assert chain.contents(experiment, outputs) == before
 
 
 def test_two_folders_share_one_model(experiment, undisturbed, tmp_path):
@@ -240,5 +240,5 @@ def test_two_folders_share_one_model(experiment, undisturbed, tmp_path):
     assert json.loads((second / "results/models/tiny/manifest.json").read_text())
     for folder in (experiment, second):
         assert chain.run(folder, STAGES["measure"][0])[0] == 0
-        files = STAGES["measure"][1]
-        assert chain.contents(folder, files) == chain.contents(undisturbed[0], files)
+        outputs = STAGES["measure"][1]
+        assert chain.contents(folder, outputs) == chain.contents(undisturbed[0], outputs)

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from project import CONFIG, METHODS, Project
 
-from mose import model, store
+from mose import files, model
 from mose.tasks import items, scoring
 
 TASKS = {
@@ -108,7 +108,7 @@ def test_the_files_hold_what_the_library_says_of_the_unedited_model(finished):
         rows = pd.DataFrame(scoring.evaluate(lm, prepared).rows)
         ours = found[found.task == name].reset_index(drop=True)
         pd.testing.assert_frame_equal(ours, rows, check_dtype=False, rtol=1e-6)
-    answers = store.read_jsonl(results / "tiny" / "unedited" / "answers.jsonl")
+    answers = files.read_jsonl(results / "tiny" / "unedited" / "answers.jsonl")
     assert [a["task"] for a in answers] == ["capitals-open"] * 6
 
 

@@ -12,7 +12,7 @@ import pytest
 import yaml
 from project import METHODS, ROOT, SNAKEMAKE, TARGETS, Project
 
-from mose import store, tables
+from mose import files, store, tables
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def test_the_state_ties_every_checkpoint_to_its_parent_and_model(finished):
     folder = finished.folder / "results" / "small" / "tiny" / "capitals" / "memit" / "seed0"
     first = store.read(folder / "edits2.h5", "checkpoint")
     second = store.read(folder / "edits4.h5", "checkpoint")
-    manifest = store.read_json(finished.folder / "results" / "models" / "tiny" / "manifest.json")
+    manifest = files.read_json(finished.folder / "results" / "models" / "tiny" / "manifest.json")
     assert second.attributes["parent"] == first.digest
     assert first.attributes["model"] == second.attributes["model"] == manifest["fingerprint"]
 

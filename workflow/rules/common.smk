@@ -14,7 +14,7 @@ from mose.config import expand_scan, read_experiment
 from mose.errors import MoseError
 from mose.needs import LIGHT
 from mose.plan import Plan
-from mose.store import check_writable, digest_of
+from mose.files import check_writable, digest_of
 from snakemake.exceptions import WorkflowError
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
