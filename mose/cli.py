@@ -21,9 +21,7 @@ def parser(description: str, model: bool = False) -> argparse.ArgumentParser:
         made.add_argument("--model", required=True, help="manifest.json of the model")
         made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
         made.add_argument("--dtype", default="float32", help="what the model runs in")
-        made.add_argument(
-            "--gpus", type=int, default=1, help="GPUs the model is divided among"
-        )
+        made.add_argument("--gpus", type=int, default=1, help="GPUs the model is divided among")
         made.add_argument("--threads", type=int, default=1, help="CPU threads of this program")
     return made
 

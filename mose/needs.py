@@ -253,7 +253,7 @@ def _solved_bytes(shape: Shape, variant: Variant) -> float:
     if isinstance(options, TrainedOptions):
         return layers * 16 * d * f
     if isinstance(options, MoseOptions) and options.side == "output":
-        # One layer's second moment at a time; W0 and W in float64; some ten matrices of the rotation.
+        # One layer's second moment at a time; W0 and W in float64; some ten matrices for rotating.
         return 8 * f**2 + layers * (16 * d * f + 80 * d**2)
     if isinstance(options, MoseOptions):
         return layers * (80 * f**2 + 16 * d * f)
