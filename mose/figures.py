@@ -45,7 +45,7 @@ def token_shares(
     """Reliability, generalization and locality (EasyEdit's) of all edits so far, by checkpoint.
 
     summary: `tables.summarize`. Lines are means over seeds and whiskers their range; with one
-    seed, whiskers are the bounds in `intervals` (`tables.summary_intervals`) if given.
+    seed, whiskers are the bounds in `intervals` (`intervals.summary_intervals`) if given.
     """
     names = ("reliability", "generalization", "locality")
     return _scores(summary, intervals, methods, names, "Share of tokens")
@@ -140,7 +140,7 @@ def attained(diagnostics: pd.DataFrame, methods: Sequence[str] | None = None) ->
 def forgetting(kept: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
     """What is left of a batch at the last checkpoint, against right after the batch itself.
 
-    kept: `tables.forgetting`, of one metric, a share. One panel per method, means over seeds.
+    kept: `retention.forgetting`, of one metric, a share. One panel per method, means over seeds.
     The bars between the two lines are what later edits undid.
     """
     styles = looks(kept, methods)
@@ -171,7 +171,7 @@ def forgetting(kept: pd.DataFrame, methods: Sequence[str] | None = None) -> Figu
 def retention_map(matrix: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
     """A metric of every group of edits at every later checkpoint: one heat map per method.
 
-    matrix: `tables.retention_matrix` of one metric, a share. Rows are groups of edits by when
+    matrix: `retention.retention_matrix` of one metric, a share. Rows are groups of edits by when
     they were made, columns checkpoints; means over seeds. Small maps carry their numbers.
     """
     styles = looks(matrix, methods)

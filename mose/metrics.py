@@ -1,6 +1,6 @@
 """What a model says: scores of every prompt of a request, by teacher forcing.
 
-One row per prompt, raw enough that every metric of `mose.tables` can be computed from it later.
+One row per prompt, raw enough that every metric of `mose.judgement` can be computed from it later.
 Targets follow their prompt after a space. Where one continuation's tokens begin with the other's
 the prompt's pass is shared: the head is read at the target's positions only.
 """

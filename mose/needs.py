@@ -172,6 +172,8 @@ def _with_model(
     operations: where the model runs; host_operations: of what is solved, float64.
     """
     weights = shape.parameters * ITEM_BYTES[machine.dtype]
+    if machine.dtype != shape.dtype:
+        host += shape.parameters * ITEM_BYTES[shape.dtype]  # the files, while they are cast
     core = RATE["core"] * machine.threads
     seconds = shape.parameters * ITEM_BYTES[shape.dtype] / READ_BYTES
     seconds += operations / (RATE["gpu"] if machine.gpu else core) + host_operations / core
@@ -253,7 +255,7 @@ def _solved_bytes(shape: Shape, variant: Variant) -> float:
     if isinstance(options, TrainedOptions):
         return layers * 16 * d * f
     if isinstance(options, MoseOptions) and options.side == "output":
-        # One layer's second moment at a time; W0 and W in float64; some ten matrices for rotating.
+        # A second moment at a time; W0 and W in float64; some ten matrices of the rotation.
         return 8 * f**2 + layers * (16 * d * f + 80 * d**2)
     if isinstance(options, MoseOptions):
         return layers * (80 * f**2 + 16 * d * f)
@@ -338,6 +340,9 @@ def _stability(shape: Shape, machine: Machine, work: Work) -> Needs:
     # All layers' matrices, before and after, one's singular value decomposition, a rotation's
     # products.
     host = layers * 20 * d * f + 64 * d * f + 3 * _state_bytes(shape, work.variant)
+    if isinstance(work.variant.edit, MoseOptions) and work.variant.edit.memory != "none":
+        # The rotation itself is computed again, from its pairs.
+        host += _solved_bytes(shape, work.variant)
     weights = shape.parameters * ITEM_BYTES[shape.dtype] / READ_BYTES
     operations = layers * 20 * d**2 * f
     return Needs(

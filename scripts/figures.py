@@ -4,7 +4,7 @@ import argparse
 import json
 from pathlib import Path
 
-from mose import cli, drawing, figures, tables
+from mose import cli, drawing, figures, retention, tables
 
 
 def program(args: argparse.Namespace) -> None:
@@ -31,7 +31,7 @@ def program(args: argparse.Namespace) -> None:
                 "stability": figures.stability(part["summary"], methods),
                 "perplexity": figures.perplexity(part["summary"], methods),
                 "attained": figures.attained(part["requests"], methods),
-                "forgetting": figures.forgetting(tables.forgetting(part["metrics"]), methods),
+                "forgetting": figures.forgetting(retention.forgetting(part["metrics"]), methods),
                 "retention": figures.retention_map(
                     matrix[matrix["metric"] == "reliability"], methods
                 ),

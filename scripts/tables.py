@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from mose import cli, latex, pages, store, tables
+from mose import cli, intervals, judgement, latex, pages, retention, store, tables
 
 
 def runs(plan: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path, Path]]:
@@ -44,18 +44,18 @@ def program(args: argparse.Namespace) -> None:
         def add(table: str, frame: pd.DataFrame, **names: Any) -> None:
             found[table].append(tables.identify(frame, **names))
 
-        add("metrics", tables.score_metrics(unedited, unedited), **identity, edits=0,
+        add("metrics", judgement.score_metrics(unedited, unedited), **identity, edits=0,
             when="retention")  # fmt: skip
         model_folder = folder.parents[2]
         unedited_perplexity = pd.read_csv(model_folder / "unedited" / "perplexity.csv")
         add("perplexity", unedited_perplexity, **identity, edits=0)
         for edits in plan["checkpoints"]:
-            scores = tables.score_metrics(read_scores(folder / f"scores{edits}.csv"), unedited)
+            scores = judgement.score_metrics(read_scores(folder / f"scores{edits}.csv"), unedited)
             add("metrics", scores, **identity, edits=edits, when="retention")
             at = {**identity, "edits": edits}
             add("stability", pd.read_csv(folder / f"stability{edits}.csv"), **at)
             add("perplexity", pd.read_csv(folder / f"perplexity{edits}.csv"), **at)
-            fresh = tables.score_metrics(read_scores(folder / f"immediate{edits}.csv"), unedited)
+            fresh = judgement.score_metrics(read_scores(folder / f"immediate{edits}.csv"), unedited)
             # A batch's immediate scores belong to the number of edits at which it was done.
             for end, part in fresh.groupby((fresh["order"] // plan["batch"] + 1) * plan["batch"]):
                 add("metrics", part, **identity, edits=end, when="immediate")
@@ -64,14 +64,14 @@ def program(args: argparse.Namespace) -> None:
     metrics = joined["metrics"] = joined["metrics"][tables.METRICS]
     summary = tables.summarize(metrics, joined["stability"], joined["perplexity"])
     joined["summary"] = summary
-    joined["summary_intervals"] = tables.summary_intervals(metrics)
-    joined["means"] = tables.means_with_intervals(metrics)
+    joined["summary_intervals"] = intervals.summary_intervals(metrics)
+    joined["means"] = intervals.means_with_intervals(metrics)
     joined["protocols"] = tables.protocols(metrics)
     joined["immediate"] = tables.immediate(metrics)
     joined["retention_matrix"] = pd.concat(
-        [tables.retention_matrix(metrics, name) for name in tables.SCORES], ignore_index=True
+        [retention.retention_matrix(metrics, name) for name in tables.SCORES], ignore_index=True
     )
-    joined["forgetting_curves"] = tables.forgetting_curves(joined["retention_matrix"])
+    joined["forgetting_curves"] = retention.forgetting_curves(joined["retention_matrix"])
     out = Path("results", plan["experiment"])
     for name, frame in joined.items():
         with store.atomic(out / f"{name}.csv") as temporary:

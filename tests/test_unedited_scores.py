@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mose import metrics, readers, requests, tables
+from mose import judgement, metrics, readers, requests, tables
 
 import pandas as pd  # isort: skip
 
@@ -69,7 +69,7 @@ def test_success_on_real_records_is_what_a_plain_computation_says(smollm2, real_
     scores = pd.DataFrame(
         metrics.score_requests(smollm2, drawn, range(len(drawn))), columns=metrics.COLUMNS
     )
-    long = tables.score_metrics(scores, scores)
+    long = judgement.score_metrics(scores, scores)
     long = tables.identify(
         long, model="m", dataset="d", method="unedited", seed=0, edits=0, when="retention"
     )

@@ -1,14 +1,13 @@
 """A small experiment as jobs of a real Slurm, through the profile that is shipped."""
 
 import os
+import re
 import subprocess
 import sys
 
 import pytest
 import slurm_node
 from project import CONFIG, METHODS, ROOT, Project
-
-pytestmark = pytest.mark.slurm
 
 # What a cluster without accounting needs, and polling fit for jobs of seconds.
 SITE = [
@@ -49,6 +48,7 @@ def finished(cluster, tmp_path_factory):
     return by_slurm, here, cluster.jobs()
 
 
+@pytest.mark.slurm
 def test_slurm_and_this_machine_end_in_the_same_tables(finished):
     by_slurm, here, _ = finished
     theirs = {path.split("/")[-1]: data for path, data in by_slurm.results("*.csv").items()}
@@ -57,6 +57,7 @@ def test_slurm_and_this_machine_end_in_the_same_tables(finished):
     assert len(theirs) > 5
 
 
+@pytest.mark.slurm
 def test_what_costs_ran_as_jobs_with_what_it_needs(finished):
     *_, jobs = finished
     rules = [job["Comment"].removeprefix("rule_").split("_wildcards_")[0] for job in jobs]
@@ -71,6 +72,7 @@ def test_what_costs_ran_as_jobs_with_what_it_needs(finished):
     assert edit["TimeLimit"] != "00:05:00"
 
 
+@pytest.mark.slurm
 def test_measurement_runs_beside_the_chain(finished):
     *_, jobs = finished
 
@@ -84,13 +86,23 @@ def test_measurement_runs_beside_the_chain(finished):
     assert of("measure", "_2")["StartTime"] < second["EndTime"]
 
 
-def test_the_profiles_say_the_same_either_way():
+@pytest.mark.parametrize("option", ["--profile", "--workflow-profile"])
+def test_a_site_overrides_what_is_counted(option):
     """`--workflow-profile` takes the place of profiles/default, `--profile` adds to it."""
-    for option in ("--profile", "--workflow-profile"):
-        run = subprocess.run(
-            [sys.executable, "-m", "snakemake", option, "profiles/slurm", "-n", "--quiet", "rules",
-             "--configfile", "config/demo.yaml"],
-            cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
-        assert run.returncode == 0, run.stderr
-        assert "edit" in run.stdout + run.stderr
+    run = subprocess.run(
+        [sys.executable, "-m", "snakemake", option, "profiles/slurm", "-n", "--configfile",
+         "config/demo.yaml", "--set-resources", "edit:mem_mb=12345", "edit:runtime=77"],
+        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stderr
+    asked = [
+        line.strip()
+        for rule, line in re.findall(
+            r"^rule (\w+):\n(?:.*\n)*?(    resources: .*)$", run.stdout, re.M
+        )
+        if rule == "edit"
+    ]
+    assert asked
+    for line in asked:
+        assert "mem_mb=12345," in line
+        assert "runtime=77," in line

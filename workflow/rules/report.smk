@@ -81,7 +81,10 @@ rule tables:
             experiment=EXPERIMENT,
             model=MODELS,
         ),
-        code=["mose/tables.py", "mose/text.py", "mose/latex.py"],
+        code=expand(
+            "mose/{module}.py",
+            module=["tables", "judgement", "intervals", "retention", "text", "latex"],
+        ),
     output:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
         "results/{experiment}/summary.txt",
