@@ -36,9 +36,7 @@ METHODS = list(next(iter(MODELS.values())).variants)
 TASKS = config["tasks"]
 CORPUS = config["corpus"]
 SEVERAL = f"--gpus {config['gpus']} " if config["gpus"] > 1 else ""
-COMPUTE = (
-    f"--device {config['device']} --dtype {config['dtype']} {SEVERAL}--threads "
-)
+COMPUTE = f"--device {config['device']} --dtype {config['dtype']} {SEVERAL}--threads "
 
 
 def spans(numbers):
