@@ -52,7 +52,21 @@ def plan():
             "seeds": config["seeds"],
             "checkpoints": CHECKPOINTS,
             "batch": EDITS["batch"],
+            "consistency": config["measure"]["consistency"],
         }
+    )
+
+
+def reference_files():
+    """The requests, where their reference texts are compared with what the models write."""
+    if not config["measure"]["consistency"]:
+        return []
+    return expand(
+        "results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
+        experiment=EXPERIMENT,
+        model=MODELS,
+        dataset=config["datasets"],
+        seed=config["seeds"],
     )
 
 
@@ -81,9 +95,17 @@ rule tables:
             experiment=EXPERIMENT,
             model=MODELS,
         ),
+        references=reference_files(),
         code=expand(
             "mose/{module}.py",
-            module=["tables", "judgement", "intervals", "retention", "text"],
+            module=[
+                "tables",
+                "judgement",
+                "intervals",
+                "retention",
+                "text",
+                "fluency",
+            ],
         ),
     output:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
