@@ -73,7 +73,7 @@ def test_defaults_are_filled_in_at_every_depth():
         (
             "measure",
             {"consistency": True, "fluency": 5},
-            "measure.consistency needs reference texts, and datasets.facts (the built-in table) has",
+            "measure.consistency needs reference texts, and datasets.facts (the built-in table)",
         ),
         ("edits.total", 45, "edits.total (45) must be a multiple of edits.checkpoint (20)"),
         ("edits.checkpoint", 8, "edits.checkpoint (8) must be a multiple of edits.batch (10)"),

@@ -8,23 +8,7 @@ import pytest
 
 from mose.fluency import Tfidf, fluency, ngram_entropy
 
-WORDS = [
-    "a",
-    "river",
-    "runs",
-    "under",
-    "the",
-    "old",
-    "bridge",
-    "and",
-    "the",
-    "river",
-    "is",
-    "long",
-    ",",
-    "she",
-    "said",
-]
+TEXT = "a river runs under the old bridge and the river is long , she said"
 
 
 def texts(count, length=60):
