@@ -4,6 +4,7 @@ Tables and figures, from CSV files and checkpoint records; no model, no torch.
 REQUIRED INPUTS: all scores, perplexities, stabilities and checkpoints of the experiment
 OUTPUTS: results/<experiment>/{summary,summary_intervals,metrics,...}.csv, summary.txt
          results/<experiment>/figures/<model>/<dataset>/<figure>.{pdf,png}
+         results/<experiment>/figures/<model>/<dataset>/portability/by_kind.{pdf,png}, if any
 """
 
 TABLES = [
@@ -28,6 +29,8 @@ FIGURES = {
     "forgetting": "Each request right after its batch, and at the last checkpoint.",
     "retention": "Reliability by batch of origin and checkpoint.",
 }
+if len(CHECKPOINTS) > 1:
+    FIGURES["forgetting_curves"] = "Scores against the number of edits made since."
 
 
 def unedited_scores(wildcards):
@@ -124,7 +127,7 @@ rule figures:
     """Draw the figures, all methods in each."""
     input:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
-        code=["mose/figures.py", "mose/drawing.py"],
+        code=["mose/figures.py", "mose/score_figures.py", "mose/drawing.py"],
     output:
         expand(
             "results/{{experiment}}/figures/{model}/{dataset}/{figure}.pdf",
@@ -139,6 +142,19 @@ rule figures:
                 dataset=config["datasets"],
                 figure=FIGURES,
             ),
+            caption="../report/figure.rst",
+            category="Figures",
+        ),
+        # Empty where the data set has no portability prompts.
+        report(
+            directory(
+                expand(
+                    "results/{{experiment}}/figures/{model}/{dataset}/portability",
+                    model=MODELS,
+                    dataset=config["datasets"],
+                )
+            ),
+            patterns=["{name}.png"],
             caption="../report/figure.rst",
             category="Figures",
         ),
