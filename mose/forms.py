@@ -128,7 +128,10 @@ def _plain(record: Record, name: str) -> Fact:
     prompt, subject = record["prompt"], fields.text(record["subject"])
 
     def probes(key: str) -> tuple[Probe, ...]:
-        return tuple(Probe(p["prompt"], fields.text(p["target"])) for p in record.get(key) or ())
+        return tuple(
+            Probe(p["prompt"], fields.text(p["target"]), fields.text(p.get("kind") or ""))
+            for p in record.get(key) or ()
+        )
 
     return Fact(
         id=name,
