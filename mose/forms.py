@@ -209,18 +209,13 @@ def read_record(form: str, record: Record, name: str) -> Fact:
 
 def without_blanks(fact: Fact) -> tuple[Fact, int]:
     """The fact without prompts that are empty or lack an answer, and how many those were."""
-    kept = replace(
-        fact,
-        **{
-            name: tuple(text for text in getattr(fact, name) if text.strip())
-            for name in ("paraphrases", *MEASURED_ONLY)
-        },
-        **{
-            name: tuple(p for p in getattr(fact, name) if p.prompt.strip() and p.target)
-            for name in PROBES
-        },
-    )
-    return kept, sum(prompts_of(fact).values()) - sum(prompts_of(kept).values())
+    kept: dict[str, Any] = {}
+    for name in ("paraphrases", *MEASURED_ONLY):
+        kept[name] = tuple(text for text in getattr(fact, name) if text.strip())
+    for name in PROBES:
+        kept[name] = tuple(p for p in getattr(fact, name) if p.prompt.strip() and p.target)
+    cleaned = replace(fact, **kept)
+    return cleaned, sum(prompts_of(fact).values()) - sum(prompts_of(cleaned).values())
 
 
 def prompts_of(fact: Fact) -> dict[str, int]:

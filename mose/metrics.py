@@ -248,9 +248,10 @@ def generated_row(
     place: int, request: str, kind: str, number: int, text: str
 ) -> dict[str, int | float | str]:
     """A row (COLUMNS) of generated text without targets."""
-    empty: dict[str, int | float | str] = dict.fromkeys(COLUMNS, 0)
-    named = {"order": place, "request": request, "kind": kind, "prompt": number}
-    return empty | {"predicted_true": "", "answer": ""} | named | {"generated": text}
+    row: dict[str, int | float | str] = dict.fromkeys(COLUMNS, 0)
+    row |= {"order": place, "request": request, "kind": kind, "prompt": number}
+    row |= {"predicted_true": "", "answer": "", "generated": text}
+    return row
 
 
 def _prompts(request: EditRequest) -> Iterable[tuple[str, int, str, str]]:
