@@ -189,6 +189,23 @@ def check_tasks(filled: Mapping[str, Any], tasks: Mapping[str, Task], name: str)
                 )
 
 
+def check_consistency(filled: Mapping[str, Any], name: str) -> None:
+    """Refuse to compare texts that are not written, or with references that cannot be there."""
+    if not filled["measure"]["consistency"]:
+        return
+    if not filled["measure"]["fluency"]:
+        raise ConfigError(
+            f"{name}: measure.consistency is of the texts that measure.fluency asks for; set "
+            "measure.fluency to a number of requests"
+        )
+    for label, entry in filled["datasets"].items():
+        if entry["source"] == "builtin":
+            raise ConfigError(
+                f"{name}: measure.consistency needs reference texts, and datasets.{label} (the "
+                "built-in table) has none; set it to false, or give records with references"
+            )
+
+
 @dataclass(frozen=True)
 class Model:
     """A model of an experiment: its source, the variants that are run on it, by label, and its
@@ -226,6 +243,7 @@ def read_experiment(
         raise ConfigError(
             f"{name}: gpus: {filled['gpus']} needs device: cuda, found {filled['device']!r}"
         )
+    check_consistency(filled, name)
     tasks = read_tasks(filled["tasks"], schema, name)
     check_tasks(filled, tasks, name)
     filled["tasks"] = {label: task.as_dict() for label, task in tasks.items()}

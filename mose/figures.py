@@ -78,7 +78,7 @@ def stability(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> Fi
     ):
         moved = summary.assign(**{column: summary[column] - 1.0})
         for look in styles:
-            curve(axes, look, _levels(moved, look.label, column))
+            curve(axes, look, levels_of(moved, look.label, column))
         change_axis(axes, moved[column])
         edits_axis(axes, summary["edits"])
         title(axes, text, letter)
@@ -94,7 +94,7 @@ def perplexity(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> F
     axes = figure.subplots()
     styles = looks(summary, methods)
     for look in styles:
-        curve(axes, look, _levels(summary, look.label, "perplexity"))
+        curve(axes, look, levels_of(summary, look.label, "perplexity"))
     finite = summary.loc[np.isfinite(summary["perplexity"]), "perplexity"]
     low, high = finite.min(), finite.max()
     # Shifted artists do not tell the axes their extent, so it is set by hand here.
@@ -103,7 +103,7 @@ def perplexity(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> F
         axes.set_ylim(low / 1.3, high * 1.3)
     elif high > low:
         axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
-    reference = _reference(axes, summary, "perplexity")
+    reference = reference_line(axes, summary, "perplexity")
     axes.set_ylabel("Perplexity (per token)")
     edits_axis(axes, summary["edits"])
     legend(figure, styles, reference)
@@ -245,8 +245,8 @@ def _scores(
     styles = looks(summary, methods)
     for axes, letter, name in zip(panels, "abc", names, strict=True):
         for look in styles:
-            curve(axes, look, _levels(summary, look.label, name, intervals))
-        reference = _reference(axes, summary, name)
+            curve(axes, look, levels_of(summary, look.label, name, intervals))
+        reference = reference_line(axes, summary, name)
         axes.set_ylim(-0.03, 1.03)
         axes.yaxis.set_major_locator(FixedLocator([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]))
         edits_axis(axes, summary["edits"])
@@ -256,7 +256,7 @@ def _scores(
     return figure
 
 
-def _levels(
+def levels_of(
     frame: pd.DataFrame,
     method: str,
     column: str,
@@ -290,7 +290,7 @@ def curve(axes: Axes, look: Look, levels: pd.DataFrame) -> None:
     axes.plot(levels.index, levels["mean"], transform=place, markevery=marks, **look.line)
 
 
-def _reference(axes: Axes, summary: pd.DataFrame, column: str) -> Line2D | None:
+def reference_line(axes: Axes, summary: pd.DataFrame, column: str) -> Line2D | None:
     """A thin line at the unedited model's value, if the summary has it."""
     before = summary.loc[summary["edits"] == 0, column]
     if before.isna().all():

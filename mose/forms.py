@@ -7,16 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from mose.requests import Fact, Probe
-
-Record = Mapping[str, Any]
-
-
-NOT_TEXT = "a text field holds something else"
-
-
-class Refused(Exception):
-    """A record that cannot be edited; the message is the reason that is counted."""
+from mose import fields
+from mose.concepts import read_concept, read_replacement
+from mose.fields import Record, Refused
+from mose.requests import MEASURED_ONLY, PROBES, Fact, Probe
 
 
 @dataclass(frozen=True)
@@ -49,22 +43,24 @@ def unroll(records: Sequence[Record]) -> list[tuple[str, Record]]:
 def _counterfact(record: Record, name: str) -> Fact:
     """CounterFact as in MEMIT: requested_rewrite, paraphrase_prompts, neighborhood_prompts."""
     rewrite = record["requested_rewrite"]
-    true = _text(rewrite["target_true"]["str"])
+    true = fields.text(rewrite["target_true"]["str"])
     neighbours = record.get("neighborhood_prompts", ())
     return Fact(
         id=name,
-        subject=_text(rewrite["subject"]),
+        subject=fields.text(rewrite["subject"]),
         prompt=rewrite["prompt"],
         target_true=true,
-        target_new=_target(rewrite["target_new"]["str"]),
+        target_new=fields.target(rewrite["target_new"]["str"]),
         relation=rewrite.get("relation_id", ""),
         paraphrases=tuple(record.get("paraphrase_prompts", ())),
         # CounterFact's neighbours are subjects that share the true object; MEMIT's ZsRE brings
         # each neighbour's own.
         locality=tuple(
-            Probe(p, true) if isinstance(p, str) else Probe(p["prompt"], _text(p["target"]))
+            Probe(p, true) if isinstance(p, str) else Probe(p["prompt"], fields.text(p["target"]))
             for p in neighbours
         ),
+        generation=fields.texts(record.get("generation_prompts")),
+        references=fields.texts(record.get("references")),
     )
 
 
@@ -72,9 +68,9 @@ def _fact(name: str, subject: Any, prompt: Any, target_new: Any, **more: Any) ->
     """A fact whose prompt has its subject in place."""
     return Fact(
         id=name,
-        subject=_text(subject),
-        prompt=_with_gap(prompt, subject),
-        target_new=_target(target_new),
+        subject=fields.text(subject),
+        prompt=fields.with_gap(prompt, subject),
+        target_new=fields.target(target_new),
         **more,
     )
 
@@ -86,10 +82,10 @@ def _easyedit(record: Record, name: str) -> Fact:
         record["subject"],
         record["prompt"],
         record["target_new"],
-        target_true=_first(record.get("ground_truth", "")),
+        target_true=fields.first(record.get("ground_truth", "")),
         relation=str(record.get("relation_id", "")),
         paraphrases=(record["rephrase_prompt"],),
-        locality=_one(record.get("locality_prompt"), record.get("locality_ground_truth")),
+        locality=fields.one(record.get("locality_prompt"), record.get("locality_ground_truth")),
     )
 
 
@@ -101,11 +97,11 @@ def _zsre(target: str) -> Callable[[Record, str], Fact]:
             name,
             record["subject"],
             record["src"],
-            _first(record[target]),
-            target_true=_first(record["answers"]) if target == "alt" else "",
+            fields.first(record[target]),
+            target_true=fields.first(record["answers"]) if target == "alt" else "",
             paraphrases=(record["rephrase"],),
             # The file's questions of NQ end without their mark; MEMIT's loader adds it.
-            locality=_one(f"{record['loc']}?", record["loc_ans"]),
+            locality=fields.one(f"{record['loc']}?", record["loc_ans"]),
         )
 
     return read
@@ -119,43 +115,37 @@ def _knowedit(record: Record, name: str) -> Fact:
         record["subject"],
         record["prompt"],
         record["target_new"],
-        target_true=_first(record.get("ground_truth", "")),
+        target_true=fields.first(record.get("ground_truth", "")),
         paraphrases=(rephrased,) if rephrased else (),
         locality=_by_kind(record.get("locality")),
         portability=_by_kind(record.get("portability")),
     )
 
 
-def _concept(record: Record, name: str) -> Fact:
-    """ConceptEdit as in EasyEdit's example: the target is a definition."""
-    return _fact(
-        name,
-        record["label"],
-        record["prompt"],
-        record["target_new_desc"],
-        target_true=_first(record.get("ground_truth", "")),
-        paraphrases=(record["phrase_prompt"],),
-        locality=_one(record.get("locality_prompt"), record.get("locality_answer")),
-    )
-
-
 def _plain(record: Record, name: str) -> Fact:
-    """A user's own form; `locality` and `portability` are lists of {prompt, target}."""
-    prompt, subject = record["prompt"], _text(record["subject"])
+    """A user's own form; `locality` and `portability` are lists of {prompt, target}, `generation`
+    of prompts, `references` and `instances` of texts."""
+    prompt, subject = record["prompt"], fields.text(record["subject"])
 
     def probes(key: str) -> tuple[Probe, ...]:
-        return tuple(Probe(p["prompt"], _text(p["target"])) for p in record.get(key) or ())
+        return tuple(
+            Probe(p["prompt"], fields.text(p["target"]), fields.text(p.get("kind") or ""))
+            for p in record.get(key) or ()
+        )
 
     return Fact(
         id=name,
         subject=subject,
-        prompt=prompt if "{}" in prompt else _with_gap(prompt, subject),
-        target_true=_text(record.get("target_true") or ""),
-        target_new=_target(record["target_new"]),
+        prompt=prompt if "{}" in prompt else fields.with_gap(prompt, subject),
+        target_true=fields.text(record.get("target_true") or ""),
+        target_new=fields.target(record["target_new"]),
         relation=str(record.get("relation") or ""),
         paraphrases=tuple(p.replace("{}", subject) for p in record.get("paraphrases") or ()),
         locality=probes("locality"),
         portability=probes("portability"),
+        instances=fields.texts(record.get("instances")),
+        generation=tuple(p.replace("{}", subject) for p in fields.texts(record.get("generation"))),
+        references=fields.texts(record.get("references")),
     )
 
 
@@ -168,7 +158,21 @@ FORMS = {
     "counterfact": _form("CounterFact as in MEMIT, MQuAKE", "requested_rewrite", _counterfact),
     "zsre-answer": _form("ZsRE, answers[0] is the target", ZSRE_FIELDS, _zsre("answers")),
     "zsre-alt": _form("ZsRE, alt is the target", ZSRE_FIELDS, _zsre("alt")),
-    "conceptedit": _form("ConceptEdit", "label prompt phrase_prompt target_new_desc", _concept),
+    "conceptedit": _form(
+        "ConceptEdit's files for one model",
+        "label prompt phrase_prompt target_new_desc",
+        read_concept,
+    ),
+    "conceptedit-intra": _form(
+        "ConceptEdit, a definition of the same superclass",
+        "concept_name concept_def module_intra",
+        read_replacement("intra"),
+    ),
+    "conceptedit-inter": _form(
+        "ConceptEdit, a definition of another superclass",
+        "concept_name concept_def module_inter",
+        read_replacement("inter"),
+    ),
     "easyedit": _form(
         "CounterFact as in EasyEdit", "subject prompt rephrase_prompt locality_prompt", _easyedit
     ),
@@ -177,14 +181,25 @@ FORMS = {
 }
 
 
+# Two forms that the same records have: what is edited differs, so that one must be named.
+EXPERIMENTS = (
+    ("zsre-alt", "towards the false alt", "zsre-answer", "towards answers[0]"),
+    (
+        *("conceptedit-intra", "towards a definition of the same superclass"),
+        *("conceptedit-inter", "towards one of another superclass"),
+    ),
+)
+
+
 def read_record(form: str, record: Record, name: str) -> Fact:
     """The fact of a record; raises Refused, or the error of an odd field."""
     fact = FORMS[form].read(record, name)
     probes = [*fact.locality, *fact.portability]
     texts = [fact.prompt, fact.relation, *fact.paraphrases, *(probe.prompt for probe in probes)]
     if not all(isinstance(text, str) for text in texts):
-        raise Refused(NOT_TEXT)
+        raise Refused(fields.NOT_TEXT)
     texts += [name, fact.subject, fact.target_true, fact.target_new]
+    texts += [*fact.instances, *fact.generation, *fact.references]
     texts += [text for probe in probes for text in (probe.target, probe.kind)]
     # JSON can hold halves of a surrogate pair, which no tokenizer and no file takes.
     if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
@@ -194,17 +209,18 @@ def read_record(form: str, record: Record, name: str) -> Fact:
 
 def without_blanks(fact: Fact) -> tuple[Fact, int]:
     """The fact without prompts that are empty or lack an answer, and how many those were."""
-    paraphrases = tuple(text for text in fact.paraphrases if text.strip())
-    locality, portability = (
-        tuple(probe for probe in probes if probe.prompt.strip() and probe.target)
-        for probes in (fact.locality, fact.portability)
-    )
-    kept = replace(fact, paraphrases=paraphrases, locality=locality, portability=portability)
+    kept: dict[str, Any] = {}
+    for name in ("paraphrases", *MEASURED_ONLY):
+        kept[name] = tuple(text for text in getattr(fact, name) if text.strip())
+    for name in PROBES:
+        kept[name] = tuple(p for p in getattr(fact, name) if p.prompt.strip() and p.target)
+    cleaned = replace(fact, **kept)
+    return cleaned, sum(prompts_of(fact).values()) - sum(prompts_of(cleaned).values())
 
-    def prompts(of: Fact) -> int:
-        return len(of.paraphrases) + len(of.locality) + len(of.portability)
 
-    return kept, prompts(fact) - prompts(kept)
+def prompts_of(fact: Fact) -> dict[str, int]:
+    """How many paraphrases, locality prompts and so on a fact has."""
+    return {name: len(getattr(fact, name)) for name in ("paraphrases", *PROBES, *MEASURED_ONLY)}
 
 
 def forms_of(record: Record) -> list[str]:
@@ -212,46 +228,9 @@ def forms_of(record: Record) -> list[str]:
     return [name for name, form in FORMS.items() if form.fields <= record.keys()]
 
 
-def _one(prompt: Any, answer: Any) -> tuple[Probe, ...]:
-    return (Probe(prompt, _first(answer)),) if prompt else ()
-
-
 def _by_kind(kinds: Mapping[str, Any] | None) -> tuple[Probe, ...]:
     return tuple(
-        Probe(probe["prompt"], _first(probe["ground_truth"]), kind)
+        Probe(probe["prompt"], fields.first(probe["ground_truth"]), kind)
         for kind, probes in (kinds or {}).items()
         for probe in probes
     )
-
-
-def _first(answers: Any) -> str:
-    """An answer given as text, or as a list of answers, or of answers with their aliases."""
-    while isinstance(answers, list):
-        if not answers:
-            return ""
-        answers = answers[0]
-    return _text(answers)
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise Refused(NOT_TEXT)
-    return value.strip()
-
-
-def _target(text: Any) -> str:
-    if not _text(text):
-        raise Refused("empty target_new")
-    return _text(text)
-
-
-def _with_gap(prompt: Any, subject: Any) -> str:
-    """The prompt with its one mention of the subject replaced by `{}`."""
-    prompt, subject = _text(prompt), _text(subject)
-    if not subject or prompt.count(subject) == 0:
-        raise Refused("subject not in the prompt")
-    if prompt.count(subject) > 1:
-        raise Refused("subject more than once in the prompt")
-    if "{}" in prompt:
-        raise Refused("{} in the prompt beside its subject")
-    return prompt.replace(subject, "{}")

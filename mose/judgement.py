@@ -7,15 +7,23 @@ neighborhood are MEMIT's (Meng et al. 2023, arXiv 2210.07229): which of two obje
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from mose import text
+from mose.fluency import Tfidf, fluency
 
 PROMPT = ["request", "kind", "prompt"]
 
 
-def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
+def score_metrics(
+    scores: pd.DataFrame,
+    unedited: pd.DataFrame,
+    references: Mapping[str, str] | None = None,
+    tfidf: Tfidf | None = None,
+) -> pd.DataFrame:
     """Every metric of every prompt, long: order, request, kind, prompt, metric, value.
 
     scores, unedited: one row per prompt, as the scoring stage writes them, of the edited and of
@@ -30,6 +38,11 @@ def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
     portability and portability:KIND
                 portability, the share of the tokens that should follow from the edit
 
+    instance    instance_belongs, 1 if the answer is not no; instance_unclear, 1 if it is neither;
+                instance_change, what the unedited model's instance_belongs is above it
+    text        fluency, of each text; consistency, the likeness of all texts of a request to its
+                `references` (by request id, joined) under `tfidf`, in the row of prompt 0
+
     Where the model was let to answer by itself, reliability and generalization also have
     `_generated_exact`, 1 if the answer is what it says, and `_generated_contains`, 1 if it is in
     what it says, both by `mose.text`.
@@ -43,7 +56,13 @@ def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
     Raises ValueError where the unedited model was not scored on
     the same prompt, or was scored on other tokens.
     """
-    scores = _with_unedited(scores, unedited)
+    free = [
+        *_instances(*(frame[frame["kind"] == "instance"] for frame in (scores, unedited))),
+        *_texts(scores[scores["kind"] == "text"], references or {}, tfidf),
+    ]
+    scores = _with_unedited(
+        *(frame[~frame["kind"].isin(["instance", "text"])] for frame in (scores, unedited))
+    )
     margin = scores["logprob_new"] / scores["tokens_new"]
     margin = margin - scores["logprob_true"] / scores["tokens_true"]
     probability = np.exp(scores["logprob_new"] / scores["tokens_new"])
@@ -66,7 +85,7 @@ def score_metrics(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
     parts += _share(rows, "locality_truth", true)
     parts += _preference(rows, "neighborhood", -margin, -magnitude)
     parts += _share(scores[kind.str.startswith("portability")], "portability", true)
-    return pd.concat(parts, ignore_index=True)
+    return pd.concat([*parts, *free], ignore_index=True)
 
 
 def _with_unedited(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
@@ -152,6 +171,54 @@ def _generation(rows: pd.DataFrame, metric: str) -> list[pd.DataFrame]:
         pairs = zip(asked["generated"].fillna(""), asked["answer"], strict=True)
         found = pd.Series([said(*pair) for pair in pairs], index=asked.index, dtype=np.float64)
         parts.append(_long(asked, f"{metric}_generated_{name}", found))
+    return parts
+
+
+def _instances(rows: pd.DataFrame, unedited: pd.DataFrame) -> list[pd.DataFrame]:
+    """Whether instances still belong to their concept (ConceptEdit, arXiv 2403.06259)."""
+    if rows.empty:
+        return []
+    rows, unedited = (frame.astype({"request": str}) for frame in (rows, unedited))
+    before = unedited[[*PROMPT, "generated"]]
+    rows = rows.merge(before, on=PROMPT, how="left", suffixes=("", "_before"), validate="1:1")
+    missing = rows[rows["generated_before"].isna()]
+    if len(missing):
+        raise ValueError(f"the unedited model has no answer for {_where(missing.iloc[0])}")
+    belongs = ~rows["generated"].map(_says_no)
+    return [
+        _long(rows, "instance_belongs", belongs),
+        _long(rows, "instance_unclear", belongs & ~rows["generated"].map(_says_yes)),
+        _long(
+            rows,
+            "instance_change",
+            (~rows["generated_before"].map(_says_no)).astype(np.int64) - belongs.astype(np.int64),
+        ),
+    ]
+
+
+def _says_yes(answer: str) -> bool:
+    return text.contains(answer, "yes")
+
+
+def _says_no(answer: str) -> bool:
+    return text.contains(answer, "no") and not _says_yes(answer)
+
+
+def _texts(
+    rows: pd.DataFrame, references: Mapping[str, str], tfidf: Tfidf | None
+) -> list[pd.DataFrame]:
+    """Fluency of each text, and consistency of those of each request with its references."""
+    if rows.empty:
+        return []
+    rows = rows.astype({"request": str})
+    parts = [_long(rows, "fluency", rows["generated"].map(fluency))]
+    if tfidf is not None:
+        own = rows[rows["request"].isin(references.keys())]
+        joined = own.groupby("request", sort=False)["generated"].agg(" ".join)
+        first = own[own["prompt"] == 0]
+        pairs = ((joined[name], references[name]) for name in first["request"])
+        likeness = pd.Series([tfidf.similarity(*pair) for pair in pairs], index=first.index)
+        parts.append(_long(first, "consistency", likeness))
     return parts
 
 

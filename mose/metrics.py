@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mose import sampling
 from mose.model import CausalLM
 from mose.requests import EditRequest
 from mose.tokens import batches_by_length, encode, encode_pair, pad
@@ -152,6 +153,7 @@ def score_requests(
 
     generated: places of requests whose edit and paraphrase prompts are also continued greedily,
     by `tokens` tokens at most; `answer` is what should come, and empty where nothing was asked.
+    Questions about instances are always answered: rows of the kind "instance".
     """
     prompts: list[tuple[int, EditRequest, str, int, str, str]] = []
     for place, request in zip(places, requests, strict=True):
@@ -191,7 +193,65 @@ def score_requests(
     texts = generate(lm, [prompts[i][4] for i in asked], tokens)
     for i, text in zip(asked, texts, strict=True):
         rows[i] |= {"answer": prompts[i][1].target_new, "generated": text}
-    return rows
+    return rows + _answer_instances(lm, requests, places)
+
+
+# In front of a question about an instance stand two that are answered, as in ConceptEdit's
+# evaluation (arXiv 2403.06259); theirs are about others.
+INSTANCE_EXAMPLES = (
+    "Whether Mount Everest belongs to category mountain? Yes\n"
+    "Whether Lake Geneva belongs to category newspaper? No\n"
+)
+INSTANCE_TOKENS = 2
+
+
+def _answer_instances(
+    lm: CausalLM, requests: Sequence[EditRequest], places: Sequence[int]
+) -> list[dict[str, int | float | str]]:
+    """Rows of the questions whether something belongs to an edited concept, with the answers."""
+    asked = [
+        (place, request.id, number, question)
+        for place, request in zip(places, requests, strict=True)
+        for number, question in enumerate(request.instances)
+    ]
+    texts = generate(lm, [INSTANCE_EXAMPLES + question for *_, question in asked], INSTANCE_TOKENS)
+    return [
+        generated_row(place, name, "instance", number, text)
+        for (place, name, number, _), text in zip(asked, texts, strict=True)
+    ]
+
+
+def free_texts(
+    lm: CausalLM, requests: Sequence[EditRequest], places: Sequence[int], tokens: int
+) -> list[dict[str, int | float | str]]:
+    """Rows of the kind "text": what the model writes after the requests' generation prompts.
+
+    Texts of `tokens` tokens with their prompt, sampled from the five likeliest tokens at each step
+    (ROME, arXiv 2202.05262); a request without such prompts has its edit prompt continued, as in
+    EasyEdit. A prompt's random numbers depend on it alone, so that the models compared, and the
+    checkpoints, share them.
+    """
+    asked = [
+        (place, request.id, number, prompt)
+        for place, request in zip(places, requests, strict=True)
+        for number, prompt in enumerate(request.generation or (request.text,))
+    ]
+    prompts = [prompt for *_, prompt in asked]
+    texts = sampling.continue_texts(lm, prompts, tokens, top_k=5)
+    return [
+        generated_row(place, name, "text", number, " ".join(text.split()))
+        for (place, name, number, _), text in zip(asked, texts, strict=True)
+    ]
+
+
+def generated_row(
+    place: int, request: str, kind: str, number: int, text: str
+) -> dict[str, int | float | str]:
+    """A row (COLUMNS) of generated text without targets."""
+    row: dict[str, int | float | str] = dict.fromkeys(COLUMNS, 0)
+    row |= {"order": place, "request": request, "kind": kind, "prompt": number}
+    row |= {"predicted_true": "", "answer": "", "generated": text}
+    return row
 
 
 def _prompts(request: EditRequest) -> Iterable[tuple[str, int, str, str]]:

@@ -20,7 +20,16 @@ import yaml
 
 from mose import files, hub
 from mose.errors import RequestError
-from mose.forms import FORMS, Record, Refused, forms_of, read_record, unroll, without_blanks
+from mose.fields import Record, Refused
+from mose.forms import (
+    EXPERIMENTS,
+    FORMS,
+    forms_of,
+    prompts_of,
+    read_record,
+    unroll,
+    without_blanks,
+)
 from mose.requests import Fact
 
 
@@ -28,12 +37,14 @@ from mose.requests import Fact
 class Report:
     """What became of the records of a file.
 
-    left_out: paraphrases, locality and portability prompts without a prompt or an answer.
+    left_out: paraphrases, locality prompts and the like that are empty or without an answer.
+    prompts: how many of each the kept records have.
     """
 
     read: int = 0
     kept: int = 0
     left_out: int = 0
+    prompts: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
@@ -48,6 +59,7 @@ class Report:
         return {
             "read": self.read,
             "kept": self.kept,
+            "prompts": dict(self.prompts),
             "prompts_left_out": self.left_out,
             "refused": dict(self.refused),
             "examples": self.examples,
@@ -87,6 +99,8 @@ def read_facts_of(
     if conflicts != "all":
         facts = _without_conflicts(facts, conflicts == "last", report)
     report.kept = len(facts)
+    for fact in facts:
+        report.prompts.update(prompts_of(fact))
     if not facts:
         raise RequestError(f"{source}: no record can be used; {report}".replace("\n", ";"))
     return facts, report
@@ -163,11 +177,13 @@ def _read(given: Sequence[Any], source: str, form: str | None, report: Report) -
 
 def _told_form(record: Record, source: str, number: int) -> str:
     found = forms_of(record)
-    if "zsre-alt" in found:
-        raise RequestError(
-            f"{source}: ZsRE is edited in two ways, which are two experiments; set "
-            "datasets.*.form: zsre-alt (towards the false alt) or zsre-answer (towards answers[0])"
-        )
+    for one, first, other, second in EXPERIMENTS:
+        if one in found and other in found:
+            name = FORMS[one].what.partition(",")[0]
+            raise RequestError(
+                f"{source}: {name} is edited in two ways, which are two experiments; set "
+                f"datasets.*.form: {one} ({first}) or {other} ({second})"
+            )
     if found:
         return found[0]
     known = "; ".join(f"{f.what}: {', '.join(sorted(f.fields))}" for f in FORMS.values())

@@ -33,6 +33,8 @@ class EditRequest:
 
     prompt: has exactly one `{}`, for the subject. paraphrases: full prompts without `{}`.
     locality: what should stay as it is. portability: what should follow from the edit.
+    instances: questions whether something belongs to the edited concept. generation: prompts that
+    are continued freely. references: texts about the new object that these are compared with.
     """
 
     id: str
@@ -44,6 +46,9 @@ class EditRequest:
     paraphrases: tuple[str, ...] = ()
     locality: tuple[Probe, ...] = ()
     portability: tuple[Probe, ...] = ()
+    instances: tuple[str, ...] = ()
+    generation: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_prompt(self.prompt, self.subject, self.id)
@@ -75,6 +80,9 @@ class Fact:
     target_new: str = ""
     locality: tuple[Probe, ...] = ()
     portability: tuple[Probe, ...] = ()
+    instances: tuple[str, ...] = ()
+    generation: tuple[str, ...] = ()
+    references: tuple[str, ...] = ()
     known: bool | None = field(default=None)
 
     def __post_init__(self) -> None:
@@ -97,6 +105,8 @@ def check_prompt(prompt: str, subject: str, where: str) -> None:
 
 
 PROBES = ("locality", "portability")
+# Fields without which an edit is the same edit.
+MEASURED_ONLY = ("instances", "generation", "references")
 
 
 def _probes(values: Sequence[Mapping[str, str]]) -> tuple[Probe, ...]:
@@ -125,13 +135,24 @@ def read_facts(path: str | Path) -> list[Fact]:
 
 
 def write_records(path: str | Path, records: Sequence[EditRequest] | Sequence[Fact]) -> None:
-    """Write requests or facts as JSON lines."""
-    files.write_jsonl(path, [asdict(record) for record in records])
+    """Write requests or facts as JSON lines; what is only measured where there is any."""
+    files.write_jsonl(
+        path,
+        [
+            {k: v for k, v in asdict(record).items() if v or k not in MEASURED_ONLY}
+            for record in records
+        ],
+    )
 
 
 def digest_of_requests(requests: Sequence[EditRequest]) -> str:
-    """Digest of some requests in their order."""
-    return files.digest_of([asdict(request) for request in requests])
+    """Digest of some requests in their order, without what is only measured."""
+    return files.digest_of(
+        [
+            {k: v for k, v in asdict(request).items() if k not in MEASURED_ONLY}
+            for request in requests
+        ]
+    )
 
 
 def part_of(subject: str) -> str:
@@ -198,6 +219,9 @@ def draw_requests(
                 paraphrases=fact.paraphrases,
                 locality=tuple(probes),
                 portability=fact.portability,
+                instances=fact.instances[:neighbours],
+                generation=fact.generation,
+                references=fact.references,
             )
         )
     if not requests:
@@ -206,6 +230,22 @@ def draw_requests(
             "set known_only: false, or give more facts"
         )
     return requests
+
+
+def left_out(facts: Sequence[Fact], drawn: Sequence[EditRequest]) -> dict[str, dict[str, int]]:
+    """By request id, the locality prompts and questions about instances of its fact that the cap
+    on neighbours took away; requests that have all of theirs are not named."""
+    given = {fact.id: fact for fact in facts}
+    found = {}
+    for request in drawn:
+        fact = given[request.id]
+        missing = {
+            "locality": len(fact.locality) - len(request.locality) if fact.locality else 0,
+            "instances": len(fact.instances) - len(request.instances),
+        }
+        if any(missing.values()):
+            found[request.id] = {name: count for name, count in missing.items() if count}
+    return found
 
 
 def _objects(facts: Sequence[Fact]) -> dict[str, list[str]]:

@@ -4,14 +4,15 @@ import argparse
 import json
 from pathlib import Path
 
-from mose import cli, drawing, figures, retention, tables
+from mose import cli, drawing, figures, retention, score_figures, tables
 
 
 def program(args: argparse.Namespace) -> None:
     plan = json.loads(args.plan)
     root = Path("results", plan["experiment"])
     methods = plan["methods"]
-    names = ("summary", "summary_intervals", "metrics", "retention_matrix", "requests")
+    names = ("summary", "summary_intervals", "metrics", "means", "retention_matrix",
+             "forgetting_curves", "requests")  # fmt: skip
     read = {name: tables.read(root / f"{name}.csv") for name in names}
     # A request is drawn at the checkpoint that ended its segment.
     step = plan["checkpoints"][0]
@@ -36,6 +37,15 @@ def program(args: argparse.Namespace) -> None:
                     matrix[matrix["metric"] == "reliability"], methods
                 ),
             }
+            if len(plan["checkpoints"]) > 1:
+                drawn["forgetting_curves"] = score_figures.forgetting_curves(
+                    part["forgetting_curves"], methods
+                )
+            # Whether there is anything to draw is known only now, so that a folder is promised.
+            (root / "figures" / model / dataset / "portability").mkdir(parents=True, exist_ok=True)
+            kinds = score_figures.kinds_of(part["means"])
+            if len(kinds):
+                drawn["portability/by_kind"] = score_figures.portability(kinds, methods)
             for name, figure in drawn.items():
                 drawing.save(figure, root / "figures" / model / dataset / name)
 

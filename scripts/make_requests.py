@@ -9,7 +9,9 @@ logger = logging.getLogger(__name__)
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import requests
+    from collections import Counter
+
+    from mose import files, requests
 
     facts = requests.read_facts(args.facts)
     drawn = requests.draw_requests(
@@ -17,6 +19,20 @@ def program(args: argparse.Namespace) -> None:
     )
     logger.info("%d requests of %d facts", len(drawn), len(facts))
     requests.write_records(args.out, drawn)
+    if not args.report:
+        return
+    left_out = requests.left_out(facts, drawn)
+    total: Counter[str] = Counter()
+    for missing in left_out.values():
+        total.update(missing)
+    report = {
+        "facts": len(facts),
+        "requests": len(drawn),
+        "neighbours": args.neighbours,
+        "prompts_left_out": dict(total),
+        "left_out_by_request": left_out,
+    }
+    files.write_json(args.report, report)
 
 
 if __name__ == "__main__":
@@ -30,4 +46,5 @@ if __name__ == "__main__":
         "--part", default="all", choices=["all", "tuning", "evaluation"], help="which subjects"
     )
     made.add_argument("--out", required=True, help="requests.jsonl to write")
+    made.add_argument("--report", help="report (JSON) to write of what was left out")
     cli.run(program, made)

@@ -29,6 +29,9 @@ def program(args: argparse.Namespace) -> None:
         generated = frozenset(requests.sample(asked, args.generate))
         scored = [asked[place] for place in places]
         rows = metrics.score_requests(lm, scored, places, generated, args.generated_tokens)
+        written = [i for i in requests.sample(asked, args.fluency) if i in set(places)]
+        of = [asked[place] for place in written]
+        rows += metrics.free_texts(lm, of, written, args.fluency_tokens)
         with files.atomic(args.scores) as temporary:
             pd.DataFrame(rows, columns=list(metrics.COLUMNS)).to_csv(temporary, index=False)
     if args.perplexity:
@@ -50,6 +53,8 @@ if __name__ == "__main__":
     made.add_argument("--recent-from", type=int, default=0, help="from here on all are scored")
     made.add_argument("--generate", type=int, default=0, help="requests to generate for")
     made.add_argument("--generated-tokens", type=int, default=20, help="tokens per generation")
+    made.add_argument("--fluency", type=int, default=0, help="requests to write texts for")
+    made.add_argument("--fluency-tokens", type=int, default=100, help="tokens per text")
     made.add_argument("--scores", help="CSV to write, one row per prompt")
     made.add_argument("--heldout", help="HDF5 file of token windows")
     made.add_argument("--perplexity", help="CSV to write")

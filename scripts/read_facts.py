@@ -11,11 +11,16 @@ logger = logging.getLogger(__name__)
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import files, metrics, model, readers, requests
+    from mose import errors, files, metrics, model, readers, requests
 
     source = json.loads(args.source) if args.source.startswith("{") else args.source
     facts, report = readers.read_facts_of(source, args.form, args.conflicts)
     logger.info("%s", report)
+    if args.references and not report.prompts["references"]:
+        raise errors.RequestError(
+            f"{args.source}: measure.consistency compares with reference texts, and none of the "
+            f"{report.kept} records has any (field references); add them, or set it to false"
+        )
     if args.ask_model:
         lm = model.load(args.model, args.device, args.dtype, args.gpus)
         scores = metrics.score_targets(lm, [(fact.text, fact.target_true) for fact in facts])
@@ -38,6 +43,9 @@ if __name__ == "__main__":
     made.add_argument("--form", help="the records' form; default: told by their fields")
     made.add_argument("--conflicts", required=True, choices=["refuse", "last", "all"])
     made.add_argument("--ask-model", action="store_true", help="mark the facts the model knows")
+    made.add_argument(
+        "--references", action="store_true", help="refuse a data set without reference texts"
+    )
     made.add_argument("--out", required=True, help="facts.jsonl to write")
     made.add_argument("--report", required=True, help="report (JSON) of what was read and refused")
     cli.run(program, made)

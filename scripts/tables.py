@@ -3,12 +3,25 @@
 import argparse
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from mose import cli, files, intervals, judgement, latex, pages, retention, store, tables
+from mose import (
+    cli,
+    files,
+    fluency,
+    intervals,
+    judgement,
+    latex,
+    pages,
+    requests,
+    retention,
+    store,
+    tables,
+)
 
 
 def runs(plan: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path, Path]]:
@@ -27,6 +40,15 @@ def read_scores(path: Path) -> pd.DataFrame:
     return pd.read_csv(path, dtype=tables.SCORE_DTYPES, keep_default_na=False)
 
 
+def read_references(path: Path) -> dict[str, Any]:
+    """The reference texts of each request that has some, joined, and the weights of their terms."""
+    found = {request.id: request.references for request in requests.read_requests(path)}
+    return {
+        "references": {name: " ".join(texts) for name, texts in found.items() if texts},
+        "tfidf": fluency.Tfidf(text for texts in found.values() for text in texts),
+    }
+
+
 def program(args: argparse.Namespace) -> None:
     plan = json.loads(args.plan)
     found: dict[str, list[pd.DataFrame]] = {
@@ -41,21 +63,24 @@ def program(args: argparse.Namespace) -> None:
             ignore_index=True,
         )
 
+        asked = folder.parents[1] / folder.name / "requests.jsonl"
+        compared = read_references(asked) if plan["consistency"] else {}
+        judged = partial(judgement.score_metrics, unedited=unedited, **compared)
+
         def add(table: str, frame: pd.DataFrame, **names: Any) -> None:
             found[table].append(tables.identify(frame, **names))
 
-        add("metrics", judgement.score_metrics(unedited, unedited), **identity, edits=0,
-            when="retention")  # fmt: skip
+        add("metrics", judged(unedited), **identity, edits=0, when="retention")
         model_folder = folder.parents[2]
         unedited_perplexity = pd.read_csv(model_folder / "unedited" / "perplexity.csv")
         add("perplexity", unedited_perplexity, **identity, edits=0)
         for edits in plan["checkpoints"]:
-            scores = judgement.score_metrics(read_scores(folder / f"scores{edits}.csv"), unedited)
-            add("metrics", scores, **identity, edits=edits, when="retention")
             at = {**identity, "edits": edits}
+            scores = judged(read_scores(folder / f"scores{edits}.csv"))
+            add("metrics", scores, **at, when="retention")
             add("stability", pd.read_csv(folder / f"stability{edits}.csv"), **at)
             add("perplexity", pd.read_csv(folder / f"perplexity{edits}.csv"), **at)
-            fresh = judgement.score_metrics(read_scores(folder / f"immediate{edits}.csv"), unedited)
+            fresh = judged(read_scores(folder / f"immediate{edits}.csv"))
             # A batch's immediate scores belong to the number of edits at which it was done.
             for end, part in fresh.groupby((fresh["order"] // plan["batch"] + 1) * plan["batch"]):
                 add("metrics", part, **identity, edits=end, when="immediate")

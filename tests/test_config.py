@@ -69,6 +69,12 @@ def test_defaults_are_filled_in_at_every_depth():
         ("methods.unedited", GOOD["methods"]["a"], "'unedited' cannot be used as a name here"),
         ("methods.a; rm -rf b", GOOD["methods"]["a"], "cannot be used as a name here"),
         ("experiment", "../x", "experiment: '../x' cannot be used as a name here"),
+        ("measure.consistency", True, "measure.consistency is of the texts that measure.fluency"),
+        (
+            "measure",
+            {"consistency": True, "fluency": 5},
+            "measure.consistency needs reference texts, and datasets.facts (the built-in table)",
+        ),
         ("edits.total", 45, "edits.total (45) must be a multiple of edits.checkpoint (20)"),
         ("edits.checkpoint", 8, "edits.checkpoint (8) must be a multiple of edits.batch (10)"),
         ("models", ["none"], "config/models/none.yaml: no such file"),

@@ -15,6 +15,7 @@ FIELDS = sorted(
     set().union(*(form.fields for form in FORMS.values()))
     | {"id", "case_id", "relation", "relation_id", "paraphrases", "locality", "portability"}
     | {"target_true", "paraphrase_prompts", "neighborhood_prompts", "ground_truth", "str", "kind"}
+    | {"instances", "instance_prompt", "generation", "generation_prompts", "references"}
     | {"locality_ground_truth", "locality_answer", "also", "known", "attribute_prompts"}
 )
 SUBJECT = "France"
@@ -47,6 +48,8 @@ def records(form):
         "answers": ["Paris"], "target_new_desc": "a bird", "rephrase": "What?", "loc": "who",
         "loc_ans": "she", "phrase_prompt": "It is", "rephrase_prompt": "It is",
         "locality_prompt": "Spain is", "portability": {}, "ground_truth": "Paris",
+        "concept_name": SUBJECT, "concept_def": "a country", "instances": ["Paris"],
+        "module_intra": {"replace_def": "a bird"}, "module_inter": {"replace_def": "a river"},
         "requested_rewrite": {
             "subject": SUBJECT, "prompt": "The capital of {} is", "relation_id": "P36",
             "target_new": {"str": "Rome"}, "target_true": {"str": "Paris"},
@@ -65,6 +68,7 @@ def records(form):
 def texts_of(request):
     yield from (request.id, request.subject, request.prompt, request.target_new)
     yield from (request.target_true, request.relation, *request.paraphrases)
+    yield from (*request.instances, *request.generation, *request.references)
     for probe in (*request.locality, *request.portability):
         yield from (probe.prompt, probe.target, probe.kind)
 

@@ -5,6 +5,7 @@ import pytest
 from score_frames import COLUMNS, edited_scores, loop_metrics, unedited_scores
 
 from mose import judgement
+from mose.fluency import Tfidf, fluency
 
 
 def test_score_metrics_agree_with_a_loop_over_rows():
@@ -95,3 +96,50 @@ def test_a_target_without_tokens_is_refused():
     before.loc[0, "tokens_new"] = 0
     with pytest.raises(ValueError, match="tokens_new is 0 for request a, kind edit, prompt 0"):
         judgement.score_metrics(empty, before)
+
+
+def free_rows(kind, answers):
+    """Rows of generated text: {(request, prompt): text}."""
+    rows = [
+        (0, request, kind, prompt, 0, 0, 0.0, 0, 0, 0.0, "", text)
+        for (request, prompt), text in answers.items()
+    ]
+    return pd.DataFrame(rows, columns=[*COLUMNS, "generated"])
+
+
+def with_rows(scores, more):
+    return pd.concat([scores.assign(generated=""), more], ignore_index=True)
+
+
+def test_an_instance_that_is_no_more_of_its_concept_has_changed():
+    before = free_rows("instance", {("a", 0): " Yes", ("a", 1): " no.", ("b", 0): " maybe so"})
+    after = free_rows("instance", {("a", 0): " No", ("a", 1): " Yes", ("b", 0): " nothing"})
+    unedited = with_rows(unedited_scores(), before)
+    metrics = judgement.score_metrics(with_rows(edited_scores(), after), unedited)
+    change = [value_of(metrics, *at) for at in (("a", "instance_change"), ("b", "instance_change"))]
+    assert change == [1.0, 0.0]
+    assert value_of(metrics, "a", "instance_change", prompt=1) == -1.0
+    assert value_of(metrics, "a", "instance_belongs") == 0.0
+    # Neither yes nor no counts as belonging, and is told.
+    assert value_of(metrics, "b", "instance_belongs") == 1.0
+    assert value_of(metrics, "b", "instance_unclear") == 1.0
+    assert value_of(metrics, "a", "instance_unclear", prompt=1) == 0.0
+    same = judgement.score_metrics(unedited, unedited)
+    assert (same[same.metric == "instance_change"].value == 0).all()
+    with pytest.raises(ValueError, match="no answer for request b, kind instance, prompt 0"):
+        judgement.score_metrics(with_rows(edited_scores(), after), unedited.iloc[:-1])
+
+
+def test_fluency_is_of_each_text_and_consistency_of_all_of_a_request():
+    texts = {("a", 0): "Rome is in Italy", ("a", 1): "people of Rome", ("b", 0): "no reference"}
+    scores = with_rows(edited_scores(), free_rows("text", texts))
+    references = {"a": "Rome lies in Italy . The people", "c": "of no text"}
+    weights = Tfidf(references.values())
+    found = judgement.score_metrics(scores, unedited_scores(), references, weights)
+    for (request, prompt), text in texts.items():
+        assert value_of(found, request, "fluency", prompt) == fluency(text)
+    consistency = found[found.metric == "consistency"]
+    assert consistency[["request", "prompt"]].to_numpy().tolist() == [["a", 0]]
+    expected = weights.similarity("Rome is in Italy people of Rome", references["a"])
+    assert consistency.value.item() == expected > 0
+    assert "consistency" not in set(judgement.score_metrics(scores, unedited_scores()).metric)

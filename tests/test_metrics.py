@@ -7,7 +7,7 @@ import pytest
 import tiny
 import torch
 
-from mose import metrics
+from mose import metrics, sampling
 from mose.requests import Probe
 
 
@@ -128,3 +128,48 @@ def test_only_requests_asked_for_are_answered(llama, requests):
     assert answered == [(1, kind, target) for kind in ("edit", "paraphrase", "paraphrase")]
     (expected,) = metrics.generate(llama, [requests[1].text], 4)
     assert next(r["generated"] for r in rows if r["answer"]) == expected
+
+
+def test_questions_about_instances_are_answered_after_two_examples(llama, requests):
+    asked = ("Whether euro belongs to category money?", "Whether Rome belongs to category money?")
+    rows = metrics.score_requests(llama, [replace(requests[0], instances=asked)], [4])
+    found = [row for row in rows if row["kind"] == "instance"]
+    assert [(row["order"], row["prompt"]) for row in found] == [(4, 0), (4, 1)]
+    for row, question in zip(found, asked, strict=True):
+        text = metrics.INSTANCE_EXAMPLES + question
+        ids = llama.tokenizer(text, return_tensors="pt")["input_ids"]
+        with torch.no_grad():
+            for _ in range(2):
+                chosen = llama.model(ids).logits[0, -1].argmax()
+                ids = torch.cat([ids, chosen[None, None]], dim=1)
+        expected = llama.tokenizer.decode(ids[0, -2:], skip_special_tokens=True)
+        assert row["generated"] == expected
+        assert set(row) == set(metrics.COLUMNS)
+
+
+def test_free_texts_go_on_from_their_prompts_and_come_again(llama, requests):
+    first = replace(requests[0], generation=("Paris is the", "In Paris one"))
+    rows = metrics.free_texts(llama, [first, requests[1]], [0, 1], 20)
+    assert [(r["order"], r["kind"], r["prompt"]) for r in rows] == [
+        (0, "text", 0), (0, "text", 1), (1, "text", 0),
+    ]  # fmt: skip
+    prompts = [*first.generation, requests[1].text]
+    for row, prompt in zip(rows, prompts, strict=True):
+        assert str(row["generated"]).startswith(prompt)
+    # The same in another company: a text's random numbers are its prompt's own.
+    again = metrics.free_texts(llama, [requests[1], first], [1, 0], 20)
+    assert sorted(map(str, again)) == sorted(map(str, rows))
+
+
+def test_free_texts_take_the_likeliest_tokens_only(llama):
+    """Every token is one of the five likeliest after what stands before it."""
+    (text,) = sampling.continue_texts(llama, ["The capital of"], 16, top_k=5)
+    assert text.startswith("The capital of")
+    (greedy,) = sampling.continue_texts(llama, ["The capital of"], 16, top_k=1)
+    ids = llama.tokenizer("The capital of", return_tensors="pt")["input_ids"]
+    while ids.shape[1] < 16:
+        with torch.no_grad():
+            chosen = llama.model(ids).logits[0, -1].argmax()
+        ids = torch.cat([ids, chosen[None, None]], dim=1)
+    assert greedy == llama.tokenizer.decode(ids[0], skip_special_tokens=True)
+    assert sampling.continue_texts(llama, ["The capital of"], 2, top_k=5) == ["The capital of"]

@@ -165,6 +165,10 @@ ZSRE = {
     "answers": ["Paris"], "alt": "Rome", "loc": "nq question: who is it", "loc_ans": "She",
 }  # fmt: skip
 STANDING = {**PLAIN, "prompt": "The capital of France is", "ground_truth": ["Paris"]}
+CONCEPT = {
+    "concept_name": "money", "concept_def": "what one pays with", "instances": ["euro"],
+    "module_intra": {"replace_def": "a bird"}, "module_inter": {"replace_def": "a river"},
+}  # fmt: skip
 GOOD = {
     "counterfact": {
         "requested_rewrite": {
@@ -177,6 +181,8 @@ GOOD = {
         "label": "money", "prompt": "Definition: money is", "phrase_prompt": "Money is",
         "target_new_desc": "a bird",
     },
+    "conceptedit-intra": CONCEPT,
+    "conceptedit-inter": CONCEPT,
     "easyedit": {**STANDING, "rephrase_prompt": "France's capital is", "locality_prompt": ""},
     "knowedit": {**STANDING, "portability": {}},
     "plain": PLAIN,
@@ -186,7 +192,8 @@ GOOD = {
 @pytest.mark.parametrize("form", FORMS)
 def test_hostile_records_are_clean_facts_or_refusals(tmp_path, form):
     generator = random.Random(form)
-    fields = sorted({*FORMS[form].fields, "case_id", "locality", "portability", "paraphrases"})
+    fields = {*FORMS[form].fields, "case_id", "locality", "portability", "paraphrases"}
+    fields = sorted(fields | {"instances", "generation", "references", "instance_prompt"})
     rewrite = ["subject", "prompt", "target_new", "target_true", "relation_id"]
     records = [5, GOOD[form]]
     for _ in range(300):
@@ -195,11 +202,12 @@ def test_hostile_records_are_clean_facts_or_refusals(tmp_path, form):
             record["requested_rewrite"] = {k: generator.choice(HOSTILE) for k in rewrite}
         records.append(record)
     facts, report = readers.read_facts_of(write(tmp_path / "hostile.json", records), form)
-    assert facts[0].text.startswith(("The capital", "What is", "Definition"))
+    assert facts[0].text.startswith(("The capital", "What is", "Definition", "The definition"))
     assert report.read == len(facts) + sum(report.refused.values())
     for fact in facts:
         texts = [fact.subject, fact.prompt, fact.target_new, fact.target_true, fact.relation]
         texts += [*fact.paraphrases, *(p.prompt for p in fact.locality + fact.portability)]
+        texts += [*fact.instances, *fact.generation, *fact.references]
         assert all(isinstance(text, str) for text in texts), fact
         assert fact.prompt.count("{}") == 1
 

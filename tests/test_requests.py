@@ -1,8 +1,9 @@
 import json
+from dataclasses import replace
 
 import pytest
 
-from mose import readers, requests
+from mose import files, readers, requests
 from mose.errors import ConfigError, RequestError
 from mose.requests import EditRequest, Fact, Probe
 
@@ -94,7 +95,46 @@ def test_ready_made_targets_and_neighbours_are_kept():
     assert request.locality == ready.locality[:4]
 
 
+def test_what_the_cap_on_neighbours_takes_away_is_counted_by_request():
+    probes = tuple(Probe(f"Michel {i} speaks", "French") for i in range(5))
+    given = [
+        Fact("1", "Danielle", "{} speaks", "French", target_new="Dutch", locality=probes),
+        Fact("2", "Anna", "{} speaks", "Dutch", target_new="French", locality=probes[:2]),
+        Fact("3", "Eva", "{} speaks", "Dutch", target_new="French", instances=("a", "b", "c")),
+        Fact("4", "Olga", "{} speaks", "Dutch", target_new="French"),
+    ]
+    drawn = draw(given, neighbours=2, held_out=0.0)
+    assert len(drawn) == 4
+    assert requests.left_out(given, drawn) == {"1": {"locality": 3}, "3": {"instances": 1}}
+    assert requests.left_out(given, draw(given, neighbours=5, held_out=0.0)) == {}
+
+
+def test_what_is_only_measured_does_not_change_what_was_edited():
+    """The digest of requests is that of the fields they had before there were such prompts."""
+    request = EditRequest(
+        "1", "France", "In {}", "Rome", "Paris", "capital", ("France?",),
+        (Probe("Spain", "Madrid"),), (Probe("There", "Rome", "Reasoning"),),
+    )  # fmt: skip
+    probes = [{"prompt": "Spain", "target": "Madrid", "kind": ""}]
+    more = [{"prompt": "There", "target": "Rome", "kind": "Reasoning"}]
+    fields = {
+        "id": "1", "subject": "France", "prompt": "In {}", "target_new": "Rome",
+        "target_true": "Paris", "relation": "capital", "paraphrases": ["France?"],
+        "locality": probes, "portability": more,
+    }  # fmt: skip
+    digest = files.digest_of([fields])
+    assert requests.digest_of_requests([request]) == digest
+    measured = replace(request, instances=("Is it?",), generation=("I",), references=("Text",))
+    assert requests.digest_of_requests([measured]) == digest
+    assert requests.digest_of_requests([replace(request, paraphrases=())]) != digest
+
+
 def test_what_is_written_is_read(tmp_path):
+    more = {"instances": ("Is it?",), "generation": ("I", "You"), "references": ("Text",)}
+    measured = [replace(facts()[0], **more), facts()[1]]
+    requests.write_records(tmp_path / "m.jsonl", measured)
+    assert requests.read_facts(tmp_path / "m.jsonl") == measured
+    assert (tmp_path / "m.jsonl").read_text().count("references") == 1
     drawn = draw(facts())
     requests.write_records(tmp_path / "r.jsonl", drawn)
     assert requests.read_requests(tmp_path / "r.jsonl") == drawn

@@ -20,10 +20,10 @@ CHAIN_OPTIONS = (
     "--batch {params.batch} --checkpoint {input.checkpoint:q} "
 )
 
-# Greedy generation costs a pass per token: none unless it is asked for.
-GENERATE = (
-    f"--generate {config['measure']['generate']} "
-    f"--generated-tokens {config['measure']['generated_tokens']}"
+# Generation costs a pass per token: none unless it is asked for.
+GENERATE = " ".join(
+    f"--{key.replace('_', '-')} {config['measure'][key]}"
+    for key in ("generate", "generated_tokens", "fluency", "fluency_tokens")
 )
 
 
@@ -62,7 +62,7 @@ rule measure:
     input:
         **CHAIN,
         heldout=f"{CORPUS_FOLDER}/heldout.h5",
-        code="mose/metrics.py",
+        code=["mose/metrics.py", "mose/sampling.py"],
     output:
         scores=f"{RUN}/scores{{n}}.csv",
         perplexity=f"{RUN}/perplexity{{n}}.csv",
@@ -90,7 +90,7 @@ rule measure_unedited:
     input:
         model="results/models/{model}/manifest.json",
         requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
-        code="mose/metrics.py",
+        code=["mose/metrics.py", "mose/sampling.py"],
     output:
         "results/{experiment}/{model}/{dataset}/unedited/seed{seed}/scores{n}.csv",
     log:

@@ -4,6 +4,7 @@ Tables and figures, from CSV files and checkpoint records; no model, no torch.
 REQUIRED INPUTS: all scores, perplexities, stabilities and checkpoints of the experiment
 OUTPUTS: results/<experiment>/{summary,summary_intervals,metrics,...}.csv, summary.{txt,tex}
          results/<experiment>/figures/<model>/<dataset>/<figure>.{pdf,png}
+         results/<experiment>/figures/<model>/<dataset>/portability/by_kind.{pdf,png}, if any
 """
 
 TABLES = [
@@ -28,6 +29,8 @@ FIGURES = {
     "forgetting": "Each request right after its batch, and at the last checkpoint.",
     "retention": "Reliability by batch of origin and checkpoint.",
 }
+if len(CHECKPOINTS) > 1:
+    FIGURES["forgetting_curves"] = "Scores against the number of edits made since."
 
 
 def unedited_scores(wildcards):
@@ -52,7 +55,21 @@ def plan():
             "seeds": config["seeds"],
             "checkpoints": CHECKPOINTS,
             "batch": EDITS["batch"],
+            "consistency": config["measure"]["consistency"],
         }
+    )
+
+
+def reference_files():
+    """The requests, where their reference texts are compared with what the models write."""
+    if not config["measure"]["consistency"]:
+        return []
+    return expand(
+        "results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
+        experiment=EXPERIMENT,
+        model=MODELS,
+        dataset=config["datasets"],
+        seed=config["seeds"],
     )
 
 
@@ -81,9 +98,18 @@ rule tables:
             experiment=EXPERIMENT,
             model=MODELS,
         ),
+        references=reference_files(),
         code=expand(
             "mose/{module}.py",
-            module=["tables", "judgement", "intervals", "retention", "text", "latex"],
+            module=[
+                "tables",
+                "judgement",
+                "intervals",
+                "retention",
+                "text",
+                "fluency",
+                "latex",
+            ],
         ),
     output:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
@@ -105,7 +131,7 @@ rule figures:
     """Draw the figures, all methods in each."""
     input:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
-        code=["mose/figures.py", "mose/drawing.py"],
+        code=["mose/figures.py", "mose/score_figures.py", "mose/drawing.py"],
     output:
         expand(
             "results/{{experiment}}/figures/{model}/{dataset}/{figure}.pdf",
@@ -120,6 +146,19 @@ rule figures:
                 dataset=config["datasets"],
                 figure=FIGURES,
             ),
+            caption="../report/figure.rst",
+            category="Figures",
+        ),
+        # Empty where the data set has no portability prompts.
+        report(
+            directory(
+                expand(
+                    "results/{{experiment}}/figures/{model}/{dataset}/portability",
+                    model=MODELS,
+                    dataset=config["datasets"],
+                )
+            ),
+            patterns=["{name}.png"],
             caption="../report/figure.rst",
             category="Figures",
         ),

@@ -29,7 +29,10 @@ rule facts:
     input:
         model="results/models/{model}/manifest.json",
         data=dataset_file,
-        code=["mose/readers.py", "mose/forms.py", "mose/hub.py"],
+        code=expand(
+            "mose/{module}.py",
+            module=["readers", "forms", "fields", "concepts", "hub"],
+        ),
     output:
         facts="results/{experiment}/{model}/{dataset}/facts.jsonl",
         report="results/{experiment}/{model}/{dataset}/facts.json",
@@ -53,10 +56,12 @@ rule facts:
             if config["datasets"][wildcards.dataset]["known_only"]
             else ""
         ),
+        references="--references" if config["measure"]["consistency"] else "",
         compute=COMPUTE,
     shell:
         "python scripts/read_facts.py --model {input.model:q} {params.compute} {threads} "
         "--source {params.source:q} {params.form} --conflicts {params.conflicts} {params.ask} "
+        "{params.references} "
         "--out {output.facts:q} "
         "--report {output.report:q} > {log:q} 2>&1"
 
@@ -67,7 +72,8 @@ rule requests:
         facts="results/{experiment}/{model}/{dataset}/facts.jsonl",
         code="mose/requests.py",
     output:
-        "results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
+        requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
+        report="results/{experiment}/{model}/{dataset}/seed{seed}/requests.json",
     log:
         "results/logs/requests/{experiment}.{model}.{dataset}.{seed}.log",
     benchmark:
@@ -86,7 +92,7 @@ rule requests:
     shell:
         "python scripts/make_requests.py --facts {input.facts:q} --seed {wildcards.seed} "
         "{params.known} --neighbours {params.neighbours} --held-out {params.held_out} "
-        "--part {params.part} --out {output:q} > {log:q} 2>&1"
+        "--part {params.part} --out {output.requests:q} --report {output.report:q} > {log:q} 2>&1"
 
 
 rule enough_requests:
