@@ -42,7 +42,7 @@ def test_it_plans_offline_and_says_what_it_needs_first(tmp_path, overlays):
     table = dict(re.findall(r"^(\w+) +(\d+)$", said, re.MULTILINE))
     assert int(table["edit"]) == methods * models * datasets
     # What has to be put there is named, once.
-    assert said.count("config: datasets.concepts.source: data/concept_edit.json") == 1
+    assert said.count("config: datasets.concepts.source: data/concept_data.json") == 1
 
 
 def test_a_run_without_the_data_is_refused_by_key(tmp_path):
