@@ -59,7 +59,7 @@ def summary_table(summary: pd.DataFrame, intervals: pd.DataFrame) -> str:
     """A `tabular`: per model and data set the unedited model, then each method at its last
     checkpoint.
 
-    summary, intervals: as `tables.summarize` and `tables.summary_intervals` make them.
+    summary, intervals: as `tables.summarize` and `intervals.summary_intervals` make them.
     """
     lines = [
         f"\\begin{{tabular}}{{l{'r' * len(HEADINGS)}}}",
