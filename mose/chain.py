@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mose import files, moments, requests, sequence, store
+from mose import files, model, moments, requests, sequence, store
 from mose.errors import StoreError
+from mose.model import CausalLM
 from mose.options import TargetOptions, Variant, parse_variant
 from mose.requests import EditRequest
 
@@ -68,3 +69,14 @@ def open_chain(args: argparse.Namespace) -> Chain:
         seed=args.seed,
         batch=args.batch,
     )
+
+
+def open_model(args: argparse.Namespace) -> CausalLM:
+    """The model that `args` names as it is measured: at a checkpoint, or unedited without one."""
+    lm = model.load(args.model, args.device, args.dtype, args.gpus)
+    if args.checkpoint:
+        run = open_chain(args)
+        weights = {layer: lm.weight(layer) for layer in run.variant.edit.layers}
+        state = run.read_checkpoint(args.checkpoint, weights, lm.fingerprint)
+        sequence.put_into(lm, state, measured=True)
+    return lm

@@ -94,6 +94,7 @@ class Plan:
         else:
             scored = segment
         generated = min(measured["generate"], scored) * measured["generated_tokens"]
+        generated += min(measured["fluency"], scored) * measured["fluency_tokens"]
         return Work(
             variant=variant, requests=scored, prompts=prompts, batch=edits["batch"],
             tokens=corpus["heldout"] + generated,

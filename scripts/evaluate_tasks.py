@@ -11,15 +11,10 @@ def program(args: argparse.Namespace) -> None:
 
     import pandas as pd
 
-    from mose import chain, files, model, sequence
+    from mose import chain, files
     from mose.tasks import harness, items, scoring
 
-    lm = model.load(args.model, args.device, args.dtype, args.gpus)
-    if args.checkpoint:
-        run = chain.open_chain(args)
-        weights = {layer: lm.weight(layer) for layer in run.variant.edit.layers}
-        state = run.read_checkpoint(args.checkpoint, weights, lm.fingerprint)
-        sequence.put_into(lm, state, measured=True)
+    lm = chain.open_model(args)
     rows, texts = [], []
     for path in args.tasks:
         prepared = items.read(path)

@@ -10,14 +10,9 @@ def program(args: argparse.Namespace) -> None:
 
     import pandas as pd
 
-    from mose import chain, files, metrics, model, moments, requests, sequence, store
+    from mose import chain, files, metrics, moments, requests, store
 
-    lm = model.load(args.model, args.device, args.dtype, args.gpus)
-    if args.checkpoint:
-        run = chain.open_chain(args)
-        weights = {layer: lm.weight(layer) for layer in run.variant.edit.layers}
-        state = run.read_checkpoint(args.checkpoint, weights, lm.fingerprint)
-        sequence.put_into(lm, state, measured=True)
+    lm = chain.open_model(args)
     if args.scores:
         asked = requests.read_requests(args.requests)
         requests.check_enough(len(asked), args.last, args.requests)
