@@ -215,6 +215,11 @@ class Model:
     variants: dict[str, Variant]
     shape: Shape | None = None
 
+    @property
+    def layers(self) -> list[int]:
+        """All layers that any variant edits: their second moments are one file."""
+        return sorted({layer for v in self.variants.values() for layer in v.edit.layers})
+
 
 def read_experiment(
     config: Mapping[str, Any], schemas: str | Path, name: str = "config"

@@ -155,11 +155,8 @@ LIGHT = Needs(LIGHT_BYTES, seconds=60)
 
 
 def needs(stage: str, shape: Shape, machine: Machine, work: Work) -> Needs:
-    """What one job of a stage (a rule's name) needs.
-
-    Stages that run no model need little and are not looked at: LIGHT.
-    """
-    return STAGES[stage](shape, machine, work) if stage in STAGES else LIGHT
+    """What one job of a stage (a rule's name, in STAGES) needs. What runs no model is LIGHT."""
+    return STAGES[stage](shape, machine, work)
 
 
 def _with_model(

@@ -10,7 +10,7 @@ from typing import Any
 from mose import files
 from mose.config import Model
 from mose.errors import ConfigError
-from mose.needs import Machine, Needs, Shape, Work, needs
+from mose.needs import LIGHT, Machine, Needs, Shape, Work, needs
 
 # Of a model whose shape nothing tells yet: the file has none, and it was not fetched.
 UNKNOWN = Needs(16e9, 16e9, 1e9, 3600)
@@ -52,15 +52,28 @@ class Plan:
     def needs(self, stage: str, wildcards: Mapping[str, Any]) -> Needs:
         """What one job of a rule needs; wildcards: as the rule has them, `model` among them."""
         shape = self.shape(wildcards["model"])
+        if stage == "facts" and not self._asks_model(wildcards["dataset"]):
+            return LIGHT
         if shape is None:
             return UNKNOWN
         return needs(stage, shape, self.machine, self._work(stage, wildcards))
+
+    def gpus(self, stage: str, wildcards: Mapping[str, Any]) -> int:
+        """Snakemake's resource: the GPUs that one job of a rule asks for."""
+        on_gpu = self.machine.gpu and self.needs(stage, wildcards).device > 0
+        return int(self.config["gpus"]) if on_gpu else 0
+
+    def _asks_model(self, dataset: str) -> bool:
+        """Whether a data set's facts are put to the model, to keep what it knows."""
+        return bool(self.config["datasets"][dataset]["known_only"])
 
     def _work(self, stage: str, wildcards: Mapping[str, Any]) -> Work:
         config = self.config
         variants = self.models[wildcards["model"]].variants
         variant = variants[wildcards["method"]] if "method" in wildcards else None
         corpus, edits, measured = config["corpus"], config["edits"], config["measure"]
+        if stage == "model":
+            return Work()
         if stage == "corpus":
             heldout = wildcards["part"] == "heldout"
             tokens = corpus["heldout"] if heldout else corpus["tokens"] // corpus["shards"]
@@ -68,24 +81,26 @@ class Plan:
             sampled = min(rows, SAMPLED_ROWS) if corpus["source"] == "sampled" else 0
             return Work(tokens=tokens, sampled=sampled, window=corpus["window"])
         if stage in ("second_moments", "add_second_moments"):
-            layers = sorted({layer for v in variants.values() for layer in v.edit.layers})
             tokens = corpus["tokens"] // corpus["shards"]
-            return Work(layers=layers, tokens=tokens, shards=corpus["shards"])
+            return Work(
+                layers=self.models[wildcards["model"]].layers,
+                tokens=tokens,
+                shards=corpus["shards"],
+            )
         if stage == "templates":
             rows, length = config["templates"]["per_starter"], config["templates"]["length"]
             return Work(tokens=STARTERS * rows * length, sampled=rows, window=length)
         if stage in ("null_space", "perplexity_unedited"):
             return Work(variant=variant, tokens=corpus["heldout"])
         if stage == "facts":
-            # A model that is asked what it knows is asked every fact.
-            known_only = config["datasets"][wildcards["dataset"]]["known_only"]
-            return Work(requests=2 * edits["total"] if known_only else 0)
+            # Every fact is asked, of which some are known, and a part is held out.
+            return Work(requests=2 * edits["total"])
         if stage in ("tasks", "tasks_unedited"):
             return Work(variant=variant, items=sum(t["samples"] for t in config["tasks"].values()))
         if stage == "layer_scores":
             return Work(requests=edits["total"])
         # The prompt, two paraphrases and the neighbours.
-        prompts = 3 + max(dataset["neighbours"] for dataset in config["datasets"].values())
+        prompts = 3 + config["datasets"][wildcards["dataset"]]["neighbours"]
         segment = edits["checkpoint"]
         if stage == "measure":
             known = int(wildcards["n"]) - segment
@@ -160,7 +175,7 @@ def _compare(model: str, stated: Shape, found: Shape) -> None:
     for name in ("parameters", "blocks", "width", "mlp_width"):
         if getattr(stated, name) != getattr(found, name):
             raise ConfigError(
-                f"config/models/{model}.yaml: shape.{name}: found {getattr(stated, name)}, "
+                f"models: {model}: its file says shape.{name}: {getattr(stated, name)}, "
                 f"the model has {getattr(found, name)}"
             )
 

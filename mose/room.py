@@ -68,10 +68,11 @@ def _limits() -> Iterator[float]:
         # One line "0::/path" for the second version of control groups.
         own = Path("/proc/self/cgroup").read_text().splitlines()[0].split("::")[1].lstrip("/")
         folder = CGROUP / own
-        yield int((folder / "memory.max").read_text()) - int(
-            (folder / "memory.current").read_text()
-        )
-    except (OSError, ValueError, IndexError):
+        used = int((folder / "memory.current").read_text())
+        # Files that were read count as used, and give way.
+        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        yield int((folder / "memory.max").read_text()) - used + int(stat["file"])
+    except (OSError, ValueError, IndexError, KeyError):
         pass  # no such groups, or "max": no limit
     asked = os.environ.get("SLURM_MEM_PER_NODE", "")
     if asked.isdigit():

@@ -260,5 +260,5 @@ def test_a_shape_that_is_not_the_models_is_refused(monkeypatch, tmp_path):
     folder = tmp_path / "results" / "models" / "smollm2-135m"
     folder.mkdir(parents=True)
     fake_manifest(folder)
-    with pytest.raises(ConfigError, match=r"shape\.parameters: found 134515008, the model has 700"):
+    with pytest.raises(ConfigError, match=r"shape\.parameters: 134515008, the model has 700"):
         made.overview()

@@ -65,8 +65,7 @@ MOMENTS = f"{CORPUS_FOLDER}/layers{{layers}}"
 
 def layers_of(model):
     """All layers that any method edits in a model: their second moments are one file."""
-    variants = MODELS[model].variants.values()
-    return spans(sorted({layer for v in variants for layer in v.edit.layers}))
+    return spans(MODELS[model].layers)
 
 
 def moments_of(wildcards):
@@ -107,7 +106,6 @@ def resources_of(stage):
     A rule's resources, from the shape of the model that its jobs load. A profile's
     `set-resources` have precedence.
     """
-    on_gpu = stage not in ("model", "add_second_moments", "stability")
     return {
         "mem_mb": lambda wildcards, attempt: PLAN.needs(
             stage, dict(wildcards.items())
@@ -115,7 +113,7 @@ def resources_of(stage):
         "runtime": lambda wildcards, attempt: PLAN.needs(
             stage, dict(wildcards.items())
         ).runtime(attempt),
-        "gpu": config["gpus"] if PLAN.machine.gpu and on_gpu else 0,
+        "gpu": lambda wildcards: PLAN.gpus(stage, dict(wildcards.items())),
     }
 
 
