@@ -185,8 +185,10 @@ FORMS = {
 EXPERIMENTS = (
     ("zsre-alt", "towards the false alt", "zsre-answer", "towards answers[0]"),
     (
-        *("conceptedit-intra", "towards a definition of the same superclass"),
-        *("conceptedit-inter", "towards one of another superclass"),
+        "conceptedit-intra",
+        "towards a definition of the same superclass",
+        "conceptedit-inter",
+        "towards one of another superclass",
     ),
 )
 

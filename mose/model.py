@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
@@ -413,8 +414,8 @@ def load(
     """
     manifest = files.read_json(manifest_path)
     where = choose_device(device)
-    if where.type == "cuda" and gpus == 1:
-        _check_gpu(manifest, where, dtype)
+    if gpus == 1:
+        _check_memory(manifest, where, dtype)
     check_files(manifest, manifest_path)
     model, tokenizer = load_directory(manifest["directory"], dtype)
     model = model.to(where) if gpus == 1 else divide(model, [f"cuda:{i}" for i in range(gpus)])
@@ -446,14 +447,18 @@ def divide(model: PreTrainedModel, devices: Sequence[str]) -> PreTrainedModel:
     return dispatch_model(model, places)
 
 
-def _check_gpu(manifest: Mapping[str, Any], device: torch.device, dtype: str) -> None:
+def _check_memory(manifest: Mapping[str, Any], device: torch.device, dtype: str) -> None:
+    """Refuse weights that the device has no room for. Programs ask `mose.room` before."""
     needed = manifest["parameters"] * DTYPES[dtype].itemsize
-    free, _ = torch.cuda.mem_get_info(device)
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    else:
+        free = psutil.virtual_memory().available
     if needed > free:
         raise ModelError(
             f"{manifest['directory']} needs {needed / 1e9:.1f} GB as {dtype} and "
-            f"{free / 1e9:.1f} GB are free on {device}; take dtype: bfloat16, several GPUs "
-            "(gpus:), or a larger one"
+            f"{free / 1e9:.1f} GB are free on {device}; take dtype: bfloat16, a smaller model, a "
+            "larger machine, or several GPUs (gpus:)"
         )
 
 

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from mose import model, sources, targets
+from mose import files, model, sources, targets
 from mose.errors import ConfigError, ModelError
 from mose.keys import collect
 from mose.options import parse_variant
@@ -152,6 +152,14 @@ def test_the_fingerprint_is_of_weights_and_tokenizer(tmp_path):
     tokenizer = tmp_path / "b" / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + " ")
     assert model.fingerprint_of(tmp_path / "b") != first
+
+
+def test_a_model_larger_than_memory_is_refused_with_the_numbers(tmp_path):
+    manifest = sources.obtain({"local": str(tiny.save(tmp_path / "m"))}, tmp_path / "w")
+    files.write_json(tmp_path / "manifest.json", {**manifest, "parameters": 10**12})
+    said = r"needs 4000\.0 GB as float32 and [\d.]+ GB are free on cpu"
+    with pytest.raises(ModelError, match=said):
+        model.load(tmp_path / "manifest.json", "cpu")
 
 
 def test_missing_models_and_packages_are_one_line_with_a_cure(tmp_path):
