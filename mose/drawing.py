@@ -293,3 +293,9 @@ def outer_labels(panels: Sequence[Axes], x: str, y: str) -> None:
         axes.tick_params(axis="x", labelbottom=lowest)
         axes.set_xlabel(x if lowest else "")
         axes.set_ylabel(y if place % PANELS == 0 else "")
+
+
+def share_axis(axes: Axes) -> None:
+    """A vertical axis for shares, 0 to 1."""
+    axes.set_ylim(-0.03, 1.03)
+    axes.yaxis.set_major_locator(FixedLocator([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]))

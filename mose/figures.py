@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, MaxNLocator
+from matplotlib.ticker import MaxNLocator
 
 from mose.drawing import (
     FRESH,
@@ -30,6 +30,7 @@ from mose.drawing import (
     legend,
     looks,
     outer_labels,
+    share_axis,
     small_multiples,
     styled,
     title,
@@ -247,8 +248,7 @@ def _scores(
         for look in styles:
             curve(axes, look, levels_of(summary, look.label, name, intervals))
         reference = reference_line(axes, summary, name)
-        axes.set_ylim(-0.03, 1.03)
-        axes.yaxis.set_major_locator(FixedLocator([0.0, 0.2, 0.4, 0.6, 0.8, 1.0]))
+        share_axis(axes)
         edits_axis(axes, summary["edits"])
         title(axes, name.capitalize(), letter)
     panels[0].set_ylabel(unit)
