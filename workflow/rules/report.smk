@@ -131,7 +131,10 @@ rule figures:
     """Draw the figures, all methods in each."""
     input:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
-        code=["mose/figures.py", "mose/score_figures.py", "mose/drawing.py"],
+        code=expand(
+            "mose/{module}.py",
+            module=["figures", "score_figures", "drawing", "retention"],
+        ),
     output:
         expand(
             "results/{{experiment}}/figures/{model}/{dataset}/{figure}.pdf",
