@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from mose import files, model, moments, requests, sequence, store
+from mose import files, loading, moments, requests, sequence, store
 from mose.errors import StoreError
 from mose.model import CausalLM
 from mose.options import TargetOptions, Variant, parse_variant
@@ -73,7 +73,7 @@ def open_chain(args: argparse.Namespace) -> Chain:
 
 def open_model(args: argparse.Namespace) -> CausalLM:
     """The model that `args` names as it is measured: at a checkpoint, or unedited without one."""
-    lm = model.load(args.model, args.device, args.dtype, args.gpus)
+    lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     if args.checkpoint:
         run = open_chain(args)
         weights = {layer: lm.weight(layer) for layer in run.variant.edit.layers}

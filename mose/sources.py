@@ -22,7 +22,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from mose import files
 from mose.errors import ModelError
-from mose.model import CausalLM, architecture_of, fingerprint_of, load_directory
+from mose.loading import fingerprint_of, load_directory
+from mose.model import CausalLM, architecture_of
 
 logger = logging.getLogger(__name__)
 

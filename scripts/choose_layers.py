@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import files, layer_choice, model, requests
+    from mose import files, layer_choice, loading, requests
 
-    lm = model.load(args.model, args.device, args.dtype, args.gpus)
+    lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     sample = requests.read_requests(args.requests)[: args.count]
     rows = []
     for side, scores in layer_choice.first_order_scores(lm, sample).items():

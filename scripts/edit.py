@@ -8,9 +8,9 @@ from mose import cli
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import chain, files, metrics, model, requests, sequence
+    from mose import chain, files, loading, metrics, requests, sequence
 
-    lm = model.load(args.model, args.device, args.dtype, args.gpus)
+    lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     run = chain.open_chain(args)
     lm.check_layers(run.variant.edit.layers, "methods.*.layers")
     requests.check_enough(len(run.requests), args.last, args.requests)

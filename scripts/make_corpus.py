@@ -10,10 +10,10 @@ logger = logging.getLogger(__name__)
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import corpus, files, model, store
+    from mose import corpus, files, loading, store
 
     options = json.loads(args.options)
-    lm = model.load(args.model, args.device, args.dtype, args.gpus)
+    lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     windows = corpus.part(lm, options, args.part)
     logger.info("%s: %d windows of %d tokens", args.part, *windows.shape)
     attributes = {"model": lm.fingerprint, "options": files.digest_of(options), "part": args.part}

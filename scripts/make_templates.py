@@ -11,9 +11,9 @@ logger = logging.getLogger(__name__)
 def program(args: argparse.Namespace) -> None:
     import torch
 
-    from mose import files, model, sampling
+    from mose import files, loading, sampling
 
-    lm = model.load(args.model, args.device, args.dtype, args.gpus)
+    lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     generator = torch.Generator().manual_seed(args.seed)
     templates = sampling.context_templates(lm, generator, args.length, args.per_starter)
     for template in templates:

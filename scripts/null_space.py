@@ -9,12 +9,12 @@ from mose import cli
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import files, model, moments, store
+    from mose import files, loading, moments, store
     from mose.methods.alphaedit import null_share, protected_directions
     from mose.options import parse_variant
 
     options = parse_variant(json.loads(args.variant), "--variant").edit
-    lm = model.load(args.model, args.device, args.dtype, args.gpus)
+    lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     text = store.read(args.heldout, "windows")
     moments.check_model(args.heldout, text, lm.fingerprint)
     sums, count = moments.accumulate(lm, text.arrays["ids"], options.layers, False)

@@ -11,7 +11,7 @@ logger = logging.getLogger(__name__)
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import errors, files, metrics, model, readers, requests
+    from mose import errors, files, loading, metrics, readers, requests
 
     source = json.loads(args.source) if args.source.startswith("{") else args.source
     facts, report = readers.read_facts_of(source, args.form, args.conflicts)
@@ -22,7 +22,7 @@ def program(args: argparse.Namespace) -> None:
             f"{report.kept} records has any (field references); add them, or set it to false"
         )
     if args.ask_model:
-        lm = model.load(args.model, args.device, args.dtype, args.gpus)
+        lm = loading.load(args.model, args.device, args.dtype, args.gpus)
         scores = metrics.score_targets(lm, [(fact.text, fact.target_true) for fact in facts])
         facts = [
             dataclasses.replace(fact, known=0 < score.tokens == score.right)

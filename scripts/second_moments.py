@@ -6,9 +6,9 @@ from mose import cli
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import model, moments, store
+    from mose import loading, moments, store
 
-    lm = model.load(args.model, args.device, args.dtype, args.gpus)
+    lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     lm.check_layers(args.layers, "methods.*.layers")
     windows = store.read(args.windows, "windows")
     moments.check_model(args.windows, windows, lm.fingerprint)

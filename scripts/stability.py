@@ -8,12 +8,12 @@ from mose import cli
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import chain, files, model, sources, stability
+    from mose import chain, files, loading, sources, stability
 
     manifest = files.read_json(args.model)
-    model.check_files(manifest, args.model)
+    loading.check_files(manifest, args.model)
     run = chain.open_chain(args)
-    dtype = model.DTYPES[args.dtype]
+    dtype = loading.DTYPES[args.dtype]
     weights = {la: sources.read_weight(manifest, la) for la in run.variant.edit.layers}
     state = run.read_checkpoint(args.checkpoint, weights, manifest["fingerprint"])
     rows = [

@@ -68,6 +68,6 @@ def packaged(tmp_path_factory):
 @pytest.fixture(scope="session")
 def smollm2(packaged):
     """The packaged SmolLM2; tests that write to it put its weights back."""
-    from mose import model
+    from mose import loading
 
-    return model.load(packaged, "cpu")
+    return loading.load(packaged, "cpu")

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from mose import files, model, sources, targets
+from mose import files, loading, model, sources, targets
 from mose.errors import ConfigError, ModelError
 from mose.keys import collect
 from mose.options import parse_variant
@@ -146,12 +146,12 @@ def test_the_manifest_says_what_a_directory_holds(tmp_path, kind):
 
 
 def test_the_fingerprint_is_of_weights_and_tokenizer(tmp_path):
-    first = model.fingerprint_of(tiny.save(tmp_path / "a"))
-    assert model.fingerprint_of(tiny.save(tmp_path / "b")) == first
-    assert model.fingerprint_of(tiny.save(tmp_path / "c", seed=1)) != first
+    first = loading.fingerprint_of(tiny.save(tmp_path / "a"))
+    assert loading.fingerprint_of(tiny.save(tmp_path / "b")) == first
+    assert loading.fingerprint_of(tiny.save(tmp_path / "c", seed=1)) != first
     tokenizer = tmp_path / "b" / "tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + " ")
-    assert model.fingerprint_of(tmp_path / "b") != first
+    assert loading.fingerprint_of(tmp_path / "b") != first
 
 
 def test_a_model_larger_than_memory_is_refused_with_the_numbers(tmp_path):
@@ -159,7 +159,7 @@ def test_a_model_larger_than_memory_is_refused_with_the_numbers(tmp_path):
     files.write_json(tmp_path / "manifest.json", {**manifest, "parameters": 10**12})
     said = r"needs 4000\.0 GB as float32 and [\d.]+ GB are free on cpu"
     with pytest.raises(ModelError, match=said):
-        model.load(tmp_path / "manifest.json", "cpu")
+        loading.load(tmp_path / "manifest.json", "cpu")
 
 
 def test_missing_models_and_packages_are_one_line_with_a_cure(tmp_path):
@@ -176,8 +176,8 @@ def test_missing_models_and_packages_are_one_line_with_a_cure(tmp_path):
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="no CUDA device"):
-        model.choose_device("cuda")
-    assert model.choose_device("auto").type == "cpu"
+        loading.choose_device("cuda")
+    assert loading.choose_device("auto").type == "cpu"
 
 
 @pytest.mark.parametrize("kind", ["llama", "gpt2", "gptj", "opt"])
@@ -192,7 +192,7 @@ def test_a_model_in_parts_edits_as_the_whole_does(kind, requests, templates):
         lm = tiny.model(kind)
         if parts == 2:
             whole = copy.deepcopy(lm.model)
-            lm = model.CausalLM(model.divide(whole, ["cpu", "cpu"]), lm.tokenizer, "parts")
+            lm = model.CausalLM(loading.divide(whole, ["cpu", "cpu"]), lm.tokenizer, "parts")
         shift = targets.optimise(lm, requests, templates, options).shift
         keys = collect(lm, requests, templates, [0, 1]).keys
         ids = torch.arange(12).view(2, 6)

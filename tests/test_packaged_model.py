@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mose import config, files, metrics, model, moments, sequence, sources
+from mose import config, files, loading, metrics, moments, sequence, sources
 from mose.errors import ModelError
 from mose.options import parse_variant
 from mose.requests import EditRequest
@@ -30,7 +30,7 @@ def test_another_file_under_the_same_name_is_refused(tmp_path):
 
 def test_it_knows_that_paris_is_the_capital_until_told_otherwise(packaged):
     """One batch of two facts by an input rotation: written, and norm and spectrum untouched."""
-    lm = model.load(packaged, "cpu")
+    lm = loading.load(packaged, "cpu")
     requests = [
         EditRequest("1", "France", "The capital of {} is", "Rome", "Paris"),
         EditRequest("2", "Tokyo", "The city of {} is located in the country of", "Peru", "Japan"),

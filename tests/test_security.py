@@ -10,7 +10,7 @@ import pytest
 import tiny
 import yaml
 
-from mose import config, model, pages
+from mose import config, loading, pages
 from mose.errors import ConfigError, ModelError
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +61,7 @@ def test_a_model_that_only_has_a_pickle_is_refused(tmp_path):
     directory = tiny.save(tmp_path / "m")
     (directory / "model.safetensors").rename(directory / "pytorch_model.bin")
     with pytest.raises(ModelError, match=r"no \.safetensors file"):
-        model.load_directory(directory)
+        loading.load_directory(directory)
 
 
 def test_a_model_that_brings_code_is_refused_and_the_code_not_run(tmp_path):
@@ -76,7 +76,7 @@ def test_a_model_that_brings_code_is_refused_and_the_code_not_run(tmp_path):
     (directory / "config.json").write_text(json.dumps(settings))
     (directory / "code.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
     with pytest.raises(ModelError, match="cannot be loaded"):
-        model.load_directory(directory)
+        loading.load_directory(directory)
     assert not (tmp_path / "ran").exists()
 
 

@@ -9,7 +9,7 @@ import pytest
 import tiny
 import yaml
 
-from mose import config, model, sources
+from mose import config, loading, model, sources
 from mose.errors import ConfigError
 from mose.tasks import harness, items, records, scoring
 from mose.tasks.definition import parse_task
@@ -125,4 +125,4 @@ def test_so_they_are_on_real_tasks_with_a_real_model(real_data, tmp_path, name, 
         **{**entry, "source": {"file": str(real_data / "tasks" / file)}, "samples": 200}
     )
     assert len(made.items) == 200
-    compare_log_likelihoods(model.CausalLM(*model.load_directory(tmp_path), "smollm2"), made)
+    compare_log_likelihoods(model.CausalLM(*loading.load_directory(tmp_path), "smollm2"), made)

@@ -7,7 +7,7 @@ import pytest
 import tiny
 from project import CONFIG, METHODS, Project
 
-from mose import files, model
+from mose import files, loading, model
 from mose.tasks import items, scoring
 
 TASKS = {
@@ -101,7 +101,7 @@ def test_the_figures_are_drawn(finished):
 def test_the_files_hold_what_the_library_says_of_the_unedited_model(finished):
     results = finished.folder / "results" / "small"
     found = pd.read_csv(results / "tiny" / "unedited" / "tasks.csv")
-    made, tokenizer = model.load_directory(finished.folder / "tiny-llama")
+    made, tokenizer = loading.load_directory(finished.folder / "tiny-llama")
     lm = model.CausalLM(made, tokenizer, "")
     for name in TASKS:
         prepared = items.read(results / "tasks" / f"{name}.json")
