@@ -272,12 +272,12 @@ def small_multiples(count: int) -> tuple[Figure, list[Axes]]:
     return panel_grid(count, shared=True)
 
 
-def panel_grid(count: int, shared: bool = False) -> tuple[Figure, list[Axes]]:
+def panel_grid(count: int, shared: bool = False, in_row: int = PANELS) -> tuple[Figure, list[Axes]]:
     """A figure with `count` panels; shared: they have their axes in common."""
-    columns = min(PANELS, count)
+    columns = min(in_row, count)
     rows = math.ceil(count / columns)
     # Few panels stay as wide as they would be in a full row, with room for the outer labels.
-    width = WIDTH if columns == PANELS else 1.2 + columns * (WIDTH - 1.0) / PANELS
+    width = WIDTH if columns == in_row else 1.2 + columns * (WIDTH - 1.0) / in_row
     figure = Figure(figsize=(max(width, 3.4), 1.75 * rows + 0.5))
     grid = figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False)
     panels = list(grid.flat)
@@ -286,13 +286,13 @@ def panel_grid(count: int, shared: bool = False) -> tuple[Figure, list[Axes]]:
     return figure, panels[:count]
 
 
-def outer_labels(panels: Sequence[Axes], x: str, y: str) -> None:
+def outer_labels(panels: Sequence[Axes], x: str, y: str, in_row: int = PANELS) -> None:
     """Axis names on the left column and under the lowest panel of each column only."""
     for place, axes in enumerate(panels):
-        lowest = place + PANELS >= len(panels)
+        lowest = place + in_row >= len(panels)
         axes.tick_params(axis="x", labelbottom=lowest)
         axes.set_xlabel(x if lowest else "")
-        axes.set_ylabel(y if place % PANELS == 0 else "")
+        axes.set_ylabel(y if place % in_row == 0 else "")
 
 
 def share_axis(axes: Axes) -> None:

@@ -35,6 +35,15 @@ COLUMNS = (
 )
 
 
+# In front of a question about an instance stand two that are answered, as in ConceptEdit's
+# evaluation (arXiv 2403.06259); theirs are about others.
+INSTANCE_EXAMPLES = (
+    "Whether Mount Everest belongs to category mountain? Yes\n"
+    "Whether Lake Geneva belongs to category newspaper? No\n"
+)
+INSTANCE_TOKENS = 2
+
+
 @dataclass(frozen=True)
 class TargetScore:
     """A target after a prompt.
@@ -194,15 +203,6 @@ def score_requests(
     for i, text in zip(asked, texts, strict=True):
         rows[i] |= {"answer": prompts[i][1].target_new, "generated": text}
     return rows + _answer_instances(lm, requests, places)
-
-
-# In front of a question about an instance stand two that are answered, as in ConceptEdit's
-# evaluation (arXiv 2403.06259); theirs are about others.
-INSTANCE_EXAMPLES = (
-    "Whether Mount Everest belongs to category mountain? Yes\n"
-    "Whether Lake Geneva belongs to category newspaper? No\n"
-)
-INSTANCE_TOKENS = 2
 
 
 def _answer_instances(

@@ -10,6 +10,8 @@ from transformers import DynamicCache
 from mose.model import CausalLM
 from mose.tokens import encode
 
+ROWS_PER_PASS = 32
+
 
 @torch.no_grad()
 def sample(
@@ -42,9 +44,6 @@ def continue_texts(lm: CausalLM, prompts: Sequence[str], tokens: int, top_k: int
             for i, row in zip(group, made.tolist(), strict=True):
                 texts[i] = lm.tokenizer.decode(row, skip_special_tokens=True)
     return texts
-
-
-ROWS_PER_PASS = 32
 
 
 def _points(text: str, steps: int) -> Tensor:

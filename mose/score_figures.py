@@ -22,6 +22,8 @@ from mose.drawing import (
 )
 from mose.figures import curve, levels_of, reference_line
 
+IN_ROW = 3
+"""Panels in a row: one family of scores, EasyEdit's or MEMIT's, has three."""
 PORTABILITY = "portability:"
 
 
@@ -40,7 +42,7 @@ def portability(kinds: pd.DataFrame, methods: Sequence[str] | None = None) -> Fi
     """
     names = list(dict.fromkeys(kinds["metric"]))
     styles = looks(kinds, methods)
-    figure, panels = panel_grid(len(names), shared=True)
+    figure, panels = panel_grid(len(names), shared=True, in_row=IN_ROW)
     bounds = kinds.rename(columns={"low": "mean_low", "high": "mean_high"})
     for axes, letter, name in zip(panels, "abcdefghijklmnopqrstuvwxyz", names, strict=False):
         rows = kinds[kinds["metric"] == name]
@@ -50,7 +52,7 @@ def portability(kinds: pd.DataFrame, methods: Sequence[str] | None = None) -> Fi
         edits_axis(axes, kinds["edits"])
         share_axis(axes)
         title(axes, name.removeprefix(PORTABILITY).replace("_", " "), letter)
-    outer_labels(panels, "Number of edits", "Share of tokens")
+    outer_labels(panels, "Number of edits", "Share of tokens", IN_ROW)
     legend(figure, styles, reference)
     return figure
 
@@ -65,7 +67,7 @@ def forgetting_curves(curves: pd.DataFrame, methods: Sequence[str] | None = None
     known = curves[curves["value"].notna()]
     names = list(dict.fromkeys(known["metric"]))
     styles = looks(known, methods)
-    figure, panels = panel_grid(len(names), shared=True)
+    figure, panels = panel_grid(len(names), shared=True, in_row=IN_ROW)
     by_age = known.rename(columns={"age": "edits"})
     for axes, letter, name in zip(panels, "abcdefghijklmnopqrstuvwxyz", names, strict=False):
         for look in styles:
@@ -73,6 +75,6 @@ def forgetting_curves(curves: pd.DataFrame, methods: Sequence[str] | None = None
         edits_axis(axes, by_age["edits"])
         share_axis(axes)
         title(axes, name.capitalize(), letter)
-    outer_labels(panels, "Edits made since", "Share")
+    outer_labels(panels, "Edits made since", "Share", IN_ROW)
     legend(figure, styles)
     return figure

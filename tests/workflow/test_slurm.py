@@ -9,6 +9,9 @@ import pytest
 import slurm_node
 from project import CONFIG, METHODS, ROOT, Project
 
+from mose import config
+from mose.plan import Plan
+
 # What a cluster without accounting needs, and polling fit for jobs of seconds.
 SITE = [
     "--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "6",
@@ -58,8 +61,8 @@ def test_slurm_and_this_machine_end_in_the_same_tables(finished):
 
 
 @pytest.mark.slurm
-def test_what_costs_ran_as_jobs_with_what_it_needs(finished):
-    *_, jobs = finished
+def test_what_costs_ran_as_jobs_with_what_it_needs(finished, monkeypatch):
+    by_slurm, _, jobs = finished
     rules = [job["Comment"].removeprefix("rule_").split("_wildcards_")[0] for job in jobs]
     assert rules.count("edit") == 2, rules
     assert rules.count("second_moments") == CONFIG["corpus"]["shards"], rules
@@ -67,9 +70,16 @@ def test_what_costs_ran_as_jobs_with_what_it_needs(finished):
     # Tables and the like are made where Snakemake runs.
     assert not {"tables", "figures", "requests", "enough_requests"} & set(rules), rules
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
+    # What the model's shape says, and not what the site has as its default.
+    monkeypatch.chdir(by_slurm.folder)
+    filled, models = config.read_experiment(
+        config.read_yaml("config.yaml"), ROOT / "workflow" / "schemas"
+    )
+    at = {"model": "tiny", "dataset": "capitals", "method": "memit", "n": "2"}
+    needed = Plan(filled, models).needs("edit", at)
     edit = next(job for job in jobs if job["Comment"].startswith("rule_edit"))
-    assert edit["MinMemoryNode"] != "1000M", "the model's shape says what an edit needs"
-    assert edit["TimeLimit"] != "00:05:00"
+    assert edit["MinMemoryNode"] == f"{needed.mem_mb()}M"
+    assert edit["TimeLimit"] == f"00:{needed.runtime()}:00"
 
 
 @pytest.mark.slurm
