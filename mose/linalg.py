@@ -61,12 +61,13 @@ def procrustes_objective(
 def add_gram(total: Tensor, rows: Tensor) -> None:
     """total += rows^T rows on and above the diagonal, in about half of the full product's time.
 
-    total: (d, d), of which the blocks below the diagonal are left as they are. rows: (n, d).
+    total: (d, d), of which the blocks below the diagonal are left as they are. rows: (n, d), in
+    total's type or a narrower one, which is then the product's.
     """
     width = -(-rows.shape[1] // GRAM_BLOCKS)
     for begin in range(0, rows.shape[1], width):
         block = slice(begin, begin + width)
-        total[block, begin:].addmm_(rows[:, block].mT, rows[:, begin:])
+        total[block, begin:] += rows[:, block].mT @ rows[:, begin:]
 
 
 def mirror(total: Tensor) -> Tensor:

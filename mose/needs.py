@@ -20,7 +20,7 @@ ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 PROGRAM_BYTES = {"cpu": 420e6, "gpu": 3e9}
 LIGHT_BYTES = 1e9  # what runs without a model
 # Tokens that share a pass: mose.targets.TOKENS_PER_PASS, and what scoring and second moments take.
-TARGET_TOKENS = {"cpu": 256, "gpu": 2048}
+TARGET_TOKENS = {"cpu": 512, "gpu": 2048}
 PASS_TOKENS = 2048
 HEAD_ROWS = 384
 # CounterFact in SmolLM2's tokens: before the subject's last token, from there to the target's end,
@@ -202,15 +202,18 @@ def _corpus(shape: Shape, machine: Machine, work: Work) -> Needs:
 
 
 def _second_moments(shape: Shape, machine: Machine, work: Work) -> Needs:
-    square = 8 * shape.mlp_width**2
-    sums = len(work.layers) * square
+    sums = len(work.layers) * 8 * shape.mlp_width**2
     lower = max(work.layers) + 1
     operations = work.tokens * (
         2 * shape.block * lower + 1.1 * len(work.layers) * shape.mlp_width**2
     )
+    # Blocks above are never read from the files, where they need neither be cast nor moved.
+    unread = 0.0
+    if not machine.gpu and machine.dtype == shape.dtype:
+        unread = (shape.blocks - lower) * shape.block * ITEM_BYTES[shape.dtype]
     return _with_model(
-        shape, machine, host=sums if machine.gpu else 0, disk=sums / 2, operations=operations,
-        running=sums + _pass_bytes(shape, machine, PASS_TOKENS),
+        shape, machine, host=sums if machine.gpu else -unread, disk=sums / 2,
+        operations=operations, running=sums + _pass_bytes(shape, machine, PASS_TOKENS),
     )  # fmt: skip
 
 
@@ -281,7 +284,7 @@ def _edit(shape: Shape, machine: Machine, work: Work) -> Needs:
     options = work.variant.edit
     last = max(options.layers)
     above = max(shape.blocks - 1 - last, 1)
-    tokens = TARGET_TOKENS[machine.kind]
+    tokens = min(TARGET_TOKENS[machine.kind], work.batch * (TEMPLATES + 1) * AFTER)
     # Forward and backward of what is above, once per step; the head where a loss is read.
     steps = options.steps * (
         (TEMPLATES + 1) * AFTER * 4 * shape.block * above + TEMPLATES * 1.2 * 4 * shape.head

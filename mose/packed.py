@@ -96,9 +96,10 @@ def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: flo
         scores = torch.cat([query @ past_key.mT, scores], dim=-1)
     per_query = scores.view(rows, kv_heads, -1, longest, scores.shape[-1]).float() + mask
     share = per_query.softmax(-1).to(value.dtype).view_as(scores)
-    out = share[..., before:] @ value
+    past_share, own_share = share.split([before, longest], dim=-1)
+    out = own_share @ value
     if before:
-        out = out + share[..., :before] @ past_value
+        out = out + past_share @ past_value
     out = out.view(rows, kv_heads, -1, longest, width).permute(0, 3, 1, 2, 4)
     out = out.reshape(rows * longest, -1).index_select(0, place)
     return out.view(1, tokens, heads, width)

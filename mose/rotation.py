@@ -62,8 +62,13 @@ class Procrustes:
             return rotation
         # The step at the end squares what this quadrature leaves, an error of singular values only.
         nodes, weights = sign_quadrature(*bounds, 1e-6)
-        rotation = assembled(values, left, right, nodes, weights)
-        torch.mm(basis @ rotation, basis.mT, out=rotation)
+        drift = assembled(values, left, right, nodes, weights)
+        drift.diagonal().sub_(1)
+        # So does it with float32's: R moves by 1e-7 of its drift along the orthogonal matrices,
+        # where the objective is flat (docs/methods.md).
+        narrow = basis.float()
+        rotation = (narrow @ drift.float() @ narrow.mT).double()
+        rotation.diagonal().add_(1)
         return reorthonormalise(rotation)
 
 

@@ -36,8 +36,8 @@ from mose.tokens import EditTokens, encode_edit
 
 ESSENCE = "{} is a"
 # A pass holds the activations of all upper blocks: 13 GB for 2048 tokens in Llama-3-8B, bfloat16.
-# On a processor more tokens cost memory and save no time.
-TOKENS_PER_PASS = {"cpu": 256, "cuda": 2048, "mps": 1024}
+# Below this, matrix products are too small to be fast (docs/scale.md).
+TOKENS_PER_PASS = {"cpu": 512, "cuda": 2048, "mps": 1024}
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPS = 1e-8
 

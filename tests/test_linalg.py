@@ -98,6 +98,19 @@ def test_half_a_gram_matrix_mirrored_is_the_whole(size):
     assert torch.allclose(linalg.mirror(total), whole, rtol=1e-13)
 
 
+def test_rows_of_a_narrower_type_are_multiplied_in_it_and_added_in_the_totals():
+    """Each entry is as exact as float32 sums of its own two columns, whatever others hold."""
+    rows = torch.randn(500, 40) * torch.logspace(-4, 4, 40)
+    total = torch.zeros(40, 40, dtype=torch.float64)
+    for part in rows.split(100):
+        linalg.add_gram(total, part)
+    whole = rows.double().mT @ rows.double()
+    size = whole.diagonal().sqrt()
+    error = ((total - whole) / (size * size[:, None])).triu()
+    assert total.dtype == torch.float64
+    assert 0 < float(error.abs().max()) < 1e-6
+
+
 def test_points_on_the_sphere_keep_their_length():
     base, shift = torch.randn(7, 12, dtype=torch.float64), torch.randn(7, 12, dtype=torch.float64)
     moved = linalg.on_sphere(base, shift)

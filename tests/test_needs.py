@@ -80,10 +80,14 @@ def test_both_count_the_same_tokens_a_pass():
 
 def test_memory_of_large_models_is_what_one_counts_by_hand():
     gpu = Machine(gpu=True, dtype="bfloat16", threads=16)
-    edit = needs.needs("edit", LLAMA3, gpu, Work(variant=parse_variant(MEMIT, "m"), requests=100))
+    memit = parse_variant(MEMIT, "m")
+    edit = needs.needs("edit", LLAMA3, gpu, Work(variant=memit, requests=100, batch=100))
     # Weights in two bytes, and activations of 2048 tokens in the 23 blocks above layer 8.
     activations = 2 * 2048 * 23 * (20 * 4096 + 4 * 14336)
     assert edit.device == pytest.approx(16.06e9 + activations, rel=1e-3)
+    # One edit at a time: the 7 rows of 4 tokens that a request has.
+    single = needs.needs("edit", LLAMA3, gpu, Work(variant=memit, requests=100, batch=1))
+    assert 16.06e9 < single.device < 16.06e9 + activations / 10
     # The host holds five second moments and their factors, float64.
     assert edit.host > 16.06e9 + 5 * 16 * 14336**2
     assert edit.disk == 5 * 4 * 4096 * 14336

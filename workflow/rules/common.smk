@@ -8,13 +8,14 @@ OUTPUTS: names and functions for the other rule files
 import json
 import shlex
 import sys
+from functools import cache
 from pathlib import Path
 
 from mose.config import expand_scan, read_experiment
 from mose.errors import MoseError
 from mose.needs import LIGHT
 from mose.plan import Plan
-from mose.files import check_writable, digest_of
+from mose.files import check_writable, digest_of, sha256_of_file
 from snakemake.exceptions import WorkflowError
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
@@ -83,6 +84,20 @@ def variant_of(wildcards):
 def variant_json(wildcards):
     """A params function: the same, as a program takes it."""
     return as_json(variant_of(wildcards).as_dict())
+
+
+@cache
+def digest_of_code(path):
+    """A file of the library, and the beginning of its digest."""
+    return f"{path} {sha256_of_file(Path(workflow.basedir) / path)[:12]}"
+
+
+def code_of(*paths):
+    """
+    A parameter: the files of the library that a rule's results depend on. By content, unlike an
+    input, so that neither a checkout nor a copy of results makes anything again.
+    """
+    return [digest_of_code(path) for path in paths]
 
 
 ABSENT = set()

@@ -23,16 +23,6 @@ rule edit:
         requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
         templates="results/{experiment}/{model}/templates/seed{seed}.json",
         previous=previous_checkpoint,
-        code=lambda wildcards: [
-            *variant_of(wildcards).files(),
-            "mose/methods/base.py",
-            "mose/keys.py",
-            "mose/losses.py",
-            "mose/packed.py",
-            "mose/sequence.py",
-            "mose/targets.py",
-            "mose/training.py",
-        ],
     output:
         checkpoint=f"{RUN}/edits{{n}}.h5",
         immediate=f"{RUN}/immediate{{n}}.csv",
@@ -44,6 +34,16 @@ rule edit:
     resources:
         **resources_of("edit"),
     params:
+        code=lambda wildcards: code_of(
+            *variant_of(wildcards).files(),
+            "mose/methods/base.py",
+            "mose/keys.py",
+            "mose/losses.py",
+            "mose/packed.py",
+            "mose/sequence.py",
+            "mose/targets.py",
+            "mose/training.py",
+        ),
         variant=variant_json,
         previous=lambda wildcards, input: (
             f"--previous {input.previous}" if input.previous else ""

@@ -12,7 +12,6 @@ rule layer_scores:
     input:
         model="results/models/{model}/manifest.json",
         requests=f"results/{{experiment}}/{{model}}/{{dataset}}/seed{config['seeds'][0]}/requests.jsonl",
-        code="mose/layer_choice.py",
     output:
         "results/{experiment}/{model}/{dataset}/layers.csv",
     log:
@@ -23,6 +22,7 @@ rule layer_scores:
     resources:
         **resources_of("layer_scores"),
     params:
+        code=code_of("mose/layer_choice.py"),
         compute=COMPUTE,
     shell:
         "python scripts/choose_layers.py --model {input.model:q} {params.compute} {threads} "
@@ -33,7 +33,6 @@ rule layer_figure:
     """Draw the scores and the proposal."""
     input:
         scores="results/{experiment}/{model}/{dataset}/layers.csv",
-        code=["mose/figures.py", "mose/drawing.py"],
     output:
         multiext(
             "results/{experiment}/figures/{model}/{dataset}/layers", ".pdf", ".png"
@@ -44,6 +43,8 @@ rule layer_figure:
         "results/benchmarks/layers/{experiment}.{model}.{dataset}.figure.tsv"
     resources:
         **LIGHT_RESOURCES,
+    params:
+        code=code_of("mose/figures.py", "mose/drawing.py"),
     shell:
         "python scripts/draw_layers.py --scores {input.scores:q} --out {output[0]:q} > {log:q} 2>&1"
 

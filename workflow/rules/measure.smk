@@ -38,7 +38,6 @@ rule stability:
     """Norms, spectrum and orthogonality of the edited matrices at one checkpoint."""
     input:
         **CHAIN,
-        code="mose/stability.py",
     output:
         f"{RUN}/stability{{n}}.csv",
     log:
@@ -49,6 +48,7 @@ rule stability:
     resources:
         **resources_of("stability"),
     params:
+        code=code_of("mose/stability.py"),
         variant=variant_json,
         batch=EDITS["batch"],
         dtype=config["dtype"],
@@ -62,7 +62,6 @@ rule measure:
     input:
         **CHAIN,
         heldout=f"{CORPUS_FOLDER}/heldout.h5",
-        code=["mose/metrics.py", "mose/sampling.py"],
     output:
         scores=f"{RUN}/scores{{n}}.csv",
         perplexity=f"{RUN}/perplexity{{n}}.csv",
@@ -74,6 +73,7 @@ rule measure:
     resources:
         **resources_of("measure"),
     params:
+        code=code_of("mose/metrics.py", "mose/sampling.py"),
         variant=variant_json,
         batch=EDITS["batch"],
         compute=COMPUTE,
@@ -90,7 +90,6 @@ rule measure_unedited:
     input:
         model="results/models/{model}/manifest.json",
         requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
-        code=["mose/metrics.py", "mose/sampling.py"],
     output:
         "results/{experiment}/{model}/{dataset}/unedited/seed{seed}/scores{n}.csv",
     log:
@@ -101,6 +100,7 @@ rule measure_unedited:
     resources:
         **resources_of("measure_unedited"),
     params:
+        code=code_of("mose/metrics.py", "mose/sampling.py"),
         first=lambda wildcards: int(wildcards.n) - EDITS["checkpoint"],
         compute=COMPUTE,
         generate=GENERATE,
@@ -115,7 +115,6 @@ rule perplexity_unedited:
     input:
         model="results/models/{model}/manifest.json",
         heldout=f"{CORPUS_FOLDER}/heldout.h5",
-        code="mose/metrics.py",
     output:
         "results/{experiment}/{model}/unedited/perplexity.csv",
     log:
@@ -126,6 +125,7 @@ rule perplexity_unedited:
     resources:
         **resources_of("perplexity_unedited"),
     params:
+        code=code_of("mose/metrics.py"),
         compute=COMPUTE,
     shell:
         "python scripts/measure.py --model {input.model:q} {params.compute} {threads} "

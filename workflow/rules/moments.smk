@@ -17,7 +17,6 @@ rule corpus:
             if "file" in CORPUS["source"]
             else []
         ),
-        code=["mose/corpus.py", "mose/sampling.py"],
     output:
         f"{CORPUS_FOLDER}/{{part}}.h5",
     log:
@@ -30,6 +29,7 @@ rule corpus:
     resources:
         **resources_of("corpus"),
     params:
+        code=code_of("mose/corpus.py", "mose/sampling.py"),
         options=as_json(CORPUS),
         compute=COMPUTE,
     shell:
@@ -42,7 +42,6 @@ rule second_moments:
     input:
         model="results/models/{model}/manifest.json",
         windows=f"{CORPUS_FOLDER}/windows{{shard}}.h5",
-        code="mose/moments.py",
     output:
         f"{MOMENTS}/shard{{shard}}.h5",
     log:
@@ -53,6 +52,7 @@ rule second_moments:
     resources:
         **resources_of("second_moments"),
     params:
+        code=code_of("mose/moments.py"),
         shards=CORPUS["shards"],
         first="--include-first" if CORPUS["include_first"] else "",
         compute=COMPUTE,
@@ -88,7 +88,6 @@ rule null_space:
         model="results/models/{model}/manifest.json",
         moments=moments_of,
         heldout=f"{CORPUS_FOLDER}/heldout.h5",
-        code="mose/methods/alphaedit.py",
     output:
         "results/{experiment}/{model}/null_space/{method}.csv",
     log:
@@ -99,6 +98,7 @@ rule null_space:
     resources:
         **resources_of("null_space"),
     params:
+        code=code_of("mose/methods/alphaedit.py"),
         variant=variant_json,
         compute=COMPUTE,
     shell:

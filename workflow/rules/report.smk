@@ -99,18 +99,6 @@ rule tables:
             model=MODELS,
         ),
         references=reference_files(),
-        code=expand(
-            "mose/{module}.py",
-            module=[
-                "tables",
-                "judgement",
-                "intervals",
-                "retention",
-                "text",
-                "fluency",
-                "latex",
-            ],
-        ),
     output:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
         "results/{experiment}/summary.txt",
@@ -122,6 +110,15 @@ rule tables:
     resources:
         **LIGHT_RESOURCES,
     params:
+        code=code_of(
+            "mose/tables.py",
+            "mose/judgement.py",
+            "mose/intervals.py",
+            "mose/retention.py",
+            "mose/text.py",
+            "mose/fluency.py",
+            "mose/latex.py",
+        ),
         plan=plan(),
     shell:
         "python scripts/tables.py --plan {params.plan:q} > {log:q} 2>&1"
@@ -131,10 +128,6 @@ rule figures:
     """Draw the figures, all methods in each."""
     input:
         expand("results/{{experiment}}/{table}.csv", table=TABLES),
-        code=expand(
-            "mose/{module}.py",
-            module=["figures", "score_figures", "drawing", "retention"],
-        ),
     output:
         expand(
             "results/{{experiment}}/figures/{model}/{dataset}/{figure}.pdf",
@@ -172,6 +165,12 @@ rule figures:
     resources:
         **LIGHT_RESOURCES,
     params:
+        code=code_of(
+            "mose/figures.py",
+            "mose/score_figures.py",
+            "mose/drawing.py",
+            "mose/retention.py",
+        ),
         plan=plan(),
     shell:
         "python scripts/figures.py --plan {params.plan:q} > {log:q} 2>&1"

@@ -29,10 +29,6 @@ rule facts:
     input:
         model="results/models/{model}/manifest.json",
         data=dataset_file,
-        code=expand(
-            "mose/{module}.py",
-            module=["readers", "forms", "fields", "concepts", "hub"],
-        ),
     output:
         facts="results/{experiment}/{model}/{dataset}/facts.jsonl",
         report="results/{experiment}/{model}/{dataset}/facts.json",
@@ -44,6 +40,13 @@ rule facts:
     resources:
         **resources_of("facts"),
     params:
+        code=code_of(
+            "mose/readers.py",
+            "mose/forms.py",
+            "mose/fields.py",
+            "mose/concepts.py",
+            "mose/hub.py",
+        ),
         source=source_text,
         form=lambda wildcards: (
             f"--form {config['datasets'][wildcards.dataset]['form']}"
@@ -70,7 +73,6 @@ rule requests:
     """Draw the requests of one seed, in an order that does not depend on how many are edited."""
     input:
         facts="results/{experiment}/{model}/{dataset}/facts.jsonl",
-        code="mose/requests.py",
     output:
         requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
         report="results/{experiment}/{model}/{dataset}/seed{seed}/requests.json",
@@ -81,6 +83,7 @@ rule requests:
     resources:
         **LIGHT_RESOURCES,
     params:
+        code=code_of("mose/requests.py"),
         known=lambda wildcards: (
             "--known-only"
             if config["datasets"][wildcards.dataset]["known_only"]
@@ -128,7 +131,6 @@ rule templates:
     """Sample the context templates of one seed."""
     input:
         model="results/models/{model}/manifest.json",
-        code="mose/sampling.py",
     output:
         "results/{experiment}/{model}/templates/seed{seed}.json",
     log:
@@ -139,6 +141,7 @@ rule templates:
     resources:
         **resources_of("templates"),
     params:
+        code=code_of("mose/sampling.py"),
         length=config["templates"]["length"],
         per_starter=config["templates"]["per_starter"],
         compute=COMPUTE,

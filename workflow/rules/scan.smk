@@ -30,7 +30,6 @@ rule choose_settings:
     """Rank the variants of every entry; write the best as settings for config/models/."""
     input:
         summary="results/{experiment}/summary.csv",
-        code="mose/choice.py",
     output:
         table="results/{experiment}/scan.csv",
         text="results/{experiment}/scan.txt",
@@ -42,6 +41,7 @@ rule choose_settings:
     resources:
         **LIGHT_RESOURCES,
     params:
+        code=code_of("mose/choice.py"),
         plan=scan_plan(),
     shell:
         "python scripts/choose_settings.py --plan {params.plan:q} --summary {input.summary:q} "

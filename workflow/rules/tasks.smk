@@ -92,7 +92,6 @@ rule task_items:
     """Read a task's source and draw its items: the same for all models and checkpoints."""
     input:
         task_inputs,
-        code=["mose/tasks/items.py", "mose/tasks/records.py"],
     output:
         "results/{experiment}/tasks/{task}.json",
     log:
@@ -102,6 +101,7 @@ rule task_items:
     resources:
         **LIGHT_RESOURCES,
     params:
+        code=code_of("mose/tasks/items.py", "mose/tasks/records.py"),
         task=lambda wildcards: as_json(TASKS[wildcards.task]),
     shell:
         "python scripts/prepare_task.py --name {wildcards.task} --task {params.task:q} "
@@ -113,7 +113,6 @@ rule tasks:
     input:
         **CHAIN,
         prepared=TASK_ITEMS,
-        code=TASK_CODE,
     output:
         rows=f"{RUN}/tasks{{n}}.csv",
         texts=f"{RUN}/answers{{n}}.jsonl",
@@ -125,6 +124,7 @@ rule tasks:
     resources:
         **resources_of("tasks"),
     params:
+        code=code_of(*TASK_CODE),
         variant=variant_json,
         batch=EDITS["batch"],
         compute=COMPUTE,
@@ -140,7 +140,6 @@ rule tasks_unedited:
     input:
         model="results/models/{model}/manifest.json",
         prepared=TASK_ITEMS,
-        code=TASK_CODE,
     output:
         rows="results/{experiment}/{model}/unedited/tasks.csv",
         texts="results/{experiment}/{model}/unedited/answers.jsonl",
@@ -152,6 +151,7 @@ rule tasks_unedited:
     resources:
         **resources_of("tasks_unedited"),
     params:
+        code=code_of(*TASK_CODE),
         compute=COMPUTE,
     shell:
         "python scripts/evaluate_tasks.py --model {input.model:q} {params.compute} {threads} "
@@ -168,7 +168,6 @@ rule task_tables:
             model=MODELS,
         ),
         summary="results/{experiment}/summary.csv",
-        code="mose/abilities.py",
     output:
         expand("results/{{experiment}}/{table}.csv", table=TASK_TABLES),
         "results/{experiment}/comparison.txt",
@@ -179,6 +178,7 @@ rule task_tables:
     resources:
         **LIGHT_RESOURCES,
     params:
+        code=code_of("mose/abilities.py"),
         plan=task_plan(),
     shell:
         "python scripts/task_tables.py --plan {params.plan:q} > {log:q} 2>&1"
@@ -188,7 +188,6 @@ rule task_figures:
     """Draw the tasks' scores and the retained ability."""
     input:
         "results/{experiment}/abilities.csv",
-        code=["mose/task_figures.py", "mose/drawing.py"],
     output:
         task_figures("pdf"),
         report(
@@ -203,6 +202,7 @@ rule task_figures:
     resources:
         **LIGHT_RESOURCES,
     params:
+        code=code_of("mose/task_figures.py", "mose/drawing.py"),
         plan=task_plan(),
     shell:
         "python scripts/task_figures.py --plan {params.plan:q} > {log:q} 2>&1"
