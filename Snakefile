@@ -38,8 +38,8 @@ rule all:
     """The tables and figures of the experiment."""
     default_target: True
     input:
-        f"results/{EXPERIMENT}/summary.csv",
-        figure_files(),
+        f"{RESULTS}/summary.csv",
+        figure_files("pdf", "png"),
         task_files(),
         enough_requests_files(),
         null_space_files(),

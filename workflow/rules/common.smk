@@ -30,6 +30,9 @@ except MoseError as error:
 
 PLAN = Plan(config, MODELS)
 EXPERIMENT = config["experiment"]
+# For files that a run makes once: a wildcard in its place would let Snakemake compare every file
+# of the run with each of their names.
+RESULTS = f"results/{EXPERIMENT}"
 EDITS = config["edits"]
 CHECKPOINTS = list(range(EDITS["checkpoint"], EDITS["total"] + 1, EDITS["checkpoint"]))
 # The same labels for every model; what they stand for may differ.

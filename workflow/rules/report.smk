@@ -33,6 +33,9 @@ if len(CHECKPOINTS) > 1:
     FIGURES["forgetting_curves"] = "Scores against the number of edits made since."
 
 
+TABLE_FILES = expand(f"{RESULTS}/{{table}}.csv", table=TABLES)
+
+
 def unedited_scores(wildcards):
     return expand(
         "results/{experiment}/{model}/{dataset}/unedited/seed{seed}/scores{n}.csv",
@@ -73,14 +76,13 @@ def reference_files():
     )
 
 
-def figure_files():
+def figure_files(*kinds):
     return expand(
-        "results/{experiment}/figures/{model}/{dataset}/{figure}.{kind}",
-        experiment=EXPERIMENT,
+        f"{RESULTS}/figures/{{model}}/{{dataset}}/{{figure}}.{{kind}}",
         model=MODELS,
         dataset=config["datasets"],
         figure=FIGURES,
-        kind=["pdf", "png"],
+        kind=kinds,
     )
 
 
@@ -100,13 +102,13 @@ rule tables:
         ),
         references=reference_files(),
     output:
-        expand("results/{{experiment}}/{table}.csv", table=TABLES),
-        "results/{experiment}/summary.txt",
-        "results/{experiment}/summary.tex",
+        TABLE_FILES,
+        f"{RESULTS}/summary.txt",
+        f"{RESULTS}/summary.tex",
     log:
-        "results/logs/tables/{experiment}.log",
+        f"results/logs/tables/{EXPERIMENT}.log",
     benchmark:
-        "results/benchmarks/tables/{experiment}.tsv"
+        f"results/benchmarks/tables/{EXPERIMENT}.tsv"
     resources:
         **LIGHT_RESOURCES,
     params:
@@ -127,21 +129,11 @@ rule tables:
 rule figures:
     """Draw the figures, all methods in each."""
     input:
-        expand("results/{{experiment}}/{table}.csv", table=TABLES),
+        TABLE_FILES,
     output:
-        expand(
-            "results/{{experiment}}/figures/{model}/{dataset}/{figure}.pdf",
-            model=MODELS,
-            dataset=config["datasets"],
-            figure=FIGURES,
-        ),
+        figure_files("pdf"),
         report(
-            expand(
-                "results/{{experiment}}/figures/{model}/{dataset}/{figure}.png",
-                model=MODELS,
-                dataset=config["datasets"],
-                figure=FIGURES,
-            ),
+            figure_files("png"),
             caption="../report/figure.rst",
             category="Figures",
         ),
@@ -149,7 +141,7 @@ rule figures:
         report(
             directory(
                 expand(
-                    "results/{{experiment}}/figures/{model}/{dataset}/portability",
+                    f"{RESULTS}/figures/{{model}}/{{dataset}}/portability",
                     model=MODELS,
                     dataset=config["datasets"],
                 )
@@ -159,9 +151,9 @@ rule figures:
             category="Figures",
         ),
     log:
-        "results/logs/figures/{experiment}.log",
+        f"results/logs/figures/{EXPERIMENT}.log",
     benchmark:
-        "results/benchmarks/figures/{experiment}.tsv"
+        f"results/benchmarks/figures/{EXPERIMENT}.tsv"
     resources:
         **LIGHT_RESOURCES,
     params:

@@ -29,15 +29,15 @@ def scan_plan():
 rule choose_settings:
     """Rank the variants of every entry; write the best as settings for config/models/."""
     input:
-        summary="results/{experiment}/summary.csv",
+        summary=f"{RESULTS}/summary.csv",
     output:
-        table="results/{experiment}/scan.csv",
-        text="results/{experiment}/scan.txt",
-        settings="results/{experiment}/settings.yaml",
+        table=f"{RESULTS}/scan.csv",
+        text=f"{RESULTS}/scan.txt",
+        settings=f"{RESULTS}/settings.yaml",
     log:
-        "results/logs/scan/{experiment}.log",
+        f"results/logs/scan/{EXPERIMENT}.log",
     benchmark:
-        "results/benchmarks/scan/{experiment}.tsv"
+        f"results/benchmarks/scan/{EXPERIMENT}.tsv"
     resources:
         **LIGHT_RESOURCES,
     params:
@@ -51,4 +51,4 @@ rule choose_settings:
 rule scan:
     """The table that settings are chosen from; `snakemake scan --configfile ...` makes it."""
     input:
-        f"results/{EXPERIMENT}/scan.csv",
+        f"{RESULTS}/scan.csv",

@@ -67,25 +67,22 @@ def task_runs(pattern):
     )
 
 
-def task_figures(kind):
+def task_figures(*kinds):
     return expand(
-        f"results/{{{{experiment}}}}/figures/{{model}}/{{dataset}}/{{figure}}.{kind}",
+        f"{RESULTS}/figures/{{model}}/{{dataset}}/{{figure}}.{{kind}}",
         model=MODELS,
         dataset=config["datasets"],
         figure=TASK_FIGURES,
+        kind=kinds,
     )
+
+
+TASK_TABLE_FILES = expand(f"{RESULTS}/{{table}}.csv", table=TASK_TABLES)
 
 
 def task_files():
     """What an experiment with tasks ends in."""
-    if not TASKS:
-        return []
-    names = [
-        *task_figures("pdf"),
-        *task_figures("png"),
-        *expand("results/{{experiment}}/{table}.csv", table=TASK_TABLES),
-    ]
-    return expand(names, experiment=EXPERIMENT)
+    return [*task_figures("pdf", "png"), *TASK_TABLE_FILES] if TASKS else []
 
 
 rule task_items:
@@ -167,14 +164,14 @@ rule task_tables:
             experiment=EXPERIMENT,
             model=MODELS,
         ),
-        summary="results/{experiment}/summary.csv",
+        summary=f"{RESULTS}/summary.csv",
     output:
-        expand("results/{{experiment}}/{table}.csv", table=TASK_TABLES),
-        "results/{experiment}/comparison.txt",
+        TASK_TABLE_FILES,
+        f"{RESULTS}/comparison.txt",
     log:
-        "results/logs/tables/{experiment}.tasks.log",
+        f"results/logs/tables/{EXPERIMENT}.tasks.log",
     benchmark:
-        "results/benchmarks/tables/{experiment}.tasks.tsv"
+        f"results/benchmarks/tables/{EXPERIMENT}.tasks.tsv"
     resources:
         **LIGHT_RESOURCES,
     params:
@@ -187,7 +184,7 @@ rule task_tables:
 rule task_figures:
     """Draw the tasks' scores and the retained ability."""
     input:
-        "results/{experiment}/abilities.csv",
+        f"{RESULTS}/abilities.csv",
     output:
         task_figures("pdf"),
         report(
@@ -196,9 +193,9 @@ rule task_figures:
             category="Figures",
         ),
     log:
-        "results/logs/figures/{experiment}.tasks.log",
+        f"results/logs/figures/{EXPERIMENT}.tasks.log",
     benchmark:
-        "results/benchmarks/figures/{experiment}.tasks.tsv"
+        f"results/benchmarks/figures/{EXPERIMENT}.tasks.tsv"
     resources:
         **LIGHT_RESOURCES,
     params:
