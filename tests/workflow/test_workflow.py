@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -118,6 +119,24 @@ def test_a_changed_option_starts_its_own_chain_afresh_and_no_other(finished):
     assert planned["edit"] == 3, "all three segments of the changed method"
     assert "corpus" not in planned
     assert "second_moments" not in planned
+
+
+def test_changed_code_makes_what_it_defines_again_and_a_mere_copy_nothing(finished):
+    edits = {"total": 6, "batch": 1, "checkpoint": 2}
+    finished.run(edits=edits)  # whatever ran before
+    linked = finished.folder / "mose"
+    linked.unlink()
+    try:
+        shutil.copytree(ROOT / "mose", linked)
+        assert finished.planned(edits=edits) == {}
+        with (linked / "methods" / "memit.py").open("a") as file:
+            file.write("# Another formula.\n")
+        planned = finished.planned(edits=edits)
+    finally:
+        shutil.rmtree(linked)
+        linked.symlink_to(ROOT / "mose")
+    assert planned["edit"] == 3, "MEMIT's three segments"
+    assert not {"corpus", "second_moments", "templates", "measure_unedited"} & set(planned)
 
 
 def test_sigkill_within_a_segment_loses_only_that_segment(tmp_path, finished):
