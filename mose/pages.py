@@ -2,8 +2,10 @@
 
 A page has a directive where a table belongs:
 `<!-- summary: FILE -->` stands for a summary (mean over seeds at the last checkpoint, with the
-spread where there are several), `<!-- scan: FILE -->` for the ranking of a scan,
-`<!-- abilities: FILE -->` for a comparison with tasks. Files are CSV beside the template.
+spread where there are several), `<!-- trajectory: FILE -->` for one at every checkpoint,
+`<!-- protocols: FILE -->` for success by teacher forcing beside that by generation,
+`<!-- scan: FILE -->` for the ranking of a scan, `<!-- abilities: FILE -->` for a comparison with
+tasks. Files are CSV beside the template.
 """
 
 import re
@@ -100,15 +102,30 @@ def summary_table(summary: pd.DataFrame) -> str:
 
     Mean over seeds, and the standard deviation over them (n - 1) where there are several.
     """
+    return _table(summary, lambda part: list(last_checkpoints(part).items()))
+
+
+def trajectory_table(summary: pd.DataFrame) -> str:
+    """As `summary_table`, with a row for every checkpoint of a method."""
+
+    def rows(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+        edited = part[part["edits"] > 0].groupby(["method", "edits"], sort=False)
+        groups = [(str(method), group) for (method, _), group in edited]
+        return [(UNEDITED, last_checkpoints(part)[UNEDITED]), *groups]
+
+    return _table(summary, rows)
+
+
+def _table(
+    summary: pd.DataFrame, rows_of: Callable[[pd.DataFrame], list[tuple[str, pd.DataFrame]]]
+) -> str:
     measures = [*tables.SCORES, "perplexity", *tables.RATIOS]
     rows = []
     for (model, dataset), part in summary.groupby(list(RUN), sort=False):
-        where = f"{dataset}, {model}"
-        for method, group in last_checkpoints(part).items():
-            seeds = group["seed"].nunique()
-            edits = int(group["edits"].max())
+        for method, group in rows_of(part):
+            head = [f"{dataset}, {model}", method, str(int(group["edits"].max()))]
             cells = [_spread(group[name], DIGITS.get(name, "{:.3f}")) for name in measures]
-            rows.append([where, method, str(edits), str(seeds), *cells])
+            rows.append([*head, str(group["seed"].nunique()), *cells])
     return markdown(["data set, model", "method", "edits", "seeds", *measures], rows)
 
 
@@ -119,6 +136,21 @@ def last_checkpoints(part: pd.DataFrame) -> dict[str, pd.DataFrame]:
     last = part[part["edits"] == part.groupby("method")["edits"].transform("max")]
     methods = {str(method): group for method, group in last.groupby("method", sort=False)}
     return {UNEDITED: before, **methods}
+
+
+def protocols_table(protocols: pd.DataFrame) -> str:
+    """Success at each method's last checkpoint, per metric: by teacher forcing and by generation.
+
+    Of several seeds the mean and the spread, as in `summary_table`.
+    """
+    head = ["data set, model", "metric", "method", "edits", "requests", *tables.PROTOCOLS]
+    rows = []
+    for (model, dataset, metric), part in protocols.groupby([*RUN, "metric"], sort=False):
+        for method, group in last_checkpoints(part).items():
+            counts = [str(int(group[name].max())) for name in ("edits", "requests")]
+            cells = [_spread(group[name], "{:.3f}") for name in tables.PROTOCOLS]
+            rows.append([f"{dataset}, {model}", str(metric), method, *counts, *cells])
+    return markdown(head, rows)
 
 
 def abilities_table(comparison: pd.DataFrame) -> str:
@@ -171,6 +203,8 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
 
 TABLES: dict[str, Callable[[pd.DataFrame], str]] = {
     "summary": summary_table,
+    "trajectory": trajectory_table,
+    "protocols": protocols_table,
     "abilities": abilities_table,
     "scan": scan_table,
 }

@@ -42,6 +42,30 @@ def test_several_seeds_show_mean_and_spread():
     assert lines[3].startswith("| d, m | a | 20 | 3 | 0.200 ± 0.100 |")
 
 
+def test_a_trajectory_has_every_checkpoint():
+    lines = pages.trajectory_table(summary([0, 1])).splitlines()
+    found = [line.split(" | ")[1:3] for line in lines[2:]]
+    assert found == [["unedited", "0"], *([m, n] for m in "ab" for n in ("10", "20"))]
+    assert lines[4].split(" | ")[3:5] == ["2", "0.150 ± 0.071"]
+
+
+def test_protocols_stand_side_by_side_at_the_last_checkpoint():
+    rows = [
+        {"method": method, "seed": 0, "edits": edits, "metric": metric, "requests": 100,
+         "model": "m", "dataset": "d", "token_level": 0.75, "all_tokens": 0.5,
+         "generated_exact": 0.25 * bool(edits), "generated_contains": 0.25}
+        for method in ("a", "b") for edits in (0, 10, 20)
+        for metric in ("reliability", "generalization")
+    ]  # fmt: skip
+    lines = pages.protocols_table(pd.DataFrame(rows)).splitlines()
+    assert [line.split(" | ")[1:4] for line in lines[2:]] == [
+        [metric, method, edits]
+        for metric in ("reliability", "generalization")
+        for method, edits in (("unedited", "0"), ("a", "20"), ("b", "20"))
+    ]
+    assert lines[3] == "| d, m | reliability | a | 20 | 100 | 0.750 | 0.500 | 0.250 | 0.250 |"
+
+
 def test_a_scan_marks_the_best_of_each_entry():
     ranking = pd.DataFrame(
         {"entry": ["a", "a", "b", "b"], "variant": list("wxyz"), "rank": [1, 2, 1, 2],
@@ -62,9 +86,8 @@ def test_a_scan_marks_the_best_of_each_entry():
 def test_a_missing_table_and_an_unknown_kind_are_refused(tmp_path):
     with pytest.raises(StoreError, match=r"none\.csv: no such table"):
         pages.render("<!-- summary: none.csv -->", tmp_path)
-    with pytest.raises(
-        StoreError, match="magic: no such kind of table; known are summary, abilities, scan"
-    ):
+    known = "summary, trajectory, protocols, abilities, scan"
+    with pytest.raises(StoreError, match=f"magic: no such kind of table; known are {known}"):
         pages.render("<!-- magic: none.csv -->", tmp_path)
 
 
