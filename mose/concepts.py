@@ -32,10 +32,11 @@ def read_concept(record: Record, name: str) -> Fact:
 
 
 def read_replacement(module: str) -> Callable[[Record, str], Fact]:
-    """A reader of concept_data: concept_name, concept_def, instances, module_intra, module_inter.
+    """A reader of concept_data: concept_name, concept_def, instances, module_intra, module_inter,
+    locality_prompt, locality_answer.
 
     module: "intra", the definition of another concept of the same superclass, or "inter", of
-    another one. Other concepts' definitions, kept aside, are the locality prompts.
+    another one. Where no locality prompt is given, other concepts' definitions, kept aside, are.
     """
 
     def read(record: Record, name: str) -> Fact:
@@ -51,6 +52,7 @@ def read_replacement(module: str) -> Callable[[Record, str], Fact]:
             target_true=old,
             relation="definition",
             paraphrases=tuple(text.replace("{}", concept) for text in PARAPHRASES),
+            locality=fields.one(record.get("locality_prompt"), record.get("locality_answer")),
             instances=tuple(
                 f"Whether {instance} belongs to category {concept}?"
                 for instance in fields.texts(record.get("instances"))

@@ -7,7 +7,7 @@ from test_readers import write
 
 from mose import readers
 from mose.errors import RequestError
-from mose.requests import draw_requests
+from mose.requests import Probe, draw_requests
 
 NAMES = ("bird", "river", "novel", "bridge", "opera", "comet")
 
@@ -61,6 +61,17 @@ def test_other_concepts_definitions_are_the_locality_prompts(tmp_path):
             name = probe.target.removeprefix("what a ").removesuffix(" is")
             assert name not in edited
             assert probe.prompt == f"The definition of {name} is"
+
+
+def test_a_concept_s_own_locality_prompt_comes_before_other_definitions(tmp_path):
+    own = {"locality_prompt": "The capital of Peru is", "locality_answer": "Lima"}
+    path = write(tmp_path / "concept_data.json", [concept(name, **own) for name in NAMES])
+    facts, report = readers.read_facts_of(path, "conceptedit-intra")
+    assert report.prompts["locality"] == len(NAMES)
+    drawn = draw_requests(facts, 0, False, 2, 0.4)
+    assert {probe for request in drawn for probe in request.locality} == {
+        Probe("The capital of Peru is", "Lima")
+    }
 
 
 @pytest.mark.parametrize(
