@@ -29,7 +29,7 @@ BEFORE, AFTER, PROMPT, TEMPLATES = 15, 4.1, 19, 6
 TASK_TOKENS = 100
 # Operations a second: of one processor core (float64 and float32; half of what one large product
 # reaches), and of a GPU in two bytes (a tenth of an H100's peak).
-RATE = {"core": 40e9, "gpu": 100e12}
+RATE = {"core": 60e9, "gpu": 100e12}
 READ_BYTES = 200e6  # a second, from a disk: weights are read and hashed by every job
 # A scheduler's limit, against the estimate. Under a scheduler a job's own Snakemake, which is two
 # processes, counts as well.
