@@ -1,6 +1,6 @@
 """Pure functions on matrices: Procrustes, polar factors, spheres, spectra.
 
-Everything here is exact to float64 rounding and knows nothing of models.
+Everything here is exact to the rounding of its arguments' type and knows nothing of models.
 """
 
 import torch
