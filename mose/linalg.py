@@ -3,13 +3,16 @@
 Everything here is exact to the rounding of its arguments' type and knows nothing of models.
 """
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor
 
 from mose.errors import NumericalError
 
-# Blocks per side of a symmetric product.
-GRAM_BLOCKS = 8
+# Blocks per side of a symmetric product, at least, and columns of one, at most: what is summed of a
+# block is there twice.
+GRAM_BLOCKS, GRAM_WIDTH = 8, 512
 NOT_FINITE = (
     "the matrix of the Procrustes problem is not finite: a key or a target of this batch is NaN or "
     "infinite; run the model in float32 (dtype), or lower learning_rate"
@@ -58,24 +61,27 @@ def procrustes_objective(
     return float(((drift @ retained) * drift).sum() + ((rotation @ source - target) ** 2).sum())
 
 
+def _blocks(size: int) -> Iterator[tuple[int, int]]:
+    """Where the blocks of a symmetric matrix (size, size) begin and end."""
+    width = min(-(-size // GRAM_BLOCKS), GRAM_WIDTH)
+    for begin in range(0, size, width):
+        yield begin, min(begin + width, size)
+
+
 def add_gram(total: Tensor, rows: Tensor) -> None:
     """total += rows^T rows on and above the diagonal, in about half of the full product's time.
 
     total: (d, d), of which the blocks below the diagonal are left as they are. rows: (n, d), in
     total's type or a narrower one, which is then the product's.
     """
-    width = -(-rows.shape[1] // GRAM_BLOCKS)
-    for begin in range(0, rows.shape[1], width):
-        block = slice(begin, begin + width)
-        total[block, begin:] += rows[:, block].mT @ rows[:, begin:]
+    for begin, end in _blocks(rows.shape[1]):
+        block = slice(begin, end)
+        total[block, begin:].add_(rows[:, block].mT @ rows[:, begin:])
 
 
 def mirror(total: Tensor) -> Tensor:
     """Copy what is above the diagonal of (d, d) below it, in place; returns it."""
-    size = len(total)
-    width = -(-size // GRAM_BLOCKS)
-    for begin in range(0, size, width):
-        end = min(begin + width, size)
+    for begin, end in _blocks(len(total)):
         corner = total[begin:end, begin:end]
         corner.copy_(corner.triu() + corner.triu(1).mT)
         total[end:, begin:end] = total[begin:end, end:].mT

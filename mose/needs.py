@@ -19,9 +19,10 @@ ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # GPU was at hand).
 PROGRAM_BYTES = {"cpu": 420e6, "gpu": 3e9}
 LIGHT_BYTES = 1e9  # what runs without a model
-# Tokens that share a pass: mose.targets.TOKENS_PER_PASS, and what scoring and second moments take.
-TARGET_TOKENS = {"cpu": 512, "gpu": 2048}
-PASS_TOKENS = 2048
+# Tokens that share a pass of value targets, on a processor for each of its first threads.
+TARGET_TOKENS = {"cpu": 256, "gpu": 2048}
+TARGET_THREADS = 2
+PASS_TOKENS = 2048  # of scoring and second moments
 HEAD_ROWS = 384
 # CounterFact in SmolLM2's tokens: before the subject's last token, from there to the target's end,
 # and a whole prompt; context templates (the bare prompt among them).
@@ -159,6 +160,16 @@ def needs(stage: str, shape: Shape, machine: Machine, work: Work) -> Needs:
     return STAGES[stage](shape, machine, work)
 
 
+def target_tokens(kind: str, threads: int) -> int:
+    """How many tokens may share a pass of value targets; kind: "cpu" or "gpu".
+
+    A pass holds the activations of all upper blocks: 13 GB for 2048 tokens in Llama-3-8B, bfloat16.
+    Below this, matrix products are too small to be fast; two threads need larger ones than one
+    (docs/scale.md).
+    """
+    return TARGET_TOKENS[kind] * (min(threads, TARGET_THREADS) if kind == "cpu" else 1)
+
+
 def _with_model(
     shape: Shape, machine: Machine, *, host: float = 0, running: float = 0, disk: float = 0,
     operations: float = 0, host_operations: float = 0,
@@ -284,7 +295,10 @@ def _edit(shape: Shape, machine: Machine, work: Work) -> Needs:
     options = work.variant.edit
     last = max(options.layers)
     above = max(shape.blocks - 1 - last, 1)
-    tokens = min(TARGET_TOKENS[machine.kind], work.batch * (TEMPLATES + 1) * AFTER)
+    tokens: float = target_tokens(machine.kind, machine.threads)
+    if not machine.gpu:
+        # A GPU has no room beyond the estimate for targets that are longer than CounterFact's.
+        tokens = min(tokens, work.batch * (TEMPLATES + 1) * AFTER)
     # Forward and backward of what is above, once per step; the head where a loss is read.
     steps = options.steps * (
         (TEMPLATES + 1) * AFTER * 4 * shape.block * above + TEMPLATES * 1.2 * 4 * shape.head

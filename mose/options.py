@@ -296,12 +296,10 @@ class SphereOptions(WrapperOptions):
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the register: options, where the editor is ("module:name"), and other methods'
-    modules that its numbers depend on."""
+    """One row of the register: options, and where the editor is ("module:name")."""
 
     options: type[EditOptions] | type[WrapperOptions]
     editor: str
-    uses: tuple[str, ...] = ()
 
 
 METHODS: dict[str, Method] = {
@@ -311,7 +309,7 @@ METHODS: dict[str, Method] = {
     "memit": Method(MemitOptions, "mose.methods.memit:MemitEditor"),
     "emmet": Method(EmmetOptions, "mose.methods.emmet:EmmetEditor"),
     "alphaedit": Method(AlphaEditOptions, "mose.methods.alphaedit:AlphaEditEditor"),
-    "encore": Method(EncoreOptions, "mose.methods.encore:EncoreEditor", ("mose.methods.memit",)),
+    "encore": Method(EncoreOptions, "mose.methods.encore:EncoreEditor"),
     "ft": Method(FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
     "oft": Method(TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
     "rect": Method(RectOptions, "mose.methods.rect:RectEditor"),
@@ -347,10 +345,9 @@ class Variant:
 
     def files(self) -> list[str]:
         """The library's files that define the method, relative to the repository."""
-        method = METHODS[self.method]
-        modules = [method.editor.partition(":")[0], *method.uses]
-        own = [f"{module.replace('.', '/')}.py" for module in modules]
-        return own + (self.options.base.files() if isinstance(self.options, WrapperOptions) else [])
+        module = METHODS[self.method].editor.partition(":")[0]
+        base = self.options.base.files() if isinstance(self.options, WrapperOptions) else []
+        return [f"{module.replace('.', '/')}.py", *base]
 
 
 def parse_variant(entry: Mapping[str, Any], where: str = "methods") -> Variant:

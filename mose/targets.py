@@ -29,15 +29,13 @@ from torch import Tensor
 from mose.linalg import on_sphere
 from mose.losses import check_finite
 from mose.model import CausalLM
+from mose.needs import target_tokens
 from mose.options import TargetOptions
 from mose.packed import Above
 from mose.requests import EditRequest
 from mose.tokens import EditTokens, encode_edit
 
 ESSENCE = "{} is a"
-# A pass holds the activations of all upper blocks: 13 GB for 2048 tokens in Llama-3-8B, bfloat16.
-# Below this, matrix products are too small to be fast (docs/scale.md).
-TOKENS_PER_PASS = {"cpu": 512, "cuda": 2048, "mps": 1024}
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPS = 1e-8
 
@@ -67,7 +65,9 @@ def optimise(
 
     tokens_per_pass: bounds how many requests share a pass, and so the memory; changes no result.
     """
-    tokens_per_pass = tokens_per_pass or TOKENS_PER_PASS[lm.device.type]
+    if tokens_per_pass is None:
+        kind = "cpu" if lm.device.type == "cpu" else "gpu"
+        tokens_per_pass = target_tokens(kind, torch.get_num_threads())
     rows = [_encode(lm, request, templates) for request in requests]
     shift: list[Tensor] = [torch.empty(0)] * len(rows)
     steps, loss, seconds = [0] * len(rows), [0.0] * len(rows), [0.0] * len(rows)

@@ -239,6 +239,6 @@ def test_the_configurations_that_come_with_the_project_are_valid(path):
 def test_a_variant_names_the_files_that_define_it():
     entry = {"method": "sphere", "base": "encore", "layers": [3], "lambda": 1, "learning_rate": 0.1}
     files = options.parse_variant(entry).files()
-    assert files == [f"mose/methods/{name}.py" for name in ("sphere", "encore", "memit")]
+    assert files == [f"mose/methods/{name}.py" for name in ("sphere", "encore")]
     for method in options.METHODS.values():
         assert (ROOT / f"{method.editor.partition(':')[0].replace('.', '/')}.py").is_file()

@@ -87,7 +87,7 @@ def test_reorthonormalise_squares_the_error():
     assert linalg.orthogonality_error(linalg.reorthonormalise(off)) < before**2
 
 
-@pytest.mark.parametrize("size", [1, 7, 8, 50])
+@pytest.mark.parametrize("size", [1, 7, 8, 50, 4100])
 def test_half_a_gram_matrix_mirrored_is_the_whole(size):
     rows = torch.randn(30, size, dtype=torch.float64)
     total = torch.eye(size, dtype=torch.float64)

@@ -51,6 +51,25 @@ def test_the_rotation_is_that_of_the_singular_value_decomposition(condition, cou
     assert float(drift.norm()) > 0.1, "something must have been turned"
 
 
+def test_few_vectors_are_turned_in_float64_alone():
+    retained, source, target = problem(400, 1, 1e1)
+    by_svd = linalg.procrustes(retained, source, target)
+    found = rotation.Procrustes(retained).solve(source, target)
+    assert float((found - by_svd).norm()) < 1e-10
+
+
+@pytest.mark.parametrize("condition", [1e1, 1e4, 1e7])
+def test_before_it_is_turned_back_it_is_that_of_the_decomposition(condition):
+    retained, source, target = problem(160, 6, condition)
+    values, basis = torch.linalg.eigh(retained)
+    left, right = basis.mT @ target, basis.mT @ source
+    bounds = rotation.singular_bounds(values, left, right)
+    found = rotation.assembled(values, left, right, *rotation.sign_quadrature(*bounds))
+    by_svd = linalg.procrustes(retained, source, target)
+    # Directions that hardly anything holds are hardly determined.
+    assert float((basis @ found @ basis.mT - by_svd).norm()) < 1e-10 * max(1, condition / 1e4)
+
+
 def test_eigenvalues_may_coincide():
     basis, _ = torch.linalg.qr(draw(120, 120))
     values = torch.tensor([0.01, 0.01, 1.0], dtype=torch.float64).repeat_interleave(40)

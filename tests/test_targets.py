@@ -138,6 +138,23 @@ def test_a_batch_finds_what_a_plain_loop_finds(
     assert min(gained) > 0, "the plain loop itself must learn"
 
 
+@pytest.mark.parametrize("threads", [1, 2, 8])
+def test_a_pass_is_as_large_as_the_estimate_of_memory_assumes(
+    llama, requests, templates, threads, monkeypatch
+):
+    asked = []
+    grouped = targets._groups
+
+    def groups(sizes, tokens):
+        asked.append(tokens)
+        return grouped(sizes, tokens)
+
+    monkeypatch.setattr(targets, "_groups", groups)
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    targets.optimise(llama, requests, templates, FREE)
+    assert asked == [256 if threads == 1 else 512]
+
+
 def test_finished_requests_leave_and_the_others_do_not_notice(llama, requests, templates):
     losses = [plain_targets(llama, r, templates, FREE)[1] for r in requests]
     # A threshold that some cross midway and others do not.

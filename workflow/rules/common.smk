@@ -16,6 +16,7 @@ from mose.config import expand_scan, read_experiment
 from mose.errors import MoseError
 from mose.needs import LIGHT
 from mose.plan import Plan
+from mose.provenance import defining
 from mose.files import check_writable, digest_of, sha256_of_file
 from snakemake.exceptions import WorkflowError
 
@@ -95,17 +96,16 @@ def variant_json(wildcards):
 
 
 @cache
-def digest_of_code(path):
-    """A file of the library, and the beginning of its digest."""
-    return f"{path} {sha256_of_file(Path(workflow.basedir) / path)[:12]}"
-
-
 def code_of(*paths):
     """
-    A parameter: the files of the library that a rule's results depend on. By content, unlike an
-    input, so that neither a checkout nor a copy of results makes anything again.
+    A parameter: what these files of the library compute with, each file with the beginning of its
+    digest. By content, unlike an input, so that neither a checkout nor a copy of results makes
+    anything again.
     """
-    return [digest_of_code(path) for path in paths]
+    root = Path(workflow.basedir)
+    return [
+        f"{path} {sha256_of_file(root / path)[:12]}" for path in defining(paths, root)
+    ]
 
 
 ABSENT = set()

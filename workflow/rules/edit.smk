@@ -35,14 +35,7 @@ rule edit:
         **resources_of("edit"),
     params:
         code=lambda wildcards: code_of(
-            *variant_of(wildcards).files(),
-            "mose/methods/base.py",
-            "mose/keys.py",
-            "mose/losses.py",
-            "mose/packed.py",
-            "mose/sequence.py",
-            "mose/targets.py",
-            "mose/training.py",
+            "mose/sequence.py", *variant_of(wildcards).files()
         ),
         variant=variant_json,
         previous=lambda wildcards, input: (

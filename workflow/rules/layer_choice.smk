@@ -44,7 +44,7 @@ rule layer_figure:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/figures.py", "mose/drawing.py"),
+        code=code_of("mose/figures.py"),
     shell:
         "python scripts/draw_layers.py --scores {input.scores:q} --out {output[0]:q} > {log:q} 2>&1"
 

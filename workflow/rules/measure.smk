@@ -73,7 +73,7 @@ rule measure:
     resources:
         **resources_of("measure"),
     params:
-        code=code_of("mose/metrics.py", "mose/sampling.py"),
+        code=code_of("mose/metrics.py"),
         variant=variant_json,
         batch=EDITS["batch"],
         compute=COMPUTE,
@@ -100,7 +100,7 @@ rule measure_unedited:
     resources:
         **resources_of("measure_unedited"),
     params:
-        code=code_of("mose/metrics.py", "mose/sampling.py"),
+        code=code_of("mose/metrics.py"),
         first=lambda wildcards: int(wildcards.n) - EDITS["checkpoint"],
         compute=COMPUTE,
         generate=GENERATE,

@@ -29,7 +29,7 @@ rule corpus:
     resources:
         **resources_of("corpus"),
     params:
-        code=code_of("mose/corpus.py", "mose/sampling.py"),
+        code=code_of("mose/corpus.py"),
         options=as_json(CORPUS),
         compute=COMPUTE,
     shell:

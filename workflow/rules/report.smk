@@ -114,11 +114,8 @@ rule tables:
     params:
         code=code_of(
             "mose/tables.py",
-            "mose/judgement.py",
             "mose/intervals.py",
             "mose/retention.py",
-            "mose/text.py",
-            "mose/fluency.py",
             "mose/latex.py",
         ),
         plan=plan(),
@@ -157,12 +154,7 @@ rule figures:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of(
-            "mose/figures.py",
-            "mose/score_figures.py",
-            "mose/drawing.py",
-            "mose/retention.py",
-        ),
+        code=code_of("mose/figures.py", "mose/score_figures.py", "mose/retention.py"),
         plan=plan(),
     shell:
         "python scripts/figures.py --plan {params.plan:q} > {log:q} 2>&1"

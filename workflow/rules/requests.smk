@@ -40,13 +40,7 @@ rule facts:
     resources:
         **resources_of("facts"),
     params:
-        code=code_of(
-            "mose/readers.py",
-            "mose/forms.py",
-            "mose/fields.py",
-            "mose/concepts.py",
-            "mose/hub.py",
-        ),
+        code=code_of("mose/readers.py"),
         source=source_text,
         form=lambda wildcards: (
             f"--form {config['datasets'][wildcards.dataset]['form']}"

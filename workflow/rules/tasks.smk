@@ -22,8 +22,6 @@ TASK_FIGURES = {
     "retained": "Retained ability: each task's score over the unedited model's, and their mean.",
 }
 TASK_ITEMS = expand("results/{{experiment}}/tasks/{task}.json", task=TASKS)
-# Files that define a task's numbers.
-TASK_CODE = ["mose/tasks/answers.py", "mose/tasks/scoring.py", "mose/metrics.py"]
 
 
 def task_inputs(wildcards):
@@ -98,7 +96,7 @@ rule task_items:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/tasks/items.py", "mose/tasks/records.py"),
+        code=code_of("mose/tasks/items.py"),
         task=lambda wildcards: as_json(TASKS[wildcards.task]),
     shell:
         "python scripts/prepare_task.py --name {wildcards.task} --task {params.task:q} "
@@ -121,7 +119,7 @@ rule tasks:
     resources:
         **resources_of("tasks"),
     params:
-        code=code_of(*TASK_CODE),
+        code=code_of("mose/tasks/scoring.py"),
         variant=variant_json,
         batch=EDITS["batch"],
         compute=COMPUTE,
@@ -148,7 +146,7 @@ rule tasks_unedited:
     resources:
         **resources_of("tasks_unedited"),
     params:
-        code=code_of(*TASK_CODE),
+        code=code_of("mose/tasks/scoring.py"),
         compute=COMPUTE,
     shell:
         "python scripts/evaluate_tasks.py --model {input.model:q} {params.compute} {threads} "
@@ -199,7 +197,7 @@ rule task_figures:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/task_figures.py", "mose/drawing.py"),
+        code=code_of("mose/task_figures.py"),
         plan=task_plan(),
     shell:
         "python scripts/task_figures.py --plan {params.plan:q} > {log:q} 2>&1"
