@@ -5,11 +5,14 @@ A page has a directive where a table belongs:
 spread where there are several), `<!-- trajectory: FILE -->` for one at every checkpoint,
 `<!-- protocols: FILE -->` for success by teacher forcing beside that by generation,
 `<!-- scan: FILE -->` for the ranking of a scan, `<!-- abilities: FILE -->` for a comparison with
-tasks. Files are CSV beside the template.
+tasks, `<!-- table: FILE -->` for a file as it is.
+
+In a sentence, `{{FILE COLUMN KEY=VALUE ...}}` stands for a number: that column where the keys have
+these values, mean and spread over seeds. Files are CSV beside the template.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +22,12 @@ from mose import tables
 from mose.errors import StoreError
 
 DIRECTIVE = re.compile(r"^<!-- (\w+): (\S+) -->$", re.MULTILINE)
+VALUE = re.compile(r"\{\{(\S+) (\w+)((?: \w+=\S+?)*)\}\}")
 RUN = ("model", "dataset")
 UNEDITED = "unedited"
 DIGITS = {"frobenius_ratio": "{:.4f}", "condition_ratio": "{:.4f}", "perplexity": "{:.2f}"}
+# In a sentence fewer say as much.
+DIGITS_IN_PROSE = {"perplexity": "{:.1f}"}
 
 # Headings of `format_summary`, broken over two lines so that a row fits in 120 columns.
 HEADINGS = {
@@ -84,17 +90,46 @@ def _plain_cell(name: str, value: Any) -> str:
 
 
 def render(template: str, folder: Path) -> str:
-    """The page: `template` with every directive followed by its table."""
+    """The page: `template` with every directive followed by its table, and every number put in.
 
-    def fill(match: re.Match[str]) -> str:
+    Raises StoreError where a table is missing, or no row of it or several are asked for.
+    """
+
+    def table_of(match: re.Match[str]) -> str:
         kind, name = match.groups()
         if kind not in TABLES:
             raise StoreError(f"{kind}: no such kind of table; known are {', '.join(TABLES)}")
-        if not (folder / name).is_file():
-            raise StoreError(f"{folder / name}: no such table; the page asks for it")
-        return f"{match.group()}\n{TABLES[kind](tables.read(folder / name))}"
+        return f"{match.group()}\n{TABLES[kind](_read(folder / name))}"
 
-    return DIRECTIVE.sub(fill, template)
+    def number_of(match: re.Match[str]) -> str:
+        name, column, conditions = match.groups()
+        wanted = dict(part.split("=") for part in conditions.split())
+        try:
+            return value(_read(folder / name), column, wanted)
+        except StoreError as error:
+            raise StoreError(f"{folder / name}: {match.group()}: {error}") from None
+
+    return VALUE.sub(number_of, DIRECTIVE.sub(table_of, template))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise StoreError(f"{path}: no such table; the page asks for it")
+    return tables.read(path)
+
+
+def value(table: pd.DataFrame, column: str, wanted: Mapping[str, str]) -> str:
+    """One number for a sentence: `column` in the rows whose columns have the `wanted` values, mean
+    and spread over seeds."""
+    for name in (column, *wanted):
+        if name not in table:
+            raise StoreError(f"no column {name!r}; there are {', '.join(table.columns)}")
+    for name, text in wanted.items():
+        table = table[table[name].astype(str) == text]
+    seeds = table["seed"].nunique() if "seed" in table else 1
+    if len(table) != max(seeds, 1):
+        raise StoreError(f"expected one row per seed, found {len(table)} rows of {seeds} seeds")
+    return _spread(table[column], DIGITS_IN_PROSE.get(column, "{:.2f}"))
 
 
 def summary_table(summary: pd.DataFrame) -> str:
@@ -182,6 +217,12 @@ def scan_table(ranking: pd.DataFrame) -> str:
     return markdown(["entry", "settings", *measures], rows)
 
 
+def plain_table(table: pd.DataFrame) -> str:
+    """All rows and columns, fractions with three decimals."""
+    rows = [[_cell(value, "{:.3f}") for value in row] for row in table.itertuples(index=False)]
+    return markdown(list(table.columns), rows)
+
+
 def _cell(value: object, form: str) -> str:
     if pd.isna(value):
         return ""
@@ -207,4 +248,5 @@ TABLES: dict[str, Callable[[pd.DataFrame], str]] = {
     "protocols": protocols_table,
     "abilities": abilities_table,
     "scan": scan_table,
+    "table": plain_table,
 }

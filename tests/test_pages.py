@@ -1,5 +1,6 @@
 """The page of results: regenerated, and every number in it from a table."""
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -17,6 +18,15 @@ def test_the_committed_page_is_what_its_tables_give():
     assert made == (ROOT / "docs" / "results.md").read_text(), (
         "run scripts/results_page.py --template docs/results/page.md --out docs/results.md"
     )
+
+
+def test_no_measured_number_of_the_page_is_typed_by_hand():
+    text = (RESULTS / "page.md").read_text()
+    for given in (r"`[^`]*`", r"\{\{.*?\}\}", r"\]\([^)]*\)", r"<!--.*?-->"):
+        text = re.sub(given, "", text)
+    assert "reliability" in text
+    # Counts and settings are whole numbers; what has a fraction was measured.
+    assert re.findall(r"\d*\.\d+", text) == []
 
 
 def summary(seeds):
@@ -40,6 +50,33 @@ def test_a_summary_has_the_unedited_model_once_and_each_method_at_its_last_check
 def test_several_seeds_show_mean_and_spread():
     lines = pages.summary_table(summary([0, 1, 2])).splitlines()
     assert lines[3].startswith("| d, m | a | 20 | 3 | 0.200 ± 0.100 |")
+
+
+def test_a_table_can_be_shown_as_it_is():
+    table = pages.plain_table(pd.DataFrame({"layer": [4, 5], "null_share": [0.12345, None]}))
+    assert table.splitlines()[2:] == ["| 4 | 0.123 |", "| 5 |  |"]
+
+
+def test_a_number_in_a_sentence_is_the_mean_over_seeds_with_its_spread(tmp_path):
+    summary([0, 1, 2]).to_csv(tmp_path / "s.csv")
+    summary([1]).to_csv(tmp_path / "one.csv")
+    page = "{{s.csv locality method=b edits=20}}, {{one.csv perplexity method=a edits=10}}."
+    assert pages.render(page, tmp_path) == "0.20 ± 0.10, 0.2."
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ("locality method=a", "expected one row per seed, found 3 rows of 1 seeds"),
+        ("locality method=c edits=20", "expected one row per seed, found 0 rows of 0 seeds"),
+        ("loyalty method=a edits=20", "no column 'loyalty'; there are "),
+        ("locality mehtod=a edits=20", "no column 'mehtod'; there are "),
+    ],
+)
+def test_a_number_that_the_table_has_not_or_has_twice_is_refused(asked, why, tmp_path):
+    summary([0]).to_csv(tmp_path / "s.csv")
+    with pytest.raises(StoreError, match=re.escape(f"s.csv: {{{{s.csv {asked}}}}}: {why}")):
+        pages.render(f"{{{{s.csv {asked}}}}}", tmp_path)
 
 
 def test_a_trajectory_has_every_checkpoint():
@@ -86,7 +123,7 @@ def test_a_scan_marks_the_best_of_each_entry():
 def test_a_missing_table_and_an_unknown_kind_are_refused(tmp_path):
     with pytest.raises(StoreError, match=r"none\.csv: no such table"):
         pages.render("<!-- summary: none.csv -->", tmp_path)
-    known = "summary, trajectory, protocols, abilities, scan"
+    known = "summary, trajectory, protocols, abilities, scan, table"
     with pytest.raises(StoreError, match=f"magic: no such kind of table; known are {known}"):
         pages.render("<!-- magic: none.csv -->", tmp_path)
 
