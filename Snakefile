@@ -26,6 +26,7 @@ localrules:
     layer_figure,
     requests,
     scan,
+    so_far,
     tables,
     task_figures,
     task_tables,

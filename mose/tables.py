@@ -56,10 +56,13 @@ def identify(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
 
 def request_means(metrics: pd.DataFrame) -> pd.DataFrame:
     """Means over the prompts of each request: one row per checkpoint and request, one column per
-    metric (NaN where a request has no such prompt), so that every request weighs the same.
+    metric (NaN where a request has no such prompt), so that every request weighs the same. Rows
+    stay in the order of `metrics`.
     """
     by = [*CHECKPOINT, "order", "request"]
-    means = metrics.groupby([*by, "metric"], sort=False)["value"].mean().unstack("metric")
+    values = metrics.groupby([*by, "metric"], sort=False)["value"].mean()
+    # Unstacking orders the values of each key as they come first, over all runs together.
+    means = values.unstack("metric").reindex(metrics.groupby(by, sort=False).size().index)
     means = means.reindex(columns=list(dict.fromkeys([*SCORES, "portability", *means.columns])))
     return means.rename_axis(columns=None).reset_index()
 

@@ -9,7 +9,7 @@ from mose import cli, drawing, figures, retention, score_figures, tables
 
 def program(args: argparse.Namespace) -> None:
     plan = json.loads(args.plan)
-    root = Path("results", plan["experiment"])
+    root = Path(args.tables)
     methods = plan["methods"]
     names = ("summary", "summary_intervals", "metrics", "means", "retention_matrix",
              "forgetting_curves", "requests")  # fmt: skip
@@ -23,6 +23,8 @@ def program(args: argparse.Namespace) -> None:
                 name: frame[(frame["model"] == model) & (frame["dataset"] == dataset)]
                 for name, frame in read.items()
             }
+            if part["summary"].empty:
+                continue  # nothing of it was measured yet
             matrix = part["retention_matrix"]
             drawn = {
                 "shares": figures.token_shares(part["summary"], part["summary_intervals"], methods),
@@ -53,4 +55,5 @@ def program(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     made = cli.parser(__doc__)
     made.add_argument("--plan", required=True, help="what the experiment consists of, as JSON")
+    made.add_argument("--tables", required=True, help="folder of the tables, and for the figures")
     cli.run(program, made)

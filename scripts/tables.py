@@ -4,6 +4,7 @@ import argparse
 import json
 from collections.abc import Iterator
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from mose import (
     store,
     tables,
 )
+from mose.errors import StoreError
+
+MEASURED = ("scores", "immediate", "stability", "perplexity")
 
 
 def runs(plan: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path, Path]]:
@@ -33,6 +37,13 @@ def runs(plan: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path, Path]]:
                 for seed in plan["seeds"]:
                     identity = {"model": model, "dataset": dataset, "method": method, "seed": seed}
                     yield identity, root / method / f"seed{seed}", root / "unedited" / f"seed{seed}"
+
+
+def finished(folder: Path, unedited: Path, checkpoints: list[int]) -> list[int]:
+    """The checkpoints of a run that are measured, as far as the unedited model's answers reach."""
+    names = ("edits{}.h5", *(f"{name}{{}}.csv" for name in MEASURED))
+    known = takewhile(lambda n: (unedited / f"scores{n}.csv").exists(), checkpoints)
+    return [n for n in known if all((folder / name.format(n)).exists() for name in names)]
 
 
 def read_scores(path: Path) -> pd.DataFrame:
@@ -58,8 +69,13 @@ def program(args: argparse.Namespace) -> None:
         "requests": [],
     }
     for identity, folder, unedited_folder in runs(plan):
+        asked_for = plan["checkpoints"]
+        checkpoints = finished(folder, unedited_folder, asked_for) if args.finished else asked_for
+        if not checkpoints:
+            continue
+        segments = [n for n in asked_for if n <= checkpoints[-1]]
         unedited = pd.concat(
-            [read_scores(unedited_folder / f"scores{n}.csv") for n in plan["checkpoints"]],
+            [read_scores(unedited_folder / f"scores{n}.csv") for n in segments],
             ignore_index=True,
         )
 
@@ -74,7 +90,7 @@ def program(args: argparse.Namespace) -> None:
         model_folder = folder.parents[2]
         unedited_perplexity = pd.read_csv(model_folder / "unedited" / "perplexity.csv")
         add("perplexity", unedited_perplexity, **identity, edits=0)
-        for edits in plan["checkpoints"]:
+        for edits in checkpoints:
             at = {**identity, "edits": edits}
             scores = judged(read_scores(folder / f"scores{edits}.csv"))
             add("metrics", scores, **at, when="retention")
@@ -84,7 +100,9 @@ def program(args: argparse.Namespace) -> None:
             # A batch's immediate scores belong to the number of edits at which it was done.
             for end, part in fresh.groupby((fresh["order"] // plan["batch"] + 1) * plan["batch"]):
                 add("metrics", part, **identity, edits=end, when="immediate")
-        add("requests", read_record(folder / f"edits{plan['checkpoints'][-1]}.h5"), **identity)
+        add("requests", read_record(folder / f"edits{checkpoints[-1]}.h5"), **identity)
+    if not found["metrics"]:
+        raise StoreError(f"results/{plan['experiment']}: no checkpoint is measured yet")
     joined = {name: pd.concat(parts, ignore_index=True) for name, parts in found.items()}
     metrics = joined["metrics"] = joined["metrics"][tables.METRICS]
     summary = tables.summarize(metrics, joined["stability"], joined["perplexity"])
@@ -97,7 +115,7 @@ def program(args: argparse.Namespace) -> None:
         [retention.retention_matrix(metrics, name) for name in tables.SCORES], ignore_index=True
     )
     joined["forgetting_curves"] = retention.forgetting_curves(joined["retention_matrix"])
-    out = Path("results", plan["experiment"])
+    out = Path(args.out)
     for name, frame in joined.items():
         with files.atomic(out / f"{name}.csv") as temporary:
             frame.to_csv(temporary, index=False)
@@ -116,4 +134,6 @@ def read_record(path: Path) -> pd.DataFrame:
 if __name__ == "__main__":
     made = cli.parser(__doc__)
     made.add_argument("--plan", required=True, help="what the experiment consists of, as JSON")
+    made.add_argument("--finished", action="store_true", help="leave out what is not measured yet")
+    made.add_argument("--out", required=True, help="folder for the tables")
     cli.run(program, made)

@@ -84,6 +84,16 @@ def test_methods_keep_the_order_in_which_they_come():
     assert list(dict.fromkeys(tables.summarize(*frames).method)) == ["zeta", "alpha"]
 
 
+def test_checkpoints_keep_their_order_where_a_run_before_lacks_one():
+    frames = [
+        pd.concat([frame[frame["edits"] != 1], frame.assign(method="rome")]) for frame in history()
+    ]
+    rows = tables.summarize(*frames)[["method", "edits"]]
+    assert rows.to_numpy().tolist() == [
+        ["memit", 0], ["memit", 3], ["rome", 0], ["rome", 1], ["rome", 3]
+    ]  # fmt: skip
+
+
 def test_format_summary_fits_and_shows_every_digit_that_matters():
     summary = tables.summarize(*history())
     summary["method"] = "a-method-with-a-very-long-name"[:29]

@@ -176,6 +176,39 @@ def test_sigkill_within_a_segment_loses_only_that_segment(tmp_path, finished):
         assert (chain / f"{name}.csv").read_bytes() == (undisturbed / f"{name}.csv").read_bytes()
 
 
+def test_what_is_finished_has_its_tables_while_the_rest_is_not(finished):
+    results = finished.folder / "results" / "small"
+    whole = (results / "summary.csv").read_bytes()
+    later = {**METHODS["memit"], "lambda": 0.5}
+    changed = {
+        "methods": {**METHODS, "later": later},
+        "edits": {"total": 8, "batch": 1, "checkpoint": 2},
+    }
+    done = finished.run("--", "so_far", **changed)
+    assert done.returncode == 0, done.stderr[-4000:]
+    made = pd.read_csv(results / "so_far" / "summary.csv")
+    pd.testing.assert_frame_equal(made, pd.read_csv(results / "summary.csv"))
+    assert 8 not in set(made.edits)
+    pictures = results / "so_far" / "figures" / "tiny" / "capitals"
+    assert (pictures / "shares.png").read_bytes().startswith(b"\x89PNG")
+    assert (results / "summary.csv").read_bytes() == whole
+
+    # One measurement less is one row less, of its own method alone.
+    hidden = results / "tiny" / "capitals" / "memit" / "seed0" / "stability2.csv"
+    hidden.rename(hidden.with_suffix(".away"))
+    try:
+        finished.run("--", "so_far", **changed)
+    finally:
+        hidden.with_suffix(".away").rename(hidden)
+    fewer = pd.read_csv(results / "so_far" / "summary.csv")
+    left_out = (made.method == "memit") & (made.edits == 2)
+    pd.testing.assert_frame_equal(fewer, made[~left_out].reset_index(drop=True))
+
+    refused = finished.run("--", "so_far", experiment="unbegun")
+    assert refused.returncode != 0
+    assert "error: results/unbegun: no checkpoint is measured yet" in refused.stderr
+
+
 def test_of_earlier_requests_a_sample_can_be_scored_and_the_rest_is_counted(finished):
     changed = {"experiment": "sampled", "methods": {"memit": METHODS["memit"]}}
     done = finished.run(**changed, measure={"earlier": 1})

@@ -5,6 +5,7 @@ REQUIRED INPUTS: all scores, perplexities, stabilities and checkpoints of the ex
 OUTPUTS: results/<experiment>/{summary,summary_intervals,metrics,...}.csv, summary.{txt,tex}
          results/<experiment>/figures/<model>/<dataset>/<figure>.{pdf,png}
          results/<experiment>/figures/<model>/<dataset>/portability/by_kind.{pdf,png}, if any
+         results/<experiment>/so_far/, the same of what is finished, where asked for
 """
 
 TABLES = [
@@ -120,7 +121,7 @@ rule tables:
         ),
         plan=plan(),
     shell:
-        "python scripts/tables.py --plan {params.plan:q} > {log:q} 2>&1"
+        f"python scripts/tables.py --plan {{params.plan:q}} --out {RESULTS} > {{log:q}} 2>&1"
 
 
 rule figures:
@@ -157,4 +158,21 @@ rule figures:
         code=code_of("mose/figures.py", "mose/score_figures.py", "mose/retention.py"),
         plan=plan(),
     shell:
-        "python scripts/figures.py --plan {params.plan:q} > {log:q} 2>&1"
+        f"python scripts/figures.py --plan {{params.plan:q}} --tables {RESULTS} > {{log:q}} 2>&1"
+
+
+rule so_far:
+    """
+    Tables and figures of the checkpoints that are measured, in results/<experiment>/so_far/, while
+    others are still to be made. It has no files of its own in the plan: it can always be asked for.
+    """
+    log:
+        f"results/logs/so_far/{EXPERIMENT}.log",
+    resources:
+        **LIGHT_RESOURCES,
+    params:
+        plan=plan(),
+        folder=f"{RESULTS}/so_far",
+    shell:
+        "(python scripts/tables.py --plan {params.plan:q} --finished --out {params.folder:q} && "
+        "python scripts/figures.py --plan {params.plan:q} --tables {params.folder:q}) > {log:q} 2>&1"
