@@ -120,7 +120,7 @@ def _read(path: Path) -> pd.DataFrame:
 
 def value(table: pd.DataFrame, column: str, wanted: Mapping[str, str]) -> str:
     """One number for a sentence: `column` in the rows whose columns have the `wanted` values, mean
-    and spread over seeds."""
+    and spread over seeds. Raises StoreError unless that is one row per seed."""
     for name in (column, *wanted):
         if name not in table:
             raise StoreError(f"no column {name!r}; there are {', '.join(table.columns)}")

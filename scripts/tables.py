@@ -41,6 +41,8 @@ def runs(plan: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Path, Path]]:
 
 def finished(folder: Path, unedited: Path, checkpoints: list[int]) -> list[int]:
     """The checkpoints of a run that are measured, as far as the unedited model's answers reach."""
+    if not (folder.parents[2] / "unedited" / "perplexity.csv").exists():
+        return []
     names = ("edits{}.h5", *(f"{name}{{}}.csv" for name in MEASURED))
     known = takewhile(lambda n: (unedited / f"scores{n}.csv").exists(), checkpoints)
     return [n for n in known if all((folder / name.format(n)).exists() for name in names)]
