@@ -1,7 +1,7 @@
 """Text that a model samples from itself, through an explicit generator."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -11,6 +11,9 @@ from mose.model import CausalLM
 from mose.tokens import encode
 
 ROWS_PER_PASS = 32
+
+# From logits (B, V) and the number of the step, an index per row (B, 1).
+Draw = Callable[[Tensor, int], Tensor]
 
 
 @torch.no_grad()
@@ -22,10 +25,10 @@ def sample(
     Sampled from the model's own distribution, or from its `top_k` likeliest tokens. There is no
     stop at an end-of-text token: what follows it is a new text.
     """
-    points = (
-        torch.rand(len(ids), 1, generator=generator, dtype=torch.float64) for _ in range(steps)
-    )
-    return _continue(lm, ids, points, top_k)
+    if top_k is None:
+        return _continue(lm, ids, steps, lambda logits, step: draw(logits, generator))
+    points = torch.rand(steps, len(ids), 1, generator=generator, dtype=torch.float64)
+    return _continue(lm, ids, steps, _among_likeliest(points, top_k))
 
 
 def continue_texts(lm: CausalLM, prompts: Sequence[str], tokens: int, top_k: int) -> list[str]:
@@ -38,9 +41,10 @@ def continue_texts(lm: CausalLM, prompts: Sequence[str], tokens: int, top_k: int
         same = [i for i, row in enumerate(rows) if len(row) == length]
         for start in range(0, len(same), ROWS_PER_PASS):
             group = same[start : start + ROWS_PER_PASS]
-            drawn = [_points(prompts[i], max(0, tokens - length)) for i in group]
+            steps = max(0, tokens - length)
+            points = torch.stack([_points(prompts[i], steps) for i in group], dim=1)[..., None]
             ids = torch.tensor([rows[i] for i in group])
-            made = _continue(lm, ids, torch.stack(drawn, dim=1)[..., None], top_k)
+            made = _continue(lm, ids, steps, _among_likeliest(points, top_k))
             for i, row in zip(group, made.tolist(), strict=True):
                 texts[i] = lm.tokenizer.decode(row, skip_special_tokens=True)
     return texts
@@ -54,29 +58,43 @@ def _points(text: str, steps: int) -> Tensor:
 
 
 @torch.no_grad()
-def _continue(lm: CausalLM, ids: Tensor, points: Iterable[Tensor], top_k: int | None) -> Tensor:
-    """Rows of ids (B, T) continued by one token for each of `points` (B, 1)."""
+def _continue(lm: CausalLM, ids: Tensor, steps: int, choose: Draw) -> Tensor:
+    """Rows of ids (B, T) continued by `steps` tokens that are drawn one after another."""
     cache = DynamicCache()
     rows = ids
-    for point in points:
+    for step in range(steps):
         new = rows[:, cache.get_seq_length() :].to(lm.device)
         out = lm.model(new, past_key_values=cache, use_cache=True, logits_to_keep=1)
-        logits = out.logits[:, -1].float().cpu()
-        if top_k is not None:
-            best, index = logits.topk(top_k)
-            drawn = index.gather(1, _draw(best, point))
-        else:
-            drawn = _draw(logits, point)
+        drawn = choose(out.logits[:, -1].float().cpu(), step)
         rows = torch.cat([rows, drawn], dim=1)
     return rows
 
 
-def _draw(logits: Tensor, point: Tensor) -> Tensor:
-    """One index per row (B, 1), by inverting the distribution function at `point`: on a CPU four
-    times faster than torch.multinomial over a vocabulary."""
-    cumulative = logits.double().softmax(-1).cumsum(-1)
-    index = torch.searchsorted(cumulative, point * cumulative[:, -1:], right=True)
-    return index.clamp(max=logits.shape[-1] - 1)
+def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """One index per row of logits (B, V), as (B, 1), drawn from their softmax: the first arrival
+    among exponential times of rates exp(logits) (the Gumbel-max trick).
+
+    Every index has a random number of its own, so the rounding of logits, which differs from one
+    kind of processor to another, changes a token only where two arrivals nearly tie. Inverting the
+    distribution function over a vocabulary would add each probability's rounding to all that
+    follow, and what two machines sample would soon be two texts.
+    """
+    uniform = torch.rand(logits.shape, generator=generator, dtype=torch.float64)
+    log_times = uniform.neg_().add_(1).log_().neg_().log_()
+    return (logits - log_times).argmax(dim=-1, keepdim=True)
+
+
+def _among_likeliest(points: Tensor, top_k: int) -> Draw:
+    """Draws from the `top_k` likeliest tokens, by inverting their distribution function at points
+    (steps, B, 1)."""
+
+    def among_best(logits: Tensor, step: int) -> Tensor:
+        best, index = logits.topk(top_k)
+        cumulative = best.double().softmax(-1).cumsum(-1)
+        drawn = torch.searchsorted(cumulative, points[step] * cumulative[:, -1:], right=True)
+        return index.gather(1, drawn.clamp(max=top_k - 1))
+
+    return among_best
 
 
 def start_token(lm: CausalLM) -> int:
