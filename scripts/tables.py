@@ -104,7 +104,10 @@ def program(args: argparse.Namespace) -> None:
                 add("metrics", part, **identity, edits=end, when="immediate")
         add("requests", read_record(folder / f"edits{checkpoints[-1]}.h5"), **identity)
     if not found["metrics"]:
-        raise StoreError(f"results/{plan['experiment']}: no checkpoint is measured yet")
+        raise StoreError(
+            f"results/{plan['experiment']}: no checkpoint is measured yet together with "
+            "the unedited model's answers and perplexity"
+        )
     joined = {name: pd.concat(parts, ignore_index=True) for name, parts in found.items()}
     metrics = joined["metrics"] = joined["metrics"][tables.METRICS]
     summary = tables.summarize(metrics, joined["stability"], joined["perplexity"])

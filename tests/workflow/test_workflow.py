@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pandas as pd
 import pytest
@@ -176,6 +177,17 @@ def test_sigkill_within_a_segment_loses_only_that_segment(tmp_path, finished):
         assert (chain / f"{name}.csv").read_bytes() == (undisturbed / f"{name}.csv").read_bytes()
 
 
+@contextmanager
+def hidden(path):
+    """The file is not there for a while."""
+    away = path.with_suffix(".away")
+    path.rename(away)
+    try:
+        yield
+    finally:
+        away.rename(path)
+
+
 def test_what_is_finished_has_its_tables_while_the_rest_is_not(finished):
     results = finished.folder / "results" / "small"
     whole = (results / "summary.csv").read_bytes()
@@ -194,15 +206,17 @@ def test_what_is_finished_has_its_tables_while_the_rest_is_not(finished):
     assert (results / "summary.csv").read_bytes() == whole
 
     # One measurement less is one row less, of its own method alone.
-    hidden = results / "tiny" / "capitals" / "memit" / "seed0" / "stability2.csv"
-    hidden.rename(hidden.with_suffix(".away"))
-    try:
+    with hidden(results / "tiny" / "capitals" / "memit" / "seed0" / "stability2.csv"):
         finished.run("--", "so_far", **changed)
-    finally:
-        hidden.with_suffix(".away").rename(hidden)
     fewer = pd.read_csv(results / "so_far" / "summary.csv")
     left_out = (made.method == "memit") & (made.edits == 2)
     pd.testing.assert_frame_equal(fewer, made[~left_out].reset_index(drop=True))
+
+    # Without the unedited model's perplexity there is nothing to compare with.
+    with hidden(results / "tiny" / "unedited" / "perplexity.csv"):
+        refused = finished.run("--", "so_far", **changed)
+    assert refused.returncode != 0
+    assert "error: results/small: no checkpoint is measured yet together with" in refused.stderr
 
     refused = finished.run("--", "so_far", experiment="unbegun")
     assert refused.returncode != 0
