@@ -13,7 +13,7 @@ from mose.tokens import encode
 ROWS_PER_PASS = 32
 
 # From logits (B, V) and the number of the step, an index per row (B, 1).
-Draw = Callable[[Tensor, int], Tensor]
+Chooser = Callable[[Tensor, int], Tensor]
 
 
 @torch.no_grad()
@@ -58,7 +58,7 @@ def _points(text: str, steps: int) -> Tensor:
 
 
 @torch.no_grad()
-def _continue(lm: CausalLM, ids: Tensor, steps: int, choose: Draw) -> Tensor:
+def _continue(lm: CausalLM, ids: Tensor, steps: int, choose: Chooser) -> Tensor:
     """Rows of ids (B, T) continued by `steps` tokens that are drawn one after another."""
     cache = DynamicCache()
     rows = ids
@@ -77,14 +77,15 @@ def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
     Every index has a random number of its own, so the rounding of logits, which differs from one
     kind of processor to another, changes a token only where two arrivals nearly tie. Inverting the
     distribution function over a vocabulary would add each probability's rounding to all that
-    follow, and what two machines sample would soon be two texts.
+    follow, and what two machines sample would soon be two texts. torch.multinomial races as well, but
+    on a CPU its exponential numbers are other ones where torch is built with MKL.
     """
     uniform = torch.rand(logits.shape, generator=generator, dtype=torch.float64)
     log_times = uniform.neg_().add_(1).log_().neg_().log_()
     return (logits - log_times).argmax(dim=-1, keepdim=True)
 
 
-def _among_likeliest(points: Tensor, top_k: int) -> Draw:
+def _among_likeliest(points: Tensor, top_k: int) -> Chooser:
     """Draws from the `top_k` likeliest tokens, by inverting their distribution function at points
     (steps, B, 1)."""
 

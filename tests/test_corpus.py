@@ -72,13 +72,13 @@ def test_samples_follow_the_models_distribution(llama):
 def test_draws_are_gumbel_max_and_rounding_of_the_logits_leaves_them_as_they_are():
     generator = torch.Generator().manual_seed(0)
     logits = 3 * torch.randn(400, 20000, generator=generator)
-    rounded = logits + 1e-5 * torch.randn(logits.shape, generator=generator)
+    rounded = logits + 1e-4 * torch.randn(logits.shape, generator=generator)
     drawn, again = (sampling.draw(x, torch.Generator().manual_seed(1)) for x in (logits, rounded))
     same = torch.Generator().manual_seed(1)
     uniform = 1 - torch.rand(logits.shape, generator=same, dtype=torch.float64).numpy()
     expected = (logits.double().numpy() - np.log(-np.log(uniform))).argmax(axis=1)
     np.testing.assert_array_equal(drawn[:, 0].numpy(), expected)
-    # Two arrivals within 1e-5 of each other come once in tens of thousands of draws.
+    # Inverting the distribution function, 5 to 13 of the 400 would be others.
     assert (drawn != again).sum() <= 1
 
 
