@@ -77,8 +77,8 @@ def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
     Every index has a random number of its own, so the rounding of logits, which differs from one
     kind of processor to another, changes a token only where two arrivals nearly tie. Inverting the
     distribution function over a vocabulary would add each probability's rounding to all that
-    follow, and what two machines sample would soon be two texts. torch.multinomial races as well, but
-    on a CPU its exponential numbers are other ones where torch is built with MKL.
+    follow, and what two machines sample would soon be two texts. torch.multinomial races as well,
+    but on a CPU its exponential numbers are other ones where torch is built with MKL.
     """
     uniform = torch.rand(logits.shape, generator=generator, dtype=torch.float64)
     log_times = uniform.neg_().add_(1).log_().neg_().log_()
