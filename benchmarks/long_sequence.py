@@ -16,11 +16,16 @@ import pandas as pd
 import psutil
 import torch
 
-from mose import files, moments, pages, sequence, stability
-from mose.methods import Editor
-from mose.model import CausalLM
-from mose.options import parse_variant
-from mose.requests import EditRequest
+from mose.editing import sequence
+from mose.evaluation import stability
+from mose.facts.requests import EditRequest
+from mose.linalg import second_moment
+from mose.methods.base import Editor
+from mose.methods.options import parse_variant
+from mose.models.causal_lm import CausalLM
+from mose.report import pages
+from mose.statistics import second_moments
+from mose.storage import files
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import tiny
@@ -58,11 +63,11 @@ def invented(count: int) -> list[EditRequest]:
     return made
 
 
-def second_moment(lm: CausalLM) -> moments.SecondMoment:
+def second_moment(lm: CausalLM) -> second_moment.SecondMoment:
     """Of random tokens: enough of them that no direction is empty."""
     windows = np.random.default_rng(0).integers(1, 300, size=(200, 16)).astype(np.int32)
-    sums, count = moments.accumulate(lm, windows, [LAYER], False)
-    return moments.SecondMoment(sums[LAYER] / count)
+    sums, count = second_moments.accumulate(lm, windows, [LAYER], False)
+    return second_moment.SecondMoment(sums[LAYER] / count)
 
 
 def state_bytes(editor: Editor) -> int:

@@ -17,8 +17,11 @@ import torch
 from tokenizers import Tokenizer, models
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from mose import cli, files, moments, pages
-from mose.model import CausalLM
+from mose.cli import programs
+from mose.models.causal_lm import CausalLM
+from mose.report import pages
+from mose.statistics import second_moments
+from mose.storage import files
 
 PROVENANCE = {"model": "random", "corpus": "random"}
 COLUMNS = ("step", "width", "one_copy_GB", "peak_GB", "copies", "file_GB", "seconds")
@@ -34,23 +37,23 @@ def accumulate(folder: Path, width: int, shard: int) -> Path:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(models.BPE()))
     lm = CausalLM(LlamaForCausalLM(config), tokenizer, "random")
     windows = np.random.default_rng(shard).integers(0, 64, size=(16, 64)).astype(np.int32)
-    sums, count = moments.accumulate(lm, windows, [0], False, tokens_per_pass=512)
+    sums, count = second_moments.accumulate(lm, windows, [0], False, tokens_per_pass=512)
     out = folder / f"shard{shard}.h5"
-    moments.save(out, sums, count, PROVENANCE, str(shard), (shard, 2))
+    second_moments.save(out, sums, count, PROVENANCE, str(shard), (shard, 2))
     return out
 
 
 def add(folder: Path, width: int) -> Path:
     """Add two shards, as scripts/add_moments.py does."""
     out = folder / "moments.h5"
-    moments.add_shards([folder / "shard0.h5", folder / "shard1.h5"], out)
+    second_moments.add_shards([folder / "shard0.h5", folder / "shard1.h5"], out)
     return out
 
 
 def read(folder: Path, width: int) -> Path:
     """Read C, as an edit does."""
     out = folder / "moments.h5"
-    assert moments.load(out, [0], "random")[0].matrix.shape == (width, width)
+    assert second_moments.load(out, [0], "random")[0].matrix.shape == (width, width)
     return out
 
 
@@ -99,8 +102,8 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--width", type=int, default=18_944)
     made.add_argument("--threads", type=int, default=2, help="CPU threads of this program")
     made.add_argument("--out", required=True, help="CSV to write")
-    cli.run(program, made)
+    programs.run(program, made)

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mose.model import CausalLM
-from mose.options import EditOptions
-from mose.requests import EditRequest
-from mose.targets import ESSENCE
-from mose.tokens import encode_edit, encode_pair, pad
+from mose.editing.targets import ESSENCE
+from mose.facts.requests import EditRequest
+from mose.methods.options import EditOptions
+from mose.models.causal_lm import CausalLM
+from mose.models.tokens import encode_edit, encode_pair, pad
 
 
 def value_target(

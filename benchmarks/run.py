@@ -21,15 +21,20 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast
 
-from mose import cli, files, metrics, moments, targets
-from mose.linalg import orthogonality_error, procrustes, procrustes_objective
+from mose.cli import programs
+from mose.editing import targets
+from mose.evaluation import prompt_scores
+from mose.facts.requests import EditRequest, Probe
+from mose.linalg import second_moment
+from mose.linalg.low_rank_polar import Procrustes
+from mose.linalg.orthogonal import orthogonality_error, procrustes, procrustes_objective
 from mose.methods.alphaedit import alphaedit_delta
 from mose.methods.emmet import emmet_delta
 from mose.methods.memit import memit_delta
-from mose.model import CausalLM
-from mose.options import MemitOptions
-from mose.requests import EditRequest, Probe
-from mose.rotation import Procrustes
+from mose.methods.options import MemitOptions
+from mose.models.causal_lm import CausalLM
+from mose.statistics import second_moments
+from mose.storage import files
 
 logger = logging.getLogger(__name__)
 
@@ -155,7 +160,7 @@ def second_moments(lm: CausalLM) -> dict[str, Any]:
     windows = torch.randint(0, 256, (16, 128), generator=torch.Generator().manual_seed(0))
 
     def ours() -> torch.Tensor:
-        sums, _ = moments.accumulate(lm, windows.numpy(), layers, False)
+        sums, _ = second_moments.accumulate(lm, windows.numpy(), layers, False)
         return torch.stack([sums[layer] for layer in layers])
 
     def theirs() -> torch.Tensor:
@@ -193,7 +198,7 @@ def scores(lm: CausalLM) -> dict[str, Any]:
     ]
 
     def ours() -> torch.Tensor:
-        rows = metrics.score_requests(lm, records, range(len(records)))
+        rows = prompt_scores.score_requests(lm, records, range(len(records)))
         return torch.tensor([[row["logprob_new"], row["logprob_true"]] for row in rows]).ravel()
 
     def theirs() -> torch.Tensor:
@@ -205,7 +210,7 @@ def scores(lm: CausalLM) -> dict[str, Any]:
 
 
 @cache
-def problem() -> tuple[moments.SecondMoment, torch.Tensor, torch.Tensor]:
+def problem() -> tuple[second_moment.SecondMoment, torch.Tensor, torch.Tensor]:
     """A second moment with a wide spectrum, keys and residuals: d_out 2048, d_in 8192, n 10."""
     d_out, d_in = 2048, 8192
     generator = torch.Generator().manual_seed(0)
@@ -215,7 +220,7 @@ def problem() -> tuple[moments.SecondMoment, torch.Tensor, torch.Tensor]:
 
     leading = draw(d_in, 256)
     spectrum = torch.logspace(0, -2, d_in, dtype=torch.float64)
-    moment = moments.SecondMoment(leading @ leading.mT / 256 + torch.diag(spectrum))
+    moment = second_moment.SecondMoment(leading @ leading.mT / 256 + torch.diag(spectrum))
     moment.solve(leading[:, :1])  # factored once per layer and run, as the editors have it
     return moment, draw(d_in, 10), draw(d_out, 10)
 
@@ -350,8 +355,8 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--threads", type=int, default=1, help="CPU threads")
     made.add_argument("--only", nargs="*", choices=list(BENCHMARKS), help="which; default all")
     made.add_argument("--out", required=True, help="JSON file to write")
-    cli.run(program, made)
+    programs.run(program, made)

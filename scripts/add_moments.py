@@ -3,19 +3,19 @@
 import argparse
 import logging
 
-from mose import cli
+from mose.cli import programs
 
 logger = logging.getLogger(__name__)
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import moments
+    from mose.statistics import second_moments
 
-    logger.info("%d tokens", moments.add_shards(args.shards, args.out))
+    logger.info("%d tokens", second_moments.add_shards(args.shards, args.out))
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("shards", nargs="+", help="HDF5 files of second_moments.py")
     made.add_argument("--out", required=True, help="HDF5 file to write")
-    cli.run(program, made)
+    programs.run(program, made)

@@ -2,20 +2,21 @@
 
 import argparse
 
-from mose import cli
+from mose.cli import programs
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import files, requests
+    from mose.facts import drawing, requests
+    from mose.storage import files
 
     found = len(requests.read_requests(args.requests))
-    requests.check_enough(found, args.at_least, args.requests)
+    drawing.check_enough(found, args.at_least, args.requests)
     files.write_text(args.out, f"{found} requests for {args.at_least} edits\n")
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--requests", required=True, help="requests.jsonl")
     made.add_argument("--at-least", type=int, required=True, help="edits asked for")
     made.add_argument("--out", required=True, help="file that says there are enough")
-    cli.run(program, made)
+    programs.run(program, made)

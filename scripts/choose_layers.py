@@ -3,7 +3,7 @@
 import argparse
 import logging
 
-from mose import cli
+from mose.cli import programs
 
 logger = logging.getLogger(__name__)
 
@@ -11,7 +11,10 @@ logger = logging.getLogger(__name__)
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import files, layer_choice, loading, requests
+    from mose.editing import layer_choice
+    from mose.facts import requests
+    from mose.models import loading
+    from mose.storage import files
 
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     sample = requests.read_requests(args.requests)[: args.count]
@@ -37,8 +40,8 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__, model=True)
+    made = programs.parser(__doc__, model=True)
     made.add_argument("--requests", required=True, help="requests.jsonl")
     made.add_argument("--count", type=int, default=50, help="requests to score, from the first on")
     made.add_argument("--out", required=True, help="CSV to write, one row per side and layer")
-    cli.run(program, made, "layer_scores")
+    programs.run(program, made, "layer_scores")

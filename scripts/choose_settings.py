@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from mose import choice, cli, files, tables
+from mose.cli import programs
+from mose.report import ranking, tables
+from mose.storage import files
 
 
 def program(args: argparse.Namespace) -> None:
@@ -17,7 +19,7 @@ def program(args: argparse.Namespace) -> None:
     for model, options in plan["options"].items():
         for dataset in plan["datasets"]:
             part = summary[(summary["model"] == model) & (summary["dataset"] == dataset)]
-            table = choice.rank(part, plan["entries"], options)
+            table = ranking.rank(part, plan["entries"], options)
             ranked.append(table.assign(model=model, dataset=dataset))
             first = table[table["rank"] == 1]
             best[f"{model}, {dataset}"] = {
@@ -33,9 +35,9 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--plan", required=True, help="entries and options of the variants, as JSON")
     made.add_argument("--summary", required=True, help="summary.csv of the scan")
     made.add_argument("--out", required=True, help="CSV to write; a .txt is written beside it")
     made.add_argument("--settings", required=True, help="YAML to write: the best of each entry")
-    cli.run(program, made)
+    programs.run(program, made)

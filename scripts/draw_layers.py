@@ -3,16 +3,18 @@
 import argparse
 from pathlib import Path
 
-from mose import cli, drawing, figures, tables
+from mose.cli import programs
+from mose.report import tables
+from mose.report.figures import drawing, overview
 
 
 def program(args: argparse.Namespace) -> None:
-    figure = figures.layer_scores(tables.read(args.scores))
+    figure = overview.layer_scores(tables.read(args.scores))
     drawing.save(figure, Path(args.out).with_suffix(""))
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--scores", required=True, help="CSV of choose_layers.py")
     made.add_argument("--out", required=True, help="PDF to write; a PNG is written beside it")
-    cli.run(program, made)
+    programs.run(program, made)

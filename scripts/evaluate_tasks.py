@@ -2,7 +2,7 @@
 
 import argparse
 
-from mose import cli
+from mose.cli import programs
 
 
 def program(args: argparse.Namespace) -> None:
@@ -11,8 +11,9 @@ def program(args: argparse.Namespace) -> None:
 
     import pandas as pd
 
-    from mose import chain, files
-    from mose.tasks import harness, items, scoring
+    from mose.editing import chain
+    from mose.evaluation.tasks import harness, items, scoring
+    from mose.storage import files
 
     lm = chain.open_model(args)
     rows, texts = [], []
@@ -30,10 +31,10 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__, model=True)
-    cli.chain_options(made, required=False)
+    made = programs.parser(__doc__, model=True)
+    programs.chain_options(made, required=False)
     made.add_argument("--checkpoint", help="edits<n>.h5; none for the unedited model")
     made.add_argument("--tasks", nargs="+", required=True, help="tasks (scripts/prepare_task.py)")
     made.add_argument("--out", required=True, help="CSV to write, one row per item and metric")
     made.add_argument("--texts", required=True, help="JSON lines to write: generated answers")
-    cli.run(program, made, "tasks")
+    programs.run(program, made, "tasks")

@@ -4,7 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from mose import cli, drawing, figures, retention, score_figures, tables
+from mose.cli import programs
+from mose.report import retention, tables
+from mose.report.figures import details, drawing, overview
 
 
 def program(args: argparse.Namespace) -> None:
@@ -27,33 +29,35 @@ def program(args: argparse.Namespace) -> None:
                 continue  # nothing of it was measured yet
             matrix = part["retention_matrix"]
             drawn = {
-                "shares": figures.token_shares(part["summary"], part["summary_intervals"], methods),
-                "success": figures.success_rates(
+                "shares": overview.token_shares(
                     part["summary"], part["summary_intervals"], methods
                 ),
-                "stability": figures.stability(part["summary"], methods),
-                "perplexity": figures.perplexity(part["summary"], methods),
-                "attained": figures.attained(part["requests"], methods),
-                "forgetting": figures.forgetting(retention.forgetting(part["metrics"]), methods),
-                "retention": figures.retention_map(
+                "success": overview.success_rates(
+                    part["summary"], part["summary_intervals"], methods
+                ),
+                "stability": overview.stability(part["summary"], methods),
+                "perplexity": overview.perplexity(part["summary"], methods),
+                "attained": overview.attained(part["requests"], methods),
+                "forgetting": overview.forgetting(retention.forgetting(part["metrics"]), methods),
+                "retention": overview.retention_map(
                     matrix[matrix["metric"] == "reliability"], methods
                 ),
             }
             if len(plan["checkpoints"]) > 1:
-                drawn["forgetting_curves"] = score_figures.forgetting_curves(
+                drawn["forgetting_curves"] = details.forgetting_curves(
                     part["forgetting_curves"], methods
                 )
             # Whether there is anything to draw is known only now, so that a folder is promised.
             (root / "figures" / model / dataset / "portability").mkdir(parents=True, exist_ok=True)
-            kinds = score_figures.kinds_of(part["means"])
+            kinds = details.kinds_of(part["means"])
             if len(kinds):
-                drawn["portability/by_kind"] = score_figures.portability(kinds, methods)
+                drawn["portability/by_kind"] = details.portability(kinds, methods)
             for name, figure in drawn.items():
                 drawing.save(figure, root / "figures" / model / dataset / name)
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--plan", required=True, help="what the experiment consists of, as JSON")
     made.add_argument("--tables", required=True, help="folder of the tables, and for the figures")
-    cli.run(program, made)
+    programs.run(program, made)

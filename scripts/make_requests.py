@@ -3,7 +3,7 @@
 import argparse
 import logging
 
-from mose import cli
+from mose.cli import programs
 
 logger = logging.getLogger(__name__)
 
@@ -11,17 +11,18 @@ logger = logging.getLogger(__name__)
 def program(args: argparse.Namespace) -> None:
     from collections import Counter
 
-    from mose import files, requests
+    from mose.facts import drawing, requests
+    from mose.storage import files
 
     facts = requests.read_facts(args.facts)
-    drawn = requests.draw_requests(
+    drawn = drawing.draw_requests(
         facts, args.seed, args.known_only, args.neighbours, args.held_out, args.part
     )
     logger.info("%d requests of %d facts", len(drawn), len(facts))
     requests.write_records(args.out, drawn)
     if not args.report:
         return
-    left_out = requests.left_out(facts, drawn)
+    left_out = drawing.left_out(facts, drawn)
     total: Counter[str] = Counter()
     for missing in left_out.values():
         total.update(missing)
@@ -36,7 +37,7 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--facts", required=True, help="facts.jsonl")
     made.add_argument("--seed", type=int, required=True)
     made.add_argument("--known-only", action="store_true", help="only facts the model knows")
@@ -47,4 +48,4 @@ if __name__ == "__main__":
     )
     made.add_argument("--out", required=True, help="requests.jsonl to write")
     made.add_argument("--report", help="report (JSON) to write of what was left out")
-    cli.run(program, made)
+    programs.run(program, made)

@@ -3,7 +3,7 @@
 import argparse
 import logging
 
-from mose import cli
+from mose.cli import programs
 
 logger = logging.getLogger(__name__)
 
@@ -11,20 +11,22 @@ logger = logging.getLogger(__name__)
 def program(args: argparse.Namespace) -> None:
     import torch
 
-    from mose import files, loading, sampling
+    from mose.models import loading
+    from mose.statistics import templates
+    from mose.storage import files
 
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     generator = torch.Generator().manual_seed(args.seed)
-    templates = sampling.context_templates(lm, generator, args.length, args.per_starter)
+    templates = templates.context_templates(lm, generator, args.length, args.per_starter)
     for template in templates:
         logger.info("template: %s", template)
     files.write_json(args.out, templates)
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__, model=True)
+    made = programs.parser(__doc__, model=True)
     made.add_argument("--seed", type=int, required=True)
     made.add_argument("--length", type=int, default=10, help="tokens per context")
     made.add_argument("--per-starter", type=int, default=1, help="contexts per starting word")
     made.add_argument("--out", required=True, help="JSON file to write")
-    cli.run(program, made, "templates")
+    programs.run(program, made, "templates")

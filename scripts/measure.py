@@ -2,7 +2,7 @@
 
 import argparse
 
-from mose import cli
+from mose.cli import programs
 
 
 def program(args: argparse.Namespace) -> None:
@@ -10,37 +10,41 @@ def program(args: argparse.Namespace) -> None:
 
     import pandas as pd
 
-    from mose import chain, files, metrics, moments, requests, store
+    from mose.editing import chain
+    from mose.evaluation import prompt_scores
+    from mose.facts import drawing, requests
+    from mose.statistics import second_moments
+    from mose.storage import files, hdf5
 
     lm = chain.open_model(args)
     if args.scores:
         asked = requests.read_requests(args.requests)
-        requests.check_enough(len(asked), args.last, args.requests)
+        drawing.check_enough(len(asked), args.last, args.requests)
         asked = asked[: args.last]
         places = list(range(args.first, args.last))
         if args.earlier is not None:
-            places = requests.sample(asked[: args.recent_from], args.earlier)
+            places = drawing.sample(asked[: args.recent_from], args.earlier)
             places += range(args.recent_from, args.last)
-        generated = frozenset(requests.sample(asked, args.generate))
+        generated = frozenset(drawing.sample(asked, args.generate))
         scored = [asked[place] for place in places]
-        rows = metrics.score_requests(lm, scored, places, generated, args.generated_tokens)
-        written = [i for i in requests.sample(asked, args.fluency) if i in set(places)]
+        rows = prompt_scores.score_requests(lm, scored, places, generated, args.generated_tokens)
+        written = [i for i in drawing.sample(asked, args.fluency) if i in set(places)]
         of = [asked[place] for place in written]
-        rows += metrics.free_texts(lm, of, written, args.fluency_tokens)
+        rows += prompt_scores.free_texts(lm, of, written, args.fluency_tokens)
         with files.atomic(args.scores) as temporary:
-            pd.DataFrame(rows, columns=list(metrics.COLUMNS)).to_csv(temporary, index=False)
+            pd.DataFrame(rows, columns=list(prompt_scores.COLUMNS)).to_csv(temporary, index=False)
     if args.perplexity:
-        text = store.read(args.heldout, "windows")
-        moments.check_model(args.heldout, text, lm.fingerprint)
-        tokens, nll = metrics.perplexity(lm, text.arrays["ids"])
+        text = hdf5.read(args.heldout, "windows")
+        second_moments.check_model(args.heldout, text, lm.fingerprint)
+        tokens, nll = prompt_scores.perplexity(lm, text.arrays["ids"])
         row = {"tokens": tokens, "nll": nll, "perplexity": math.exp(nll) if nll < 700 else math.inf}
         with files.atomic(args.perplexity) as temporary:
             pd.DataFrame([row]).to_csv(temporary, index=False)
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__, model=True)
-    cli.chain_options(made, required=False)
+    made = programs.parser(__doc__, model=True)
+    programs.chain_options(made, required=False)
     made.add_argument("--checkpoint", help="edits<n>.h5; none for the unedited model")
     made.add_argument("--first", type=int, default=0, help="first request to score")
     made.add_argument("--last", type=int, default=0, help="requests up to here")
@@ -53,4 +57,4 @@ if __name__ == "__main__":
     made.add_argument("--scores", help="CSV to write, one row per prompt")
     made.add_argument("--heldout", help="HDF5 file of token windows")
     made.add_argument("--perplexity", help="CSV to write")
-    cli.run(program, made, "measure")
+    programs.run(program, made, "measure")

@@ -3,22 +3,24 @@
 import argparse
 import json
 
-from mose import cli
+from mose.cli import programs
 
 
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import files, loading, moments, store
     from mose.methods.alphaedit import null_share, protected_directions
-    from mose.options import parse_variant
+    from mose.methods.options import parse_variant
+    from mose.models import loading
+    from mose.statistics import second_moments
+    from mose.storage import files, hdf5
 
     options = parse_variant(json.loads(args.variant), "--variant").edit
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
-    text = store.read(args.heldout, "windows")
-    moments.check_model(args.heldout, text, lm.fingerprint)
-    sums, count = moments.accumulate(lm, text.arrays["ids"], options.layers, False)
-    found = moments.load(args.moments, options.layers, lm.fingerprint)
+    text = hdf5.read(args.heldout, "windows")
+    second_moments.check_model(args.heldout, text, lm.fingerprint)
+    sums, count = second_moments.accumulate(lm, text.arrays["ids"], options.layers, False)
+    found = second_moments.load(args.moments, options.layers, lm.fingerprint)
     rows = []
     for layer, moment in found.items():
         protected = protected_directions(moment.matrix, options)
@@ -37,9 +39,9 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__, model=True)
+    made = programs.parser(__doc__, model=True)
     made.add_argument("--variant", required=True, help="method and options, as JSON")
     made.add_argument("--moments", required=True, help="moments.h5")
     made.add_argument("--heldout", required=True, help="HDF5 file of token windows")
     made.add_argument("--out", required=True, help="CSV to write, one row per layer")
-    cli.run(program, made, "null_space")
+    programs.run(program, made, "null_space")

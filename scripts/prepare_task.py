@@ -3,19 +3,19 @@
 import argparse
 import json
 
-from mose import cli
+from mose.cli import programs
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose.tasks import definition, items
+    from mose.evaluation.tasks import definition, items
 
     task = definition.parse_task(json.loads(args.task), f"tasks.{args.name}")
     items.write(args.out, items.prepare(args.name, task))
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--name", required=True, help="the task's label in the config")
     made.add_argument("--task", required=True, help="the task, as JSON")
     made.add_argument("--out", required=True, help="JSON file of the task and its items")
-    cli.run(program, made)
+    programs.run(program, made)

@@ -5,13 +5,17 @@ import dataclasses
 import json
 import logging
 
-from mose import cli
+from mose.cli import programs
 
 logger = logging.getLogger(__name__)
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import errors, files, loading, metrics, readers, requests
+    from mose import errors
+    from mose.evaluation import prompt_scores
+    from mose.facts import drawing, readers, requests
+    from mose.models import loading
+    from mose.storage import files
 
     source = json.loads(args.source) if args.source.startswith("{") else args.source
     facts, report = readers.read_facts_of(source, args.form, args.conflicts)
@@ -23,18 +27,18 @@ def program(args: argparse.Namespace) -> None:
         )
     if args.ask_model:
         lm = loading.load(args.model, args.device, args.dtype, args.gpus)
-        scores = metrics.score_targets(lm, [(fact.text, fact.target_true) for fact in facts])
+        scores = prompt_scores.score_targets(lm, [(fact.text, fact.target_true) for fact in facts])
         facts = [
             dataclasses.replace(fact, known=0 < score.tokens == score.right)
             for fact, score in zip(facts, scores, strict=True)
         ]
-        logger.info("%s", requests.knowledge_report(facts))
+        logger.info("%s", drawing.knowledge_report(facts))
     files.write_json(args.report, report.as_dict())
     requests.write_records(args.out, facts)
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__, model=True)
+    made = programs.parser(__doc__, model=True)
     made.add_argument(
         "--source",
         required=True,
@@ -48,4 +52,4 @@ if __name__ == "__main__":
     )
     made.add_argument("--out", required=True, help="facts.jsonl to write")
     made.add_argument("--report", required=True, help="report (JSON) of what was read and refused")
-    cli.run(program, made)
+    programs.run(program, made)

@@ -3,7 +3,9 @@
 import argparse
 from pathlib import Path
 
-from mose import cli, files, pages
+from mose.cli import programs
+from mose.report import pages
+from mose.storage import files
 
 
 def program(args: argparse.Namespace) -> None:
@@ -12,7 +14,7 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--template", required=True, help="Markdown with directives for tables")
     made.add_argument("--out", required=True, help="Markdown to write")
-    cli.run(program, made)
+    programs.run(program, made)

@@ -2,18 +2,20 @@
 
 import argparse
 
-from mose import cli
+from mose.cli import programs
 
 
 def program(args: argparse.Namespace) -> None:
-    from mose import loading, moments, store
+    from mose.models import loading
+    from mose.statistics import second_moments
+    from mose.storage import hdf5
 
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     lm.check_layers(args.layers, "methods.*.layers")
-    windows = store.read(args.windows, "windows")
-    moments.check_model(args.windows, windows, lm.fingerprint)
+    windows = hdf5.read(args.windows, "windows")
+    second_moments.check_model(args.windows, windows, lm.fingerprint)
     ids = windows.arrays["ids"]
-    sums, count = moments.accumulate(lm, ids, args.layers, args.include_first)
+    sums, count = second_moments.accumulate(lm, ids, args.layers, args.include_first)
     provenance = {
         "model": lm.fingerprint,
         "corpus": windows.attributes["options"],
@@ -22,15 +24,17 @@ def program(args: argparse.Namespace) -> None:
         "model_dtype": args.dtype,
     }
     shard = (args.shard, args.shards)
-    moments.save(args.out, sums, count, provenance, windows.digest, shard)
+    second_moments.save(args.out, sums, count, provenance, windows.digest, shard)
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__, model=True)
+    made = programs.parser(__doc__, model=True)
     made.add_argument("--windows", required=True, help="HDF5 file of token windows")
-    made.add_argument("--layers", type=cli.layers, required=True, help="such as 6 or 4-8 or 4_6-8")
+    made.add_argument(
+        "--layers", type=programs.layers, required=True, help="such as 6 or 4-8 or 4_6-8"
+    )
     made.add_argument("--include-first", action="store_true", help="count a window's first token")
     made.add_argument("--shard", type=int, default=0)
     made.add_argument("--shards", type=int, default=1)
     made.add_argument("--out", required=True, help="HDF5 file to write")
-    cli.run(program, made, "second_moments")
+    programs.run(program, made, "second_moments")

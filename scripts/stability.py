@@ -2,13 +2,16 @@
 
 import argparse
 
-from mose import cli
+from mose.cli import programs
 
 
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import chain, files, loading, sources, stability
+    from mose.editing import chain
+    from mose.evaluation import stability
+    from mose.models import loading, sources
+    from mose.storage import files
 
     manifest = files.read_json(args.model)
     loading.check_files(manifest, args.model)
@@ -28,11 +31,11 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--model", required=True, help="manifest.json of the model")
     made.add_argument("--dtype", default="float32", help="what the model runs in")
     made.add_argument("--threads", type=int, default=1, help="CPU threads of this program")
-    cli.chain_options(made)
+    programs.chain_options(made)
     made.add_argument("--checkpoint", required=True, help="edits<n>.h5")
     made.add_argument("--out", required=True, help="CSV to write, one row per layer")
-    cli.run(program, made, "stability")
+    programs.run(program, made, "stability")

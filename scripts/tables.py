@@ -10,20 +10,12 @@ from typing import Any
 
 import pandas as pd
 
-from mose import (
-    cli,
-    files,
-    fluency,
-    intervals,
-    judgement,
-    latex,
-    pages,
-    requests,
-    retention,
-    store,
-    tables,
-)
+from mose.cli import programs
 from mose.errors import StoreError
+from mose.evaluation import fluency
+from mose.facts import requests
+from mose.report import intervals, latex, pages, prompt_metrics, retention, tables
+from mose.storage import files, hdf5
 
 MEASURED = ("scores", "immediate", "stability", "perplexity")
 
@@ -83,7 +75,7 @@ def program(args: argparse.Namespace) -> None:
 
         asked = folder.parents[1] / folder.name / "requests.jsonl"
         compared = read_references(asked) if plan["consistency"] else {}
-        judged = partial(judgement.score_metrics, unedited=unedited, **compared)
+        judged = partial(prompt_metrics.score_metrics, unedited=unedited, **compared)
 
         def add(table: str, frame: pd.DataFrame, **names: Any) -> None:
             found[table].append(tables.identify(frame, **names))
@@ -133,12 +125,12 @@ def program(args: argparse.Namespace) -> None:
 def read_record(path: Path) -> pd.DataFrame:
     """The per-request record of a checkpoint: steps, loss, attained fraction, seconds."""
     # Methods that are trained have no attained fraction: None, which is to be a missing number.
-    return pd.DataFrame(store.read_record(path)).astype({"attained": float})
+    return pd.DataFrame(hdf5.read_record(path)).astype({"attained": float})
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--plan", required=True, help="what the experiment consists of, as JSON")
     made.add_argument("--finished", action="store_true", help="leave out what is not measured yet")
     made.add_argument("--out", required=True, help="folder for the tables")
-    cli.run(program, made)
+    programs.run(program, made)

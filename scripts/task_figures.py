@@ -4,7 +4,9 @@ import argparse
 import json
 from pathlib import Path
 
-from mose import abilities, cli, drawing, tables, task_figures
+from mose.cli import programs
+from mose.report import abilities, tables
+from mose.report.figures import drawing, task_curves
 
 
 def program(args: argparse.Namespace) -> None:
@@ -14,12 +16,12 @@ def program(args: argparse.Namespace) -> None:
     for model in plan["models"]:
         for dataset in plan["datasets"]:
             part = table[(table["model"] == model) & (table["dataset"] == dataset)]
-            for name, draw in (("abilities", task_figures.scores),
-                               ("retained", task_figures.retained)):  # fmt: skip
+            for name, draw in (("abilities", task_curves.scores),
+                               ("retained", task_curves.retained)):  # fmt: skip
                 drawing.save(draw(part, plan["methods"]), root / "figures" / model / dataset / name)
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--plan", required=True, help="what the experiment consists of, as JSON")
-    cli.run(program, made)
+    programs.run(program, made)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from mose import abilities, cli, files, tables
+from mose.cli import programs
+from mose.report import abilities, tables
+from mose.storage import files
 
 
 def read_rows(path: Path) -> pd.DataFrame:
@@ -43,6 +45,6 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = cli.parser(__doc__)
+    made = programs.parser(__doc__)
     made.add_argument("--plan", required=True, help="what the experiment consists of, as JSON")
-    cli.run(program, made)
+    programs.run(program, made)

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from mose.requests import EditRequest, Probe
+from mose.facts.requests import EditRequest, Probe
 
 # Two threads waiting for each other on a busy machine are slower than one.
 torch.set_num_threads(1)
@@ -57,7 +57,9 @@ def real_data():
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory):
     """The manifest of the packaged SmolLM2, fetched and converted once."""
-    from mose import config, files, sources
+    from mose.experiment import config
+    from mose.models import sources
+    from mose.storage import files
 
     source = config.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
     folder = tmp_path_factory.mktemp("smollm2")
@@ -68,6 +70,6 @@ def packaged(tmp_path_factory):
 @pytest.fixture(scope="session")
 def smollm2(packaged):
     """The packaged SmolLM2; tests that write to it put its weights back."""
-    from mose import loading
+    from mose.models import loading
 
     return loading.load(packaged, "cpu")

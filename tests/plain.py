@@ -2,9 +2,9 @@
 
 import torch
 
-from mose.linalg import on_sphere
-from mose.methods import make_editor
-from mose.options import parse_variant
+from mose.linalg.orthogonal import on_sphere
+from mose.methods.editors import make_editor
+from mose.methods.options import parse_variant
 
 D_OUT, D_IN = 20, 32
 

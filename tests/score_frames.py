@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pandas as pd
 
-from mose import judgement, tables
+from mose.report import prompt_metrics, tables
 
 COLUMNS = [
     *("order", "request", "kind", "prompt", "tokens_new", "right_new", "logprob_new"),
@@ -90,7 +90,7 @@ def history():
     unedited, edited = unedited_scores(), edited_scores()
     metrics, perplexity, stability = [], [], []
     for edits, newest, scores in ((0, 0, unedited), (1, 0, edited), (3, 1, edited)):
-        rows = judgement.score_metrics(scores, unedited)
+        rows = prompt_metrics.score_metrics(scores, unedited)
         done = rows[rows.order < edits] if edits else rows
         metrics.append(tables.identify(done, **RUN, edits=edits, when="retention"))
         fresh = rows[(rows.order >= newest) & (rows.order < edits)]
@@ -128,5 +128,5 @@ def generated_metrics():
     asked = (scores["request"] == "a") & (scores["kind"] != "locality")
     scores["answer"] = np.where(asked, "Rome", "")
     scores["generated"] = np.where(asked, "It is Rome.", "")
-    long = judgement.score_metrics(scores, unedited_scores())
+    long = prompt_metrics.score_metrics(scores, unedited_scores())
     return tables.identify(long, **RUN, edits=3, when="retention")

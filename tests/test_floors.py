@@ -33,7 +33,7 @@ def imported(path):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("mose."):
             yield node.module.removeprefix("mose.").replace(".", "/")
-            # "from mose.tasks import items" is of that module, not of all of them.
+            # "from mose.evaluation.tasks import items" is of that module, not of all of them.
             inner = ROOT / node.module.replace(".", "/")
             if inner.is_dir():
                 folder = node.module.removeprefix("mose.")

@@ -10,8 +10,10 @@ import pytest
 import tiny
 import yaml
 
-from mose import config, loading, pages
 from mose.errors import ConfigError, ModelError
+from mose.experiment import config
+from mose.models import loading
+from mose.report import pages
 
 ROOT = Path(__file__).parents[1]
 SCHEMAS = ROOT / "workflow" / "schemas"

@@ -18,7 +18,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from mose.model import CausalLM
+from mose.models.causal_lm import CausalLM
 
 TEXT = [
     "The capital of France is Paris. The capital of Italy is Rome. Berlin is in Germany.",

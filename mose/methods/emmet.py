@@ -8,16 +8,16 @@ The authors add e I to the n x n matrix for stability, which loosens the constra
     Delta = R (K^T C_w^-1 K + e I)^-1 K^T C_w^-1
 
 is MEMIT with lambda = e w, and equality holds for e = 0 only, where w cancels.
-Options: mose.options.EmmetOptions (`lambda` is w, `relaxation` is e).
+Options: mose.methods.options.EmmetOptions (`lambda` is w, `relaxation` is e).
 """
 
 import torch
 from torch import Tensor
 
 from mose.errors import NumericalError
+from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import AdditiveEditor
-from mose.moments import SecondMoment
-from mose.options import EmmetOptions
+from mose.methods.options import EmmetOptions
 
 EPS = torch.finfo(torch.float64).eps
 

@@ -4,14 +4,14 @@
 
 with Z = [K_p, K] and T = [0, R] as in MEMIT with memory: MEMIT with C + (mu / lambda) I for C.
 Targets stop early: `patience` steps after the new object is the most probable in all templates.
-Options: mose.options.EncoreOptions (`norm_weight` is mu).
+Options: mose.methods.options.EncoreOptions (`norm_weight` is mu).
 """
 
 from torch import Tensor
 
+from mose.linalg.second_moment import SecondMoment
 from mose.methods.memit import MemitEditor
-from mose.moments import SecondMoment
-from mose.options import EncoreOptions
+from mose.methods.options import EncoreOptions
 
 
 class EncoreEditor(MemitEditor):

@@ -2,15 +2,15 @@
 
 Adam on W, the mean negative log-likelihood of the new object's tokens after the edit prompt as
 loss, a fresh optimiser for every batch. With `norm_constraint` no entry of W moves further than
-that in one batch (Zhu et al. 2020, arXiv 2012.00363). Options: mose.options.FineTuneOptions.
+that in one batch (Zhu et al. 2020, arXiv 2012.00363). Options: mose.methods.options.FineTuneOptions.
 """
 
 import torch
 from torch import Tensor
 
+from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import GradientEditor
-from mose.moments import SecondMoment
-from mose.options import FineTuneOptions
+from mose.methods.options import FineTuneOptions
 
 
 class FineTuneEditor(GradientEditor):

@@ -23,11 +23,11 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mose.linalg import reorthonormalise
+from mose.linalg.low_rank_polar import Procrustes
+from mose.linalg.orthogonal import reorthonormalise
+from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import ClosedFormEditor, Editor
-from mose.moments import SecondMoment
-from mose.options import MoseOptions
-from mose.rotation import Procrustes
+from mose.methods.options import MoseOptions
 
 
 def mose_editor(weight: Tensor, moment: SecondMoment, options: MoseOptions) -> Editor:

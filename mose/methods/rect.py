@@ -3,7 +3,7 @@
 Of a batch's Delta, the share `kept_share` of entries with the largest |Delta / W| is kept, W the
 weight before the batch; the rest is zero. The deltas of all layers are computed first, each
 from the whole deltas below it, and then masked, as in the public implementations (which keep
-.2 or .4). Options: mose.options.RectOptions.
+.2 or .4). Options: mose.methods.options.RectOptions.
 """
 
 import math
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mose.methods.base import AdditiveEditor, WrappedEditor
-from mose.options import RectOptions
+from mose.methods.options import RectOptions
 
 # The authors' guard against entries of W that are zero.
 EPS = 1e-8

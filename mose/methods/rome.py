@@ -6,14 +6,14 @@ one request at a time, r its residual, so that (W + Delta) k_p = v. In ROME k is
 context templates and k_p the key in the bare prompt; where the two differ, k_p . u can be
 near zero and the update as large as one likes ("disabling edits"). R-ROME takes the mean key in
 both places. Without statistics (`second_moment: identity`) C = I.
-Options: mose.options.RomeOptions; clamp and weight decay are relative to the projection's output.
+Options: mose.methods.options.RomeOptions; clamp and weight decay are relative to the projection's output.
 """
 
 from torch import Tensor
 
+from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import AdditiveEditor
-from mose.moments import SecondMoment
-from mose.options import RomeOptions
+from mose.methods.options import RomeOptions
 
 
 def rome_delta(key: Tensor, residual: Tensor, moment: SecondMoment, at: Tensor) -> Tensor:

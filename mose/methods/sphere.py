@@ -6,14 +6,14 @@ W^T W^ (inputs) that hold the share eta of its trace,
     Delta <- Delta (I - alpha U U^T)
 
 applied to every update of any additive method, with the weight as it is then.
-Options: mose.options.SphereOptions (`strength` is alpha, `energy` is eta).
+Options: mose.methods.options.SphereOptions (`strength` is alpha, `energy` is eta).
 """
 
 import torch
 from torch import Tensor
 
 from mose.methods.base import AdditiveEditor, WrappedEditor
-from mose.options import SphereOptions
+from mose.methods.options import SphereOptions
 
 
 def main_directions(weight: Tensor, energy: float) -> Tensor:

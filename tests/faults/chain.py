@@ -114,7 +114,7 @@ def stages(variant: dict | None = None) -> dict[str, tuple[list[str], list[str]]
 # Children of a process that has the libraries loaded: real processes, started in no time.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["mose.sequence", "mose.metrics", "mose.sources", "mose.corpus", "mose.readers", "mose.figures",
+    ["mose.editing.sequence", "mose.evaluation.prompt_scores", "mose.models.sources", "mose.statistics.corpus", "mose.facts.readers", "mose.report.figures.overview",
      "transformers.models.llama.modeling_llama"]
 )  # fmt: skip
 
@@ -181,14 +181,14 @@ def kill(
 
 def contents(folder: Path, outputs: list[str]) -> dict[str, object]:
     """What outputs hold, without the seconds that a record has and the digests over them."""
-    from mose import files, store
+    from mose.storage import files, hdf5
 
     found: dict[str, object] = {}
     for name in outputs:
         path = folder / name
         if path.name.startswith("edits"):
-            kept = store.read(path, "checkpoint")
-            record = pd.DataFrame(store.record_of(kept)).drop(columns="seconds")
+            kept = hdf5.read(path, "checkpoint")
+            record = pd.DataFrame(hdf5.record_of(kept)).drop(columns="seconds")
             arrays = {k: a.tobytes() for k, a in kept.arrays.items() if k != "record"}
             found[name] = (record.to_csv(), arrays)
         elif path.name == "manifest.json":

@@ -2,7 +2,7 @@ import pytest
 import torch
 from plain import D_IN, D_OUT, draw
 
-from mose.moments import SecondMoment
+from mose.linalg.second_moment import SecondMoment
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ from types import ModuleType
 import torch
 from plain import batch, make
 
-from mose.methods import make_editor
-from mose.options import METHODS, MemitOptions, Method, parse_variant
+from mose.methods.editors import make_editor
+from mose.methods.options import METHODS, MemitOptions, Method, parse_variant
 
 DOCS = Path(__file__).parents[2] / "docs" / "methods.md"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from plain import D_IN, ROTATIONS, batch, draw, make
 
-from mose.linalg import on_sphere, orthogonality_error
+from mose.linalg.orthogonal import on_sphere, orthogonality_error
 
 
 @pytest.mark.parametrize("name", ROTATIONS)

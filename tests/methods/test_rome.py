@@ -5,8 +5,8 @@ import torch
 from plain import D_IN, D_OUT, draw, make
 
 from mose.errors import ConfigError
+from mose.methods.options import parse_variant
 from mose.methods.rome import rome_delta
-from mose.options import parse_variant
 
 
 def test_rome_writes_its_value_at_the_bare_key_and_r_rome_at_the_mean_key(weight, moment):

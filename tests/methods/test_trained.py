@@ -5,10 +5,10 @@ import torch
 from plain import D_IN, D_OUT, draw
 
 from mose.errors import ConfigError
-from mose.linalg import orthogonality_error
-from mose.methods import make_editor
+from mose.linalg.orthogonal import orthogonality_error
+from mose.methods.editors import make_editor
 from mose.methods.oft import cayley
-from mose.options import parse_variant
+from mose.methods.options import parse_variant
 
 
 def train(editor, keys, wanted, steps=40, learning_rate=0.02):

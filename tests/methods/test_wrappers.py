@@ -7,10 +7,10 @@ import torch
 from plain import D_IN, D_OUT, batch, draw, make
 
 from mose.errors import ConfigError
+from mose.methods.options import parse_variant
 from mose.methods.prune import reduce_spectrum
 from mose.methods.rect import keep_largest
 from mose.methods.sphere import main_directions
-from mose.options import parse_variant
 
 
 def test_rect_keeps_the_share_that_changes_most_relatively():

@@ -8,8 +8,9 @@ import pytest
 import tiny
 from project import METHODS, Project
 
-from mose import files, tables
-from mose.fluency import Tfidf, fluency
+from mose.evaluation.fluency import Tfidf, fluency
+from mose.report import tables
+from mose.storage import files
 
 MEASURED = {"fluency": 3, "fluency_tokens": 12, "consistency": True}
 CHANGED = {

@@ -9,8 +9,8 @@ import pytest
 import slurm_node
 from project import CONFIG, METHODS, ROOT, Project
 
-from mose import config
-from mose.plan import Plan
+from mose.experiment import config
+from mose.experiment.plan import Plan
 
 # What a cluster without accounting needs, and polling fit for jobs of seconds.
 SITE = [

@@ -7,8 +7,9 @@ import pytest
 import tiny
 from project import CONFIG, METHODS, Project
 
-from mose import files, loading, model
-from mose.tasks import items, scoring
+from mose.evaluation.tasks import items, scoring
+from mose.models import causal_lm, loading
+from mose.storage import files
 
 TASKS = {
     "cities": {
@@ -102,7 +103,7 @@ def test_the_files_hold_what_the_library_says_of_the_unedited_model(finished):
     results = finished.folder / "results" / "small"
     found = pd.read_csv(results / "tiny" / "unedited" / "tasks.csv")
     made, tokenizer = loading.load_directory(finished.folder / "tiny-llama")
-    lm = model.CausalLM(made, tokenizer, "")
+    lm = causal_lm.CausalLM(made, tokenizer, "")
     for name in TASKS:
         prepared = items.read(results / "tasks" / f"{name}.json")
         rows = pd.DataFrame(scoring.evaluate(lm, prepared).rows)

@@ -14,7 +14,8 @@ import pytest
 import yaml
 from project import METHODS, ROOT, SNAKEMAKE, TARGETS, Project
 
-from mose import files, store, tables
+from mose.report import tables
+from mose.storage import files, hdf5
 
 
 @pytest.fixture(scope="module")
@@ -82,8 +83,8 @@ def test_a_second_run_does_nothing(finished):
 
 def test_the_state_ties_every_checkpoint_to_its_parent_and_model(finished):
     folder = finished.folder / "results" / "small" / "tiny" / "capitals" / "memit" / "seed0"
-    first = store.read(folder / "edits2.h5", "checkpoint")
-    second = store.read(folder / "edits4.h5", "checkpoint")
+    first = hdf5.read(folder / "edits2.h5", "checkpoint")
+    second = hdf5.read(folder / "edits4.h5", "checkpoint")
     manifest = files.read_json(finished.folder / "results" / "models" / "tiny" / "manifest.json")
     assert second.attributes["parent"] == first.digest
     assert first.attributes["model"] == second.attributes["model"] == manifest["fingerprint"]

@@ -12,12 +12,12 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from mose.config import expand_scan, read_experiment
+from mose.experiment.config import expand_scan, read_experiment
 from mose.errors import MoseError
-from mose.needs import LIGHT
-from mose.plan import Plan
-from mose.provenance import defining
-from mose.files import check_writable, digest_of, sha256_of_file
+from mose.experiment.resources import LIGHT
+from mose.experiment.plan import Plan
+from mose.experiment.provenance import defining
+from mose.storage.files import check_writable, digest_of, sha256_of_file
 from snakemake.exceptions import WorkflowError
 
 # Of the many small objects that a plan consists of none is garbage: looking for some would take an

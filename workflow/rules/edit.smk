@@ -35,7 +35,7 @@ rule edit:
         **resources_of("edit"),
     params:
         code=lambda wildcards: code_of(
-            "mose/sequence.py", *variant_of(wildcards).files()
+            "mose/editing/sequence.py", *variant_of(wildcards).files()
         ),
         variant=variant_json,
         previous=lambda wildcards, input: (

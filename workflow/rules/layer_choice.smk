@@ -22,7 +22,7 @@ rule layer_scores:
     resources:
         **resources_of("layer_scores"),
     params:
-        code=code_of("mose/layer_choice.py"),
+        code=code_of("mose/editing/layer_choice.py"),
         compute=COMPUTE,
     shell:
         "python scripts/choose_layers.py --model {input.model:q} {params.compute} {threads} "
@@ -44,7 +44,7 @@ rule layer_figure:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/figures.py"),
+        code=code_of("mose/report/figures/overview.py"),
     shell:
         "python scripts/draw_layers.py --scores {input.scores:q} --out {output[0]:q} > {log:q} 2>&1"
 

@@ -48,7 +48,7 @@ rule stability:
     resources:
         **resources_of("stability"),
     params:
-        code=code_of("mose/stability.py"),
+        code=code_of("mose/evaluation/stability.py"),
         variant=variant_json,
         batch=EDITS["batch"],
         dtype=config["dtype"],
@@ -73,7 +73,7 @@ rule measure:
     resources:
         **resources_of("measure"),
     params:
-        code=code_of("mose/metrics.py"),
+        code=code_of("mose/evaluation/prompt_scores.py"),
         variant=variant_json,
         batch=EDITS["batch"],
         compute=COMPUTE,
@@ -100,7 +100,7 @@ rule measure_unedited:
     resources:
         **resources_of("measure_unedited"),
     params:
-        code=code_of("mose/metrics.py"),
+        code=code_of("mose/evaluation/prompt_scores.py"),
         first=lambda wildcards: int(wildcards.n) - EDITS["checkpoint"],
         compute=COMPUTE,
         generate=GENERATE,
@@ -125,7 +125,7 @@ rule perplexity_unedited:
     resources:
         **resources_of("perplexity_unedited"),
     params:
-        code=code_of("mose/metrics.py"),
+        code=code_of("mose/evaluation/prompt_scores.py"),
         compute=COMPUTE,
     shell:
         "python scripts/measure.py --model {input.model:q} {params.compute} {threads} "

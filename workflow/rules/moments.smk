@@ -29,7 +29,7 @@ rule corpus:
     resources:
         **resources_of("corpus"),
     params:
-        code=code_of("mose/corpus.py"),
+        code=code_of("mose/statistics/corpus.py"),
         options=as_json(CORPUS),
         compute=COMPUTE,
     shell:
@@ -52,7 +52,7 @@ rule second_moments:
     resources:
         **resources_of("second_moments"),
     params:
-        code=code_of("mose/moments.py"),
+        code=code_of("mose/statistics/second_moments.py"),
         shards=CORPUS["shards"],
         first="--include-first" if CORPUS["include_first"] else "",
         compute=COMPUTE,

@@ -114,10 +114,10 @@ rule tables:
         **LIGHT_RESOURCES,
     params:
         code=code_of(
-            "mose/tables.py",
-            "mose/intervals.py",
-            "mose/retention.py",
-            "mose/latex.py",
+            "mose/report/tables.py",
+            "mose/report/intervals.py",
+            "mose/report/retention.py",
+            "mose/report/latex.py",
         ),
         plan=plan(),
     shell:
@@ -155,7 +155,7 @@ rule figures:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/figures.py", "mose/score_figures.py", "mose/retention.py"),
+        code=code_of("mose/report/figures/overview.py", "mose/report/figures/details.py", "mose/report/retention.py"),
         plan=plan(),
     shell:
         f"python scripts/figures.py --plan {{params.plan:q}} --tables {RESULTS} > {{log:q}} 2>&1"

@@ -40,7 +40,7 @@ rule facts:
     resources:
         **resources_of("facts"),
     params:
-        code=code_of("mose/readers.py"),
+        code=code_of("mose/facts/readers.py"),
         source=source_text,
         form=lambda wildcards: (
             f"--form {config['datasets'][wildcards.dataset]['form']}"
@@ -77,7 +77,7 @@ rule requests:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/requests.py"),
+        code=code_of("mose/facts/requests.py"),
         known=lambda wildcards: (
             "--known-only"
             if config["datasets"][wildcards.dataset]["known_only"]
@@ -135,7 +135,7 @@ rule templates:
     resources:
         **resources_of("templates"),
     params:
-        code=code_of("mose/sampling.py"),
+        code=code_of("mose/models/sampling.py"),
         length=config["templates"]["length"],
         per_starter=config["templates"]["per_starter"],
         compute=COMPUTE,

@@ -41,7 +41,7 @@ rule choose_settings:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/choice.py"),
+        code=code_of("mose/report/ranking.py"),
         plan=scan_plan(),
     shell:
         "python scripts/choose_settings.py --plan {params.plan:q} --summary {input.summary:q} "

@@ -96,7 +96,7 @@ rule task_items:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/tasks/items.py"),
+        code=code_of("mose/evaluation/tasks/items.py"),
         task=lambda wildcards: as_json(TASKS[wildcards.task]),
     shell:
         "python scripts/prepare_task.py --name {wildcards.task} --task {params.task:q} "
@@ -119,7 +119,7 @@ rule tasks:
     resources:
         **resources_of("tasks"),
     params:
-        code=code_of("mose/tasks/scoring.py"),
+        code=code_of("mose/evaluation/tasks/scoring.py"),
         variant=variant_json,
         batch=EDITS["batch"],
         compute=COMPUTE,
@@ -146,7 +146,7 @@ rule tasks_unedited:
     resources:
         **resources_of("tasks_unedited"),
     params:
-        code=code_of("mose/tasks/scoring.py"),
+        code=code_of("mose/evaluation/tasks/scoring.py"),
         compute=COMPUTE,
     shell:
         "python scripts/evaluate_tasks.py --model {input.model:q} {params.compute} {threads} "
@@ -173,7 +173,7 @@ rule task_tables:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/abilities.py"),
+        code=code_of("mose/report/abilities.py"),
         plan=task_plan(),
     shell:
         "python scripts/task_tables.py --plan {params.plan:q} > {log:q} 2>&1"
@@ -197,7 +197,7 @@ rule task_figures:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/task_figures.py"),
+        code=code_of("mose/report/figures/task_curves.py"),
         plan=task_plan(),
     shell:
         "python scripts/task_figures.py --plan {params.plan:q} > {log:q} 2>&1"

@@ -1,0 +1,1 @@
+"""Editing a model: value targets, the sequence of batches, checkpoints."""

@@ -1,0 +1,87 @@
+"""A chain of checkpoints as the programs meet it: the files that it is made from, opened."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from mose.editing import checkpoints, sequence
+from mose.errors import StoreError
+from mose.facts import requests
+from mose.facts.requests import EditRequest
+from mose.linalg import second_moment
+from mose.methods.options import TargetOptions, Variant, parse_variant
+from mose.models import loading
+from mose.models.causal_lm import CausalLM
+from mose.statistics import second_moments
+from mose.storage import files, hdf5
+
+
+@dataclass(frozen=True)
+class Chain:
+    """What a method's sequence is made from, apart from the model."""
+
+    variant: Variant
+    requests: list[EditRequest]
+    templates: Sequence[str]
+    moments: str
+    seed: int
+    batch: int
+
+    def identity(self, fingerprint: str) -> checkpoints.Identity:
+        """What every checkpoint of this chain must agree on."""
+        return checkpoints.Identity(
+            variant=self.variant,
+            model=fingerprint,
+            moments=hdf5.read(self.moments, "moments", []).digest,
+            templates=files.digest_of(self.templates),
+            seed=self.seed,
+            batch=self.batch,
+        )
+
+    def fresh_state(self, weights: Mapping[int, Tensor], fingerprint: str) -> sequence.State:
+        """Editors of the unedited weights (d_out, d_in) by layer."""
+        layers = self.variant.edit.layers
+        found: dict[int, second_moment.SecondMoment] = {}  # methods that are trained use none
+        if isinstance(self.variant.edit, TargetOptions):
+            if self.variant.edit.second_moment == "identity":
+                found = {layer: second_moment.identity(weights[layer].shape[1]) for layer in layers}
+            else:
+                found = second_moments.load(self.moments, layers, fingerprint)
+        return sequence.State(sequence.make_editors(weights, found, self.variant))
+
+    def read_checkpoint(
+        self, path: str, weights: Mapping[int, Tensor], fingerprint: str
+    ) -> sequence.State:
+        """The state that a checkpoint of this chain holds."""
+        state = self.fresh_state(weights, fingerprint)
+        checkpoints.load(path, state, self.identity(fingerprint), self.requests)
+        return state
+
+
+def open_chain(args: argparse.Namespace) -> Chain:
+    """Open the files that `cli.chain_options` names."""
+    templates = files.read_json(args.templates)
+    if not isinstance(templates, list) or not all(str(t).count("{}") == 1 for t in templates):
+        raise StoreError(f"{args.templates}: not a list of templates; delete it and run again")
+    return Chain(
+        variant=parse_variant(json.loads(args.variant), "--variant"),
+        requests=requests.read_requests(args.requests),
+        templates=templates,
+        moments=args.moments,
+        seed=args.seed,
+        batch=args.batch,
+    )
+
+
+def open_model(args: argparse.Namespace) -> CausalLM:
+    """The model that `args` names as it is measured: at a checkpoint, or unedited without one."""
+    lm = loading.load(args.model, args.device, args.dtype, args.gpus)
+    if args.checkpoint:
+        run = open_chain(args)
+        weights = {layer: lm.weight(layer) for layer in run.variant.edit.layers}
+        state = run.read_checkpoint(args.checkpoint, weights, lm.fingerprint)
+        sequence.put_into(lm, state, measured=True)
+    return lm

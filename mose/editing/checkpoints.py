@@ -1,0 +1,99 @@
+"""Checkpoints of a sequence of edits: written atomically, checked when they are read.
+
+A checkpoint is the state after n edits: per edited layer what the method needs to restore the
+edited weight and to go on, a record of every request so far, and the digests that tie it to its
+model, second moments, requests, templates, options and parent.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mose.editing.sequence import Diagnosis, State
+from mose.errors import StoreError
+from mose.facts.requests import EditRequest, digest_of_requests
+from mose.methods.options import Variant
+from mose.storage import hdf5
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a chain of checkpoints must agree on, beside its requests."""
+
+    variant: Variant
+    model: str
+    moments: str
+    templates: str
+    seed: int
+    batch: int
+
+    def attributes(self) -> dict[str, str | int]:
+        """As HDF5 attributes."""
+        return {
+            **asdict(self),
+            "variant": json.dumps(self.variant.as_dict(), sort_keys=True),
+        }
+
+
+def save(
+    path: str | Path, state: State, identity: Identity, requests: Sequence[EditRequest]
+) -> str:
+    """Write a checkpoint; returns its digest."""
+    arrays = {
+        f"layers/{layer}/{name}": tensor.contiguous().numpy()
+        for layer, editor in state.editors.items()
+        for name, tensor in editor.state().items()
+    }
+    arrays["record"] = np.frombuffer(
+        json.dumps([asdict(d) for d in state.diagnoses]).encode(), dtype=np.uint8
+    )
+    attributes = {
+        **identity.attributes(),
+        "edits": state.edits,
+        "requests": digest_of_requests(requests[: state.edits]),
+        "parent": state.parent,
+    }
+    return hdf5.write(path, "checkpoint", arrays, attributes)
+
+
+def load(
+    path: str | Path, state: State, identity: Identity, requests: Sequence[EditRequest]
+) -> None:
+    """Take a checkpoint into fresh editors, after checking that it is this chain's own."""
+    contents = hdf5.read(path, "checkpoint")
+    found = contents.attributes
+    edits = int(found["edits"])
+    expected = {**identity.attributes(), "requests": digest_of_requests(requests[:edits])}
+    for key, value in expected.items():
+        if found[key] != value:
+            raise StoreError(
+                f"{path}: made with another {key} ({_short(found[key])}, "
+                f"expected {_short(value)}); delete the checkpoints of this method, or give the "
+                "changed one a new label"
+            )
+    for layer, editor in state.editors.items():
+        start = f"layers/{layer}/"
+        stored = {
+            name.removeprefix(start): torch.from_numpy(array)
+            for name, array in contents.arrays.items()
+            if name.startswith(start)
+        }
+        if stored.keys() != editor.state().keys():
+            raise StoreError(
+                f"{path}: holds {', '.join(sorted(stored))} for layer {layer}, expected "
+                f"{', '.join(sorted(editor.state()))}: written by another version of this "
+                "project; delete the checkpoints of this method"
+            )
+        editor.load(stored)
+    state.edits = edits
+    state.diagnoses = [Diagnosis(**d) for d in hdf5.record_of(contents)]
+    state.parent = contents.digest
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    return text if len(text) <= 160 else f"{text[:157]}..."

@@ -1,0 +1,107 @@
+"""Which layers to rotate: how fast a rotation there can lower the target loss, to first order.
+
+For a request and a layer let k be the key at the subject's last token of the edit prompt, y = W k,
+and g the gradient of the mean NLL of the new object's tokens with respect to y. A rotation of the
+output by a small angle moves y by angle x ||y|| at right angles to y, so the steepest one lowers
+the loss by
+
+    ||y|| ||g - (g.y / ||y||^2) y||    nats per radian  ("output")
+
+and a rotation of the input likewise by ||k|| ||h - (h.k / ||k||^2) k|| with h = W^T g ("input").
+All layers are scored by one forward and one backward pass: a first-order Taylor expansion, as
+in attribution patching (Nanda 2023; Syed et al. 2023, arXiv 2310.10348). The rule itself is ours.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from mose.facts.requests import EditRequest
+from mose.models.causal_lm import CausalLM
+from mose.models.losses import mean_nll
+from mose.models.tokens import EditTokens, batches_by_length, encode_edit, pad
+
+SIDES = ("output", "input")
+
+
+def first_order_scores(
+    lm: CausalLM, requests: Sequence[EditRequest], tokens_per_pass: int = 512
+) -> dict[str, Tensor]:
+    """Per side, the scores (n, layers) float64 of all requests in their bare prompts."""
+    rows = [
+        encode_edit(lm.tokenizer, "{}", request.prompt, request.subject, request.target_new)
+        for request in requests
+    ]
+    scores = {side: torch.empty(len(rows), lm.n_layers, dtype=torch.float64) for side in SIDES}
+    lengths = [len(row.prefix) + len(row.suffix) for row in rows]
+    for group in batches_by_length(lengths, tokens_per_pass):
+        keys, gradients = _keys_and_gradients(lm, [rows[i] for i in group])
+        for layer in range(lm.n_layers):
+            weight = lm.weight(layer).to("cpu", torch.float64)
+            key, gradient = keys[layer], gradients[layer]
+            scores["output"][group, layer] = steepest(key @ weight.mT, gradient)
+            scores["input"][group, layer] = steepest(key, gradient @ weight)
+    return scores
+
+
+def steepest(point: Tensor, gradient: Tensor) -> Tensor:
+    """||p|| ||g_perp|| along the last dimension: the slope on the sphere through p, per radian."""
+    length = torch.linalg.vector_norm(point, dim=-1, keepdim=True)
+    unit = point / length
+    across = gradient - (gradient * unit).sum(-1, keepdim=True) * unit
+    return length[..., 0] * torch.linalg.vector_norm(across, dim=-1)
+
+
+def propose(means: Sequence[float], count: int = 3) -> list[int]:
+    """The best layer with its neighbours: `count` layers around the largest mean score, moved
+    inwards at either end of the model."""
+    best = max(range(len(means)), key=lambda layer: means[layer])
+    first = min(max(best - count // 2, 0), max(len(means) - count, 0))
+    return list(range(first, min(first + count, len(means))))
+
+
+def _keys_and_gradients(
+    lm: CausalLM, rows: Sequence[EditTokens]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Per layer, keys (B, d_in) and loss gradients (B, d_out) at the subject's last token."""
+    ids, mask = pad([[*row.prefix, *row.suffix] for row in rows])
+    at = torch.tensor([len(row.prefix) for row in rows], device=lm.device)
+    here = torch.arange(len(rows), device=lm.device)
+    keys: dict[int, Tensor] = {}
+    probes = [
+        torch.zeros(
+            len(rows),
+            lm.weight(layer).shape[0],
+            device=lm.weight(layer).device,
+            dtype=lm.weight(layer).dtype,
+        ).requires_grad_()
+        for layer in range(lm.n_layers)
+    ]
+
+    def watch(layer: int) -> list[torch.utils.hooks.RemovableHandle]:
+        def keep_key(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+            wide = args[0].detach().reshape(*ids.shape, -1)
+            keys[layer] = wide[here.to(wide.device), at.to(wide.device)].to("cpu", torch.float64)
+
+        def add_probe(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
+            wide = output.reshape(*ids.shape, -1)
+            rows, places = here.to(wide.device), at.to(wide.device)
+            return wide.index_put((rows, places), probes[layer], accumulate=True).view_as(output)
+
+        module = lm.projection(layer)
+        return [module.register_forward_pre_hook(keep_key), module.register_forward_hook(add_probe)]
+
+    hooks = [hook for layer in range(lm.n_layers) for hook in watch(layer)]
+    try:
+        final = lm.hidden_with(ids, mask, {})
+    finally:
+        for hook in hooks:
+            hook.remove()
+    places = [[len(row.prefix) + at for at in row.read_at] for row in rows]
+    mean_nll(lm, final, places, [row.target for row in rows]).sum().backward()
+    gradients = [probe.grad for probe in probes]
+    return (
+        [keys[layer] for layer in range(lm.n_layers)],
+        [g.to("cpu", torch.float64) for g in gradients if g is not None],
+    )

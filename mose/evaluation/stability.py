@@ -1,0 +1,47 @@
+"""What the edits did to a matrix: norms, spectrum, distance, orthogonality. Needs no model."""
+
+from torch import Tensor, float64
+from torch.linalg import matrix_norm, svdvals
+
+from mose.linalg.orthogonal import orthogonality_error
+from mose.linalg.spectrum import effective_rank
+
+COLUMNS = (
+    "layer",
+    "frobenius",
+    "spectral",
+    "smallest",
+    "condition",
+    "effective_rank",
+    "relative_change",
+    "orthogonality_error",
+    "frobenius_ratio",
+    "condition_ratio",
+)
+
+
+def measure(
+    layer: int, edited: Tensor, unedited: Tensor, rotation: Tensor | None
+) -> dict[str, int | float | None]:
+    """One row (COLUMNS) for one layer.
+
+    edited: (d_out, d_in) as the model runs with it; unedited: likewise, before all edits.
+    rotation: the orthogonal factor, for methods that have one.
+    relative_change is ||W_n - W_0||_F / ||W_0||_F; the ratios are to the unedited matrix.
+    """
+    now, before = edited.to(float64), unedited.to(float64)
+    spectrum, spectrum_before = svdvals(now), svdvals(before)
+    frobenius, frobenius_before = float(matrix_norm(now)), float(matrix_norm(before))
+    condition = float(spectrum[0] / spectrum[-1])
+    return {
+        "layer": layer,
+        "frobenius": frobenius,
+        "spectral": float(spectrum[0]),
+        "smallest": float(spectrum[-1]),
+        "condition": condition,
+        "effective_rank": effective_rank(spectrum),
+        "relative_change": float(matrix_norm(now - before)) / frobenius_before,
+        "orthogonality_error": None if rotation is None else orthogonality_error(rotation),
+        "frobenius_ratio": frobenius / frobenius_before,
+        "condition_ratio": condition / float(spectrum_before[0] / spectrum_before[-1]),
+    }

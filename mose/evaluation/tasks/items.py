@@ -1,0 +1,144 @@
+"""From a task's records to its items: the prompts and right answers, drawn once for all models.
+
+Every checkpoint of every method answers the same items, so that two models can be compared pair by
+pair.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from mose.errors import RequestError
+from mose.evaluation.tasks.definition import FIELD, Task, parse_task
+from mose.evaluation.tasks.records import Record, read_records, read_text
+from mose.storage import files
+
+
+@dataclass(frozen=True)
+class Item:
+    """One question. item: place in the source.
+
+    choices, label: of a choice. answers: the right texts (generate), or the one that is scored.
+    """
+
+    item: int
+    prompt: str
+    choices: tuple[str, ...] = ()
+    label: int = -1
+    answers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A task with its items, or with its text (perplexity); digest: of the source."""
+
+    name: str
+    task: Task
+    digest: str
+    items: tuple[Item, ...] = ()
+    text: str = ""
+
+
+def prepare(name: str, task: Task) -> Prepared:
+    """Read a task's source and draw its items. name: its label in the config, for errors."""
+    where = f"tasks.{name}"
+    if task.kind == "harness":
+        return Prepared(name, task, "")
+    if task.kind == "perplexity":
+        text, digest = read_text(task.source, task.field, where)
+        return Prepared(name, task, digest, text=text)
+    records, digest = read_records(task.source, where)
+    if not records:
+        raise RequestError(f"{where}: the source holds no record")
+    drawn = draw(len(records), task.samples, task.seed)
+    shots = [
+        shot(task, example, f"{where}.examples.{i}") for i, example in enumerate(task.examples)
+    ]
+    head = "\n\n".join(filter(None, [task.description, *shots]))
+    items = tuple(item_of(task, records[i], i, head, f"{where}, record {i}") for i in drawn)
+    return Prepared(name, task, digest, items)
+
+
+def draw(count: int, samples: int, seed: int) -> list[int]:
+    """`samples` of `count` places, ascending; with one seed a larger sample holds a smaller one."""
+    order = list(range(count))
+    random.Random(seed).shuffle(order)
+    return sorted(order[:samples])
+
+
+def fill(template: str, record: Record, where: str) -> str:
+    """`template` with the fields in braces from the record; nothing else is touched."""
+    missing = [name for name in FIELD.findall(template) if name not in record]
+    if missing:
+        raise RequestError(
+            f"{where}: no field {missing[0]!r}; the record has {', '.join(map(str, record))}"
+        )
+    return FIELD.sub(lambda match: str(record[match.group(1)]), template)
+
+
+def shot(task: Task, record: Record, where: str) -> str:
+    """An example with its right answer."""
+    item = item_of(task, record, 0, "", where)
+    answer = item.choices[item.label] if task.kind == "choice" else item.answers[0]
+    return f"{item.prompt} {answer}"
+
+
+def item_of(task: Task, record: Record, place: int, head: str, where: str) -> Item:
+    """The item of a record; head: what stands before its prompt."""
+    if task.last_word and task.answer not in record and task.last_word in record:
+        context, _, word = str(record[task.last_word]).strip().rpartition(" ")
+        record = {**record, "context": context, task.answer: word}
+    # The answer brings the space before it.
+    prompt = fill(task.prompt, record, where).rstrip()
+    prompt = f"{head}\n\n{prompt}" if head else prompt
+    if task.kind != "choice":
+        return Item(place, prompt, answers=_answers(task, record, where))
+    if isinstance(task.choices, str):
+        choices = record.get(task.choices)
+        if not isinstance(choices, list | tuple) or not choices:
+            raise RequestError(f"{where}: field {task.choices!r} holds no list of choices")
+        choices = tuple(map(str, choices))
+    else:
+        choices = tuple(fill(choice, record, where) for choice in task.choices)
+    return Item(place, prompt, choices, _label(task, record, len(choices), where))
+
+
+def _answers(task: Task, record: Record, where: str) -> tuple[str, ...]:
+    found = record.get(task.answer)
+    answers = tuple(map(str, found)) if isinstance(found, list | tuple) else (str(found or ""),)
+    if not answers or not all(answer.strip() for answer in answers):
+        raise RequestError(f"{where}: field {task.answer!r} holds no answer: {found!r}")
+    if task.kind == "continuation" and len(answers) != 1:
+        raise RequestError(f"{where}: field {task.answer!r} holds {len(answers)} answers, not one")
+    return tuple(answer.strip() for answer in answers)
+
+
+def _label(task: Task, record: Record, count: int, where: str) -> int:
+    found = record.get(task.label)
+    allowed = [str(label) for label in task.labels or range(count)]
+    if str(found) not in allowed or allowed.index(str(found)) >= count:
+        expected = ", ".join(allowed[:count])
+        raise RequestError(f"{where}: {task.label!r} is {found!r}, expected one of {expected}")
+    return allowed.index(str(found))
+
+
+def write(path: str | Path, prepared: Prepared) -> None:
+    """Write a prepared task as JSON."""
+    files.write_json(path, asdict(prepared))
+
+
+def read(path: str | Path) -> Prepared:
+    """Read what `write` wrote."""
+    found: Mapping[str, Any] = files.read_json(path)
+    try:
+        task = parse_task(found["task"], str(path))
+        items: Sequence[Mapping[str, Any]] = found["items"]
+        lists: list[dict[str, Any]] = [
+            {k: tuple(v) if isinstance(v, list) else v for k, v in i.items()} for i in items
+        ]
+        made = tuple(Item(**item) for item in lists)
+        return Prepared(found["name"], task, found["digest"], made, found["text"])
+    except (KeyError, TypeError) as error:
+        raise RequestError(f"{path}: not a prepared task ({error}); delete it") from None

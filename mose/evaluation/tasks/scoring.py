@@ -1,0 +1,244 @@
+"""What a model answers: choices and continuations by log-likelihood, greedy text, perplexity.
+
+Results are long: one row (COLUMNS) per task, item and metric, raw enough that every score of
+`mose.report.abilities` can be computed from them. What the model wrote goes beside them as text.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mose.errors import RequestError
+from mose.evaluation.prompt_scores import score_targets
+from mose.evaluation.tasks import answers
+from mose.evaluation.tasks.items import Item, Prepared, draw
+from mose.models.causal_lm import CausalLM
+from mose.models.tokens import batches_by_length, encode, pad
+from mose.progress import track
+
+logger = logging.getLogger(__name__)
+
+COLUMNS = ("task", "kind", "item", "metric", "value")
+# Rows of a pass that all are one token longer with every step: wide, for the weights are read
+# from memory once for all of them.
+TOKENS_PER_BATCH = 4096
+
+Row = dict[str, Any]
+Scores = dict[int, dict[str, float]]
+Texts = dict[int, dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """rows: COLUMNS. texts: task, item, prompt and answer of generated text."""
+
+    rows: list[Row]
+    texts: list[Row]
+
+
+def evaluate(lm: CausalLM, prepared: Prepared) -> Outcome:
+    """Ask a model all items of a task. Not for tasks of kind "harness" (`mose.evaluation.tasks.harness`).
+
+    Raises RequestError when not one item fits into the model's context.
+    """
+    task, name = prepared.task, prepared.name
+    texts: Texts = {}
+    if task.kind == "perplexity":
+        scores = perplexity_scores(lm, prepared)
+    else:
+        items = _fitting(lm, prepared)
+        scores, texts = SCORERS[task.kind](lm, items, prepared)
+    rows = [
+        {"task": name, "kind": task.kind, "item": item, "metric": metric, "value": value}
+        for item, found in scores.items()
+        for metric, value in found.items()
+    ]
+    return Outcome(rows, [{"task": name, "item": i, **text} for i, text in texts.items()])
+
+
+def _fitting(lm: CausalLM, prepared: Prepared) -> list[Item]:
+    """The items that fit into the model's context; the others are counted in the log.
+
+    Whether one fits depends on the tokenizer alone, so that edited and unedited models still
+    answer the same items.
+    """
+    room = lm.context_length
+    kept = []
+    for item in prepared.items:
+        if prepared.task.kind == "generate":
+            needed = len(encode(lm.tokenizer, item.prompt)[0]) + prepared.task.max_tokens
+        else:
+            longest = max(item.choices or item.answers, key=len)
+            needed = len(encode(lm.tokenizer, f"{item.prompt} {longest}")[0])
+        if needed <= room:
+            kept.append(item)
+    if len(kept) < len(prepared.items):
+        left = len(prepared.items) - len(kept)
+        logger.warning(
+            "tasks.%s: %d of %d items left out, longer than the model's context of %d tokens",
+            *(prepared.name, left, len(prepared.items), room),
+        )
+    if not kept:
+        raise RequestError(f"tasks.{prepared.name}: no item fits into {room} tokens of context")
+    return kept
+
+
+def choice_scores(lm: CausalLM, items: Sequence[Item], _prepared: Prepared) -> tuple[Scores, Texts]:
+    """The likeliest choice, by sums of log-probabilities and by their mean per character.
+
+    Rows: label, choice and correct (plain), choice_norm and correct_norm (per character, as
+    lm-evaluation-harness's acc_norm), margin (nats: the right choice over the best wrong one,
+    plain), and logprob_0, logprob_1, ... A tie goes to the first choice.
+    """
+    pairs = [(item.prompt, choice) for item in items for choice in item.choices]
+    found = iter(score_targets(lm, pairs))
+    scores: Scores = {}
+    for item in items:
+        sums = [next(found).logprob for _ in item.choices]
+        each = [total / len(choice) for total, choice in zip(sums, item.choices, strict=True)]
+        best, best_norm = sums.index(max(sums)), each.index(max(each))
+        wrong = [total for i, total in enumerate(sums) if i != item.label]
+        scores[item.item] = {
+            "label": item.label,
+            "choice": best,
+            "correct": float(best == item.label),
+            "choice_norm": best_norm,
+            "correct_norm": float(best_norm == item.label),
+            **({"margin": sums[item.label] - max(wrong)} if wrong else {}),
+            **{f"logprob_{i}": total for i, total in enumerate(sums)},
+        }
+    return scores, {}
+
+
+def continuation_scores(
+    lm: CausalLM, items: Sequence[Item], _prepared: Prepared
+) -> tuple[Scores, Texts]:
+    """Rows: correct (every token of the answer is the likeliest), logprob (nats, summed)."""
+    found = score_targets(lm, [(item.prompt, item.answers[0]) for item in items])
+    scores: Scores = {
+        item.item: {"correct": float(one.right == one.tokens), "logprob": one.logprob}
+        for item, one in zip(items, found, strict=True)
+    }
+    return scores, {}
+
+
+def generated_scores(
+    lm: CausalLM, items: Sequence[Item], prepared: Prepared
+) -> tuple[Scores, Texts]:
+    """Rows: the task's metrics, and empty (1 for an answer without a letter or digit)."""
+    task = prepared.task
+    written = generate(lm, [item.prompt for item in items], task.max_tokens, task.stop)
+    scores: Scores = {}
+    texts: Texts = {}
+    for item, answer in zip(items, written, strict=True):
+        found = answers.score(answer, item.answers, task.metrics)
+        found["empty"] = float(not any(letter.isalnum() for letter in answer))
+        scores[item.item] = found
+        texts[item.item] = {"prompt": item.prompt, "answer": answer}
+    return scores, texts
+
+
+SCORERS: dict[str, Callable[..., tuple[Scores, Texts]]] = {
+    "choice": choice_scores,
+    "continuation": continuation_scores,
+    "generate": generated_scores,
+}
+
+
+@torch.no_grad()
+def generate(
+    lm: CausalLM,
+    prompts: Sequence[str],
+    max_tokens: int,
+    stop: Sequence[str] = (),
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+) -> list[str]:
+    """Greedy text after each prompt, cut at the first stop string, in order.
+
+    Greedy whatever the model's generation config says of sampling, beams or penalties; of that
+    config only what ends a text is used. Prompts of like length run together, padded on the left.
+    """
+    rows = [encode(lm.tokenizer, prompt)[0] for prompt in prompts]
+    written = [""] * len(prompts)
+
+    def answer(ids: Sequence[int]) -> tuple[str, bool]:
+        # No cleaning: what the model wrote is what is scored.
+        return answers.cut(lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False), stop)
+
+    groups = batches_by_length([len(row) + max_tokens for row in rows], tokens_per_batch)
+    for group in track(groups, "generating"):
+        made = lm.greedy([rows[i] for i in group], max_tokens, lambda ids: answer(ids)[1])
+        for i, ids in zip(group, made, strict=True):
+            written[i] = answer(ids)[0].strip()
+    return written
+
+
+@dataclass(frozen=True)
+class Window:
+    """Tokens start to stop of a text; those from `first` on are predicted."""
+
+    start: int
+    first: int
+    stop: int
+
+
+def windows(count: int, length: int, stride: int) -> list[Window]:
+    """Sliding windows over `count` tokens: every token but the first is predicted once.
+
+    Each window goes `stride` tokens further and predicts what no earlier one has, so that a token
+    is predicted from at least length - stride tokens, but for those of the first window.
+    """
+    found = []
+    done = 1
+    for start in range(0, count, stride):
+        stop = min(start + length, count)
+        if stop > done:
+            found.append(Window(start, done, stop))
+        done = max(done, stop)
+        if stop == count:
+            break
+    return found
+
+
+def perplexity_scores(lm: CausalLM, prepared: Prepared) -> Scores:
+    """Rows per window: nll (nats, summed) and tokens (how many were predicted).
+
+    The text is tokenised as a whole; a sample is drawn of its windows.
+    Raises RequestError where the window is longer than the model's context or the text too short.
+    """
+    task, where = prepared.task, f"tasks.{prepared.name}"
+    if task.window > lm.context_length:
+        raise RequestError(
+            f"{where}.window: {task.window} tokens, the model takes {lm.context_length}"
+        )
+    ids = torch.tensor(lm.tokenizer(prepared.text, verbose=False)["input_ids"])
+    every = windows(len(ids), task.window, task.stride)
+    if not every:
+        raise RequestError(f"{where}: the text has {len(ids)} tokens; two are the least")
+    chosen = draw(len(every), task.samples, task.seed)
+    scores: Scores = {}
+    for place, nll, tokens in window_losses(lm, ids, {i: every[i] for i in chosen}):
+        scores[place] = {"nll": nll, "tokens": tokens}
+    return dict(sorted(scores.items()))
+
+
+@torch.no_grad()
+def window_losses(
+    lm: CausalLM, ids: Tensor, chosen: dict[int, Window], tokens_per_pass: int = 2048
+) -> Iterator[tuple[int, float, int]]:
+    """Place, summed NLL (nats) and number of the predicted tokens, for windows on `ids` (T,)."""
+    places = list(chosen)
+    lengths = [chosen[i].stop - chosen[i].start for i in places]
+    for group in track(batches_by_length(lengths, tokens_per_pass), "perplexity"):
+        spans = [chosen[places[g]] for g in group]
+        hidden = lm.hidden(*pad([ids[s.start : s.stop].tolist() for s in spans]))
+        for g, span, states in zip(group, spans, hidden, strict=True):
+            # The head where something is predicted only: its logits are the largest tensor of all.
+            read = states[span.first - 1 - span.start : span.stop - 1 - span.start]
+            wanted = ids[span.first : span.stop].to(lm.device)
+            loss = torch.nn.functional.cross_entropy(lm.head(read).float(), wanted, reduction="sum")
+            yield places[g], float(loss), len(wanted)

@@ -1,0 +1,194 @@
+"""What every job of an experiment needs, from its configuration: torch-free, for the workflow."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mose.errors import ConfigError
+from mose.experiment.config import Model
+from mose.experiment.resources import LIGHT, Machine, Needs, Shape, Work, needs
+from mose.storage import files
+
+# Of a model whose shape nothing tells yet: the file has none, and it was not fetched.
+UNKNOWN = Needs(16e9, 16e9, 1e9, 3600)
+SAMPLED_ROWS = 128
+STARTERS = 5
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An experiment's jobs and what they need.
+
+    config: as `mose.experiment.config.read_experiment` fills it; models: by label.
+    """
+
+    config: Mapping[str, Any]
+    models: Mapping[str, Model]
+
+    @property
+    def machine(self) -> Machine:
+        """What the jobs that load a model run on."""
+        config = self.config
+        return Machine(str(config["device"]).startswith("cuda"), config["dtype"], config["threads"])
+
+    def shape(self, model: str) -> Shape | None:
+        """The model's shape: of its manifest where it is there already, else as its file or the
+        directory that it names has it."""
+        stated, source = self.models[model].shape, self.models[model].source
+        if stated is None and "local" in source:
+            stated = _shape_of_directory(Path(source["local"]))
+        path = Path(f"results/models/{model}/manifest.json")
+        if not path.exists():
+            return stated
+        found = _shape_of_manifest(path)
+        written = self.models[model].shape
+        if written is not None:
+            _compare(model, written, found)
+        return found
+
+    def needs(self, stage: str, wildcards: Mapping[str, Any]) -> Needs:
+        """What one job of a rule needs; wildcards: as the rule has them, `model` among them."""
+        shape = self.shape(wildcards["model"])
+        if stage == "facts" and not self._asks_model(wildcards["dataset"]):
+            return LIGHT
+        if shape is None:
+            return UNKNOWN
+        return needs(stage, shape, self.machine, self._work(stage, wildcards))
+
+    def gpus(self, stage: str, wildcards: Mapping[str, Any]) -> int:
+        """Snakemake's resource: the GPUs that one job of a rule asks for."""
+        on_gpu = self.machine.gpu and self.needs(stage, wildcards).device > 0
+        return int(self.config["gpus"]) if on_gpu else 0
+
+    def _asks_model(self, dataset: str) -> bool:
+        """Whether a data set's facts are put to the model, to keep what it knows."""
+        return bool(self.config["datasets"][dataset]["known_only"])
+
+    def _work(self, stage: str, wildcards: Mapping[str, Any]) -> Work:
+        config = self.config
+        variants = self.models[wildcards["model"]].variants
+        variant = variants[wildcards["method"]] if "method" in wildcards else None
+        corpus, edits, measured = config["corpus"], config["edits"], config["measure"]
+        if stage == "model":
+            return Work()
+        if stage == "corpus":
+            heldout = wildcards["part"] == "heldout"
+            tokens = corpus["heldout"] if heldout else corpus["tokens"] // corpus["shards"]
+            rows = math.ceil(tokens / corpus["window"])
+            sampled = min(rows, SAMPLED_ROWS) if corpus["source"] == "sampled" else 0
+            return Work(tokens=tokens, sampled=sampled, window=corpus["window"])
+        if stage in ("second_moments", "add_second_moments"):
+            tokens = corpus["tokens"] // corpus["shards"]
+            return Work(
+                layers=self.models[wildcards["model"]].layers,
+                tokens=tokens,
+                shards=corpus["shards"],
+            )
+        if stage == "templates":
+            rows, length = config["templates"]["per_starter"], config["templates"]["length"]
+            return Work(tokens=STARTERS * rows * length, sampled=rows, window=length)
+        if stage in ("null_space", "perplexity_unedited"):
+            return Work(variant=variant, tokens=corpus["heldout"])
+        if stage == "facts":
+            # Every fact is asked, of which some are known, and a part is held out.
+            return Work(requests=2 * edits["total"])
+        if stage in ("tasks", "tasks_unedited"):
+            return Work(variant=variant, items=sum(t["samples"] for t in config["tasks"].values()))
+        if stage == "layer_scores":
+            return Work(requests=edits["total"])
+        # The prompt, two paraphrases and the neighbours.
+        prompts = 3 + config["datasets"][wildcards["dataset"]]["neighbours"]
+        segment = edits["checkpoint"]
+        if stage == "measure":
+            known = int(wildcards["n"]) - segment
+            cap = measured["earlier"]
+            scored = segment + (known if cap is None else min(cap, known))
+        else:
+            scored = segment
+        generated = min(measured["generate"], scored) * measured["generated_tokens"]
+        generated += min(measured["fluency"], scored) * measured["fluency_tokens"]
+        return Work(
+            variant=variant, requests=scored, prompts=prompts, batch=edits["batch"],
+            tokens=corpus["heldout"] + generated,
+        )  # fmt: skip
+
+    def jobs(self, model: str) -> Iterator[tuple[str, Needs]]:
+        """Every job of a model that is not light: its rule and what it needs."""
+        config = self.config
+        edits, corpus = config["edits"], config["corpus"]
+        checkpoints = range(edits["checkpoint"], edits["total"] + 1, edits["checkpoint"])
+        every = edits.get("tasks_every", edits["checkpoint"])
+
+        def one(stage: str, **wildcards: Any) -> tuple[str, Needs]:
+            return stage, self.needs(stage, {"model": model, **wildcards})
+
+        yield one("model")
+        for part in ["heldout", *(f"windows{i}" for i in range(corpus["shards"]))]:
+            yield one("corpus", part=part)
+        yield from [one("second_moments")] * corpus["shards"]
+        yield one("add_second_moments")
+        yield one("perplexity_unedited")
+        if config["tasks"]:
+            yield one("tasks_unedited")
+        for _ in config["seeds"]:
+            yield one("templates")
+        for dataset in config["datasets"]:
+            yield one("facts", dataset=dataset)
+            for _ in config["seeds"]:
+                yield from (one("measure_unedited", dataset=dataset, n=n) for n in checkpoints)
+                for method in self.models[model].variants:
+                    for n in checkpoints:
+                        names = {"dataset": dataset, "method": method, "n": n}
+                        yield one("edit", **names)
+                        yield one("stability", **names)
+                        yield one("measure", **names)
+                        if config["tasks"] and n % every == 0:
+                            yield one("tasks", **names)
+
+    def overview(self) -> str:
+        """What the whole experiment needs, a line per model."""
+        lines = ["What all of it needs, counted from the models' shapes (docs/scale.md):"]
+        for model in self.models:
+            if self.shape(model) is None:
+                lines.append(
+                    f"  {model}: not known, {_gb(UNKNOWN.host)} a job are assumed; give its "
+                    "`shape:` in the model's file"
+                )
+                continue
+            jobs = list(self.jobs(model))
+            host = max(jobs, key=lambda job: job[1].host)
+            device = max(jobs, key=lambda job: job[1].device)
+            seconds = sum(job.seconds for _, job in jobs)
+            disk = sum(job.disk for _, job in jobs)
+            gpu = f", {_gb(device[1].device)} of a GPU ({device[0]})" if self.machine.gpu else ""
+            lines.append(
+                f"  {model}: {len(jobs)} jobs, {seconds / 3600:,.1f} hours one after another; "
+                f"memory {_gb(host[1].host)} ({host[0]}){gpu}; disk {_gb(disk)}"
+            )
+        return "\n".join(lines)
+
+
+def _compare(model: str, stated: Shape, found: Shape) -> None:
+    for name in ("parameters", "blocks", "width", "mlp_width"):
+        if getattr(stated, name) != getattr(found, name):
+            raise ConfigError(
+                f"models: {model}: its file says shape.{name}: {getattr(stated, name)}, "
+                f"the model has {getattr(found, name)}"
+            )
+
+
+@cache
+def _shape_of_manifest(path: Path) -> Shape:
+    return Shape.of_manifest(files.read_json(path))
+
+
+@cache
+def _shape_of_directory(path: Path) -> Shape | None:
+    return Shape.of_directory(path)
+
+
+def _gb(count: float) -> str:
+    return f"{count / 1e9:,.1f} GB"

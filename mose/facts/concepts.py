@@ -1,0 +1,69 @@
+"""ConceptEdit (Wang et al. 2024, arXiv 2403.06259): the target of an edit is a definition.
+
+The benchmark comes as one file of concepts (concept_data.json), in which each concept has its
+definition and two others to put in its place, and as files made from it for single models, in
+which every record is an edit with its prompts.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from mose.facts import fields
+from mose.facts.fields import Record, Refused
+from mose.facts.requests import Fact
+
+# The file of concepts has no prompts; these are ours.
+PROMPT = "The definition of {} is"
+PARAPHRASES = ("{} is defined as", "By definition, {} means")
+
+
+def read_concept(record: Record, name: str) -> Fact:
+    """A record of a file for one model: label, prompt, phrase_prompt, target_new_desc."""
+    return Fact(
+        id=name,
+        subject=fields.text(record["label"]),
+        prompt=fields.with_gap(record["prompt"], record["label"]),
+        target_new=fields.target(record["target_new_desc"]),
+        target_true=fields.first(record.get("ground_truth", "")),
+        paraphrases=(record["phrase_prompt"],),
+        locality=fields.one(record.get("locality_prompt"), record.get("locality_answer")),
+        instances=fields.texts(record.get("instance_prompt")),
+    )
+
+
+def read_replacement(module: str) -> Callable[[Record, str], Fact]:
+    """A reader of concept_data: concept_name, concept_def, instances, module_intra, module_inter,
+    locality_prompt, locality_answer.
+
+    module: "intra", the definition of another concept of the same superclass, or "inter", of
+    another one. Where no locality prompt is given, other concepts' definitions, kept aside, are.
+    """
+
+    def read(record: Record, name: str) -> Fact:
+        concept, old = fields.target(record["concept_name"]), fields.text(record["concept_def"])
+        new = _new_definition(record.get(f"module_{module}"), module)
+        if new == old:
+            raise Refused(f"module_{module}: the new definition is the old one")
+        return Fact(
+            id=name,
+            subject=concept,
+            prompt=PROMPT,
+            target_new=new,
+            target_true=old,
+            relation="definition",
+            paraphrases=tuple(text.replace("{}", concept) for text in PARAPHRASES),
+            locality=fields.one(record.get("locality_prompt"), record.get("locality_answer")),
+            instances=tuple(
+                f"Whether {instance} belongs to category {concept}?"
+                for instance in fields.texts(record.get("instances"))
+                if instance
+            ),
+        )
+
+    return read
+
+
+def _new_definition(replacement: Any, module: str) -> str:
+    if not isinstance(replacement, dict) or not replacement.get("replace_def"):
+        raise Refused(f"module_{module}: no replace_def, the definition to put in place")
+    return fields.target(replacement["replace_def"])

@@ -1,0 +1,238 @@
+"""Forms that edit records come in: each turns one record into one fact, or refuses it.
+
+A form is known by fields that all its records have. Field names are those of the published files.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mose.facts import fields
+from mose.facts.concepts import read_concept, read_replacement
+from mose.facts.fields import Record, Refused
+from mose.facts.requests import MEASURED_ONLY, PROBES, Fact, Probe
+
+
+@dataclass(frozen=True)
+class Form:
+    """What a form is, the fields that tell it, and how a record with a given id is read."""
+
+    what: str
+    fields: frozenset[str]
+    read: Callable[[Record, str], Fact]
+
+
+def unroll(records: Sequence[Record]) -> list[tuple[str, Record]]:
+    """Records with their ids; one with several rewrites (MQuAKE) becomes one for each."""
+    named: list[tuple[str, Record]] = []
+    for number, record in enumerate(records):
+        name = str(number)
+        if isinstance(record, Mapping):
+            name = str(record.get("case_id", record.get("id", number)))
+            rewrites = record.get("requested_rewrite")
+            if isinstance(rewrites, list):
+                named += [
+                    (f"{name}.{i}", {**record, "requested_rewrite": rewrite})
+                    for i, rewrite in enumerate(rewrites)
+                ]
+                continue
+        named.append((name, record))
+    return named
+
+
+def _counterfact(record: Record, name: str) -> Fact:
+    """CounterFact as in MEMIT: requested_rewrite, paraphrase_prompts, neighborhood_prompts."""
+    rewrite = record["requested_rewrite"]
+    true = fields.text(rewrite["target_true"]["str"])
+    neighbours = record.get("neighborhood_prompts", ())
+    return Fact(
+        id=name,
+        subject=fields.text(rewrite["subject"]),
+        prompt=rewrite["prompt"],
+        target_true=true,
+        target_new=fields.target(rewrite["target_new"]["str"]),
+        relation=rewrite.get("relation_id", ""),
+        paraphrases=tuple(record.get("paraphrase_prompts", ())),
+        # CounterFact's neighbours are subjects that share the true object; MEMIT's ZsRE brings
+        # each neighbour's own.
+        locality=tuple(
+            Probe(p, true) if isinstance(p, str) else Probe(p["prompt"], fields.text(p["target"]))
+            for p in neighbours
+        ),
+        generation=fields.texts(record.get("generation_prompts")),
+        references=fields.texts(record.get("references")),
+    )
+
+
+def _fact(name: str, subject: Any, prompt: Any, target_new: Any, **more: Any) -> Fact:
+    """A fact whose prompt has its subject in place."""
+    return Fact(
+        id=name,
+        subject=fields.text(subject),
+        prompt=fields.with_gap(prompt, subject),
+        target_new=fields.target(target_new),
+        **more,
+    )
+
+
+def _easyedit(record: Record, name: str) -> Fact:
+    """CounterFact condensed as in EasyEdit."""
+    return _fact(
+        name,
+        record["subject"],
+        record["prompt"],
+        record["target_new"],
+        target_true=fields.first(record.get("ground_truth", "")),
+        relation=str(record.get("relation_id", "")),
+        paraphrases=(record["rephrase_prompt"],),
+        locality=fields.one(record.get("locality_prompt"), record.get("locality_ground_truth")),
+    )
+
+
+def _zsre(target: str) -> Callable[[Record, str], Fact]:
+    """zsre_mend_eval: src, rephrase, loc; target: "answers" (the first) or "alt"."""
+
+    def read(record: Record, name: str) -> Fact:
+        return _fact(
+            name,
+            record["subject"],
+            record["src"],
+            fields.first(record[target]),
+            target_true=fields.first(record["answers"]) if target == "alt" else "",
+            paraphrases=(record["rephrase"],),
+            # The file's questions of NQ end without their mark; MEMIT's loader adds it.
+            locality=fields.one(f"{record['loc']}?", record["loc_ans"]),
+        )
+
+    return read
+
+
+def _knowedit(record: Record, name: str) -> Fact:
+    """KnowEdit: locality and portability are lists of {prompt, ground_truth} by kind."""
+    rephrased = record.get("rephrase_prompt")
+    return _fact(
+        name,
+        record["subject"],
+        record["prompt"],
+        record["target_new"],
+        target_true=fields.first(record.get("ground_truth", "")),
+        paraphrases=(rephrased,) if rephrased else (),
+        locality=_by_kind(record.get("locality")),
+        portability=_by_kind(record.get("portability")),
+    )
+
+
+def _plain(record: Record, name: str) -> Fact:
+    """A user's own form; `locality` and `portability` are lists of {prompt, target}, `generation`
+    of prompts, `references` and `instances` of texts."""
+    prompt, subject = record["prompt"], fields.text(record["subject"])
+
+    def probes(key: str) -> tuple[Probe, ...]:
+        return tuple(
+            Probe(p["prompt"], fields.text(p["target"]), fields.text(p.get("kind") or ""))
+            for p in record.get(key) or ()
+        )
+
+    return Fact(
+        id=name,
+        subject=subject,
+        prompt=prompt if "{}" in prompt else fields.with_gap(prompt, subject),
+        target_true=fields.text(record.get("target_true") or ""),
+        target_new=fields.target(record["target_new"]),
+        relation=str(record.get("relation") or ""),
+        paraphrases=tuple(p.replace("{}", subject) for p in record.get("paraphrases") or ()),
+        locality=probes("locality"),
+        portability=probes("portability"),
+        instances=fields.texts(record.get("instances")),
+        generation=tuple(p.replace("{}", subject) for p in fields.texts(record.get("generation"))),
+        references=fields.texts(record.get("references")),
+    )
+
+
+def _form(what: str, fields: str, read: Callable[[Record, str], Fact]) -> Form:
+    return Form(what, frozenset(fields.split()), read)
+
+
+ZSRE_FIELDS = "subject src rephrase answers alt loc loc_ans"
+FORMS = {
+    "counterfact": _form("CounterFact as in MEMIT, MQuAKE", "requested_rewrite", _counterfact),
+    "zsre-answer": _form("ZsRE, answers[0] is the target", ZSRE_FIELDS, _zsre("answers")),
+    "zsre-alt": _form("ZsRE, alt is the target", ZSRE_FIELDS, _zsre("alt")),
+    "conceptedit": _form(
+        "ConceptEdit's files for one model",
+        "label prompt phrase_prompt target_new_desc",
+        read_concept,
+    ),
+    "conceptedit-intra": _form(
+        "ConceptEdit, a definition of the same superclass",
+        "concept_name concept_def module_intra",
+        read_replacement("intra"),
+    ),
+    "conceptedit-inter": _form(
+        "ConceptEdit, a definition of another superclass",
+        "concept_name concept_def module_inter",
+        read_replacement("inter"),
+    ),
+    "easyedit": _form(
+        "CounterFact as in EasyEdit", "subject prompt rephrase_prompt locality_prompt", _easyedit
+    ),
+    "knowedit": _form("KnowEdit", "subject prompt target_new portability ground_truth", _knowedit),
+    "plain": _form("subject, prompt, target_new", "subject prompt target_new", _plain),
+}
+
+
+# Two forms that the same records have: what is edited differs, so that one must be named.
+EXPERIMENTS = (
+    ("zsre-alt", "towards the false alt", "zsre-answer", "towards answers[0]"),
+    (
+        "conceptedit-intra",
+        "towards a definition of the same superclass",
+        "conceptedit-inter",
+        "towards one of another superclass",
+    ),
+)
+
+
+def read_record(form: str, record: Record, name: str) -> Fact:
+    """The fact of a record; raises Refused, or the error of an odd field."""
+    fact = FORMS[form].read(record, name)
+    probes = [*fact.locality, *fact.portability]
+    texts = [fact.prompt, fact.relation, *fact.paraphrases, *(probe.prompt for probe in probes)]
+    if not all(isinstance(text, str) for text in texts):
+        raise Refused(fields.NOT_TEXT)
+    texts += [name, fact.subject, fact.target_true, fact.target_new]
+    texts += [*fact.instances, *fact.generation, *fact.references]
+    texts += [text for probe in probes for text in (probe.target, probe.kind)]
+    # JSON can hold halves of a surrogate pair, which no tokenizer and no file takes.
+    if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
+        raise Refused("a text field holds half a surrogate pair")
+    return fact
+
+
+def without_blanks(fact: Fact) -> tuple[Fact, int]:
+    """The fact without prompts that are empty or lack an answer, and how many those were."""
+    kept: dict[str, Any] = {}
+    for name in ("paraphrases", *MEASURED_ONLY):
+        kept[name] = tuple(text for text in getattr(fact, name) if text.strip())
+    for name in PROBES:
+        kept[name] = tuple(p for p in getattr(fact, name) if p.prompt.strip() and p.target)
+    cleaned = replace(fact, **kept)
+    return cleaned, sum(prompts_of(fact).values()) - sum(prompts_of(cleaned).values())
+
+
+def prompts_of(fact: Fact) -> dict[str, int]:
+    """How many paraphrases, locality prompts and so on a fact has."""
+    return {name: len(getattr(fact, name)) for name in ("paraphrases", *PROBES, *MEASURED_ONLY)}
+
+
+def forms_of(record: Record) -> list[str]:
+    """Names of the forms that a record may have, the most particular first."""
+    return [name for name, form in FORMS.items() if form.fields <= record.keys()]
+
+
+def _by_kind(kinds: Mapping[str, Any] | None) -> tuple[Probe, ...]:
+    return tuple(
+        Probe(probe["prompt"], fields.first(probe["ground_truth"]), kind)
+        for kind, probes in (kinds or {}).items()
+        for probe in probes
+    )

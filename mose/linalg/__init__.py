@@ -1,0 +1,1 @@
+"""Matrices, without models: polar factors, spectra, second moments."""

@@ -1,0 +1,85 @@
+"""Pure functions on matrices: Procrustes, polar factors, spheres, spectra.
+
+Everything here is exact to the rounding of its arguments' type and knows nothing of models.
+"""
+
+import torch
+from torch import Tensor
+
+from mose.errors import NumericalError
+from mose.linalg.gram import add_gram, mirror
+
+NOT_FINITE = (
+    "the matrix of the Procrustes problem is not finite: a key or a target of this batch is NaN or "
+    "infinite; run the model in float32 (dtype), or lower learning_rate"
+)
+SINGULAR = (
+    "the matrix of the Procrustes problem is singular, so its rotation is not unique: the corpus "
+    "has too few tokens for this width, or some neurons never fire; use more tokens"
+)
+
+
+def polar(matrix: Tensor) -> Tensor:
+    """The orthogonal polar factor U V^T of a square matrix U S V^T, in float64.
+
+    matrix: (d, d), nonsingular. Returns (d, d), orthogonal to rounding: a Newton-Schulz step
+    takes the SVD's own error (about 1e-13) out of the orthogonality.
+    Raises NumericalError when the matrix is singular to working precision, for then the factor
+    is not unique: an arbitrary rotation of the null space would be as good.
+    """
+    wide = matrix.to(torch.float64)
+    if not torch.isfinite(wide).all():
+        raise NumericalError(NOT_FINITE)
+    u, s, vh = torch.linalg.svd(wide)
+    if s[-1] <= s[0] * len(s) * torch.finfo(torch.float64).eps:
+        raise NumericalError(SINGULAR)
+    return reorthonormalise(u @ vh)
+
+
+def procrustes(retained: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """The orthogonal R minimising tr((R - I) retained (R - I)^T) + ||R source - target||_F^2.
+
+    retained: (d, d), symmetric positive definite: what must stay, already weighted.
+    source, target: (d, n).
+    Returns R (d, d) float64. Only -2 tr(R^T M) depends on R, with
+    M = retained + target source^T, so R is the polar factor of M.
+    Schoenemann 1966; MOSE (arXiv 2601.07873).
+    """
+    wide = [t.to(torch.float64) for t in (retained, source, target)]
+    return polar(wide[0] + wide[2] @ wide[1].mT)
+
+
+def procrustes_objective(
+    rotation: Tensor, retained: Tensor, source: Tensor, target: Tensor
+) -> float:
+    """tr((R - I) retained (R - I)^T) + ||R source - target||_F^2, as `procrustes` minimises it."""
+    drift = rotation - torch.eye(rotation.shape[0], dtype=rotation.dtype)
+    return float(((drift @ retained) * drift).sum() + ((rotation @ source - target) ** 2).sum())
+
+
+def reorthonormalise(rotation: Tensor) -> Tensor:
+    """One Newton-Schulz step, R (3 I - R^T R) / 2: squares a small orthogonality error.
+
+    The error itself needs float64; what is taken off for it is as small as it is, and float32
+    does.
+    """
+    error = torch.zeros_like(rotation)
+    add_gram(error, rotation)
+    error.diagonal().sub_(1)
+    return rotation - 0.5 * (rotation.float() @ mirror(error.float()))
+
+
+def orthogonality_error(rotation: Tensor) -> float:
+    """||R^T R - I||_F."""
+    gram = rotation.mT @ rotation
+    return float(torch.linalg.matrix_norm(gram - torch.eye(gram.shape[0], dtype=gram.dtype)))
+
+
+def on_sphere(base: Tensor, shift: Tensor) -> Tensor:
+    """||b|| (b + s) / ||b + s|| along the last dimension: b moved by s and put back on its sphere.
+
+    base, shift: (..., d), broadcast. What a rotation can reach from b.
+    """
+    moved = base + shift
+    length = torch.linalg.vector_norm(base, dim=-1, keepdim=True)
+    return length * moved / torch.linalg.vector_norm(moved, dim=-1, keepdim=True)

@@ -1,0 +1,1 @@
+"""Language models: loading, tokens, and passes through a part of the blocks."""

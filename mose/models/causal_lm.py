@@ -1,0 +1,311 @@
+"""A causal language model whose edited projections can be read, written, and run in part.
+
+An edited projection is the output projection of a block's MLP. Its weight W is always
+(d_out, d_in) here, whatever the module stores, and its output is added to the residual stream
+without a norm in between, so that a change of its output is a change of the block's output.
+"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import (
+    DynamicCache,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.cache_utils import Cache
+
+from mose.errors import ConfigError, ModelError
+from mose.models.architectures import architecture_of
+from mose.models.ragged import Above, Layout, Prefix, attending
+from mose.models.tokens import pad
+
+logger = logging.getLogger(__name__)
+
+
+class _PassComplete(Exception):
+    """Ends a forward pass once everything asked for has been seen."""
+
+
+@dataclass
+class Trace:
+    """What a truncated pass saw.
+
+    inputs: per layer asked for, the input of its edited projection (B, T, d_in).
+    hidden: the output of the deepest block run (B, T, d_model).
+    """
+
+    inputs: dict[int, Tensor]
+    hidden: Tensor
+
+
+class CausalLM:
+    """A model in evaluation mode with frozen weights, and its tokenizer."""
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fingerprint: str
+    ) -> None:
+        self.architecture = architecture_of(type(model).__name__)
+        if not tokenizer.is_fast:
+            raise ModelError(
+                f"{type(tokenizer).__name__} gives no character offsets; a fast tokenizer "
+                "(tokenizer.json) is needed"
+            )
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.fingerprint = fingerprint
+        self.blocks: nn.ModuleList = model.get_submodule(self.architecture.blocks)
+        self.norm = model.get_submodule(self.architecture.norm)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.device
+
+    @property
+    def n_layers(self) -> int:
+        return len(self.blocks)
+
+    def projection(self, layer: int) -> nn.Module:
+        """The module that is edited in `layer`."""
+        return self.blocks[layer].get_submodule(self.architecture.projection)
+
+    def weight(self, layer: int) -> Tensor:
+        """W (d_out, d_in) of the edited projection: a view of what the model runs with."""
+        weight = self.projection(layer).weight
+        return weight.mT if self.architecture.transposed else weight
+
+    def project(self, layer: int, keys: Tensor) -> Tensor:
+        """What the edited projection makes of keys (n, d_in): (n, d_out), bias included."""
+        here = self.weight(layer).device
+        return self.projection(layer)(keys.to(here)).to(self.device)
+
+    def write(self, layer: int, weight: Tensor) -> None:
+        """Let the model run with `weight` (d_out, d_in), cast to its own dtype."""
+        self.weight(layer).copy_(weight)
+
+    @property
+    def head_size(self) -> int:
+        """How many tokens the head tells apart."""
+        return int(self.model.get_output_embeddings().weight.shape[0])
+
+    def head(self, hidden: Tensor) -> Tensor:
+        """Logits (..., vocabulary) of outputs of the last block (..., d_model)."""
+        return self.model.get_output_embeddings()(self.norm(hidden)).to(self.device)
+
+    def check_layers(self, layers: Sequence[int], where: str) -> None:
+        """Refuse layers that the model does not have; `where` names the config key."""
+        wrong = [layer for layer in layers if not 0 <= layer < self.n_layers]
+        if wrong:
+            raise ConfigError(
+                f"{where}: layer {wrong[0]} is out of range, "
+                f"the model has layers 0 to {self.n_layers - 1}"
+            )
+
+    def _base(self, ids: Tensor, mask: Tensor, past: Cache | None, **kwargs: Any) -> Any:
+        """The model without its head; mask covers the past as well; positions follow the mask."""
+        positions = (mask.cumsum(1) - 1).clamp(min=0)[:, mask.shape[1] - ids.shape[1] :]
+        return self.model.base_model(
+            input_ids=ids.to(self.device),
+            attention_mask=mask.to(self.device),
+            position_ids=positions.to(self.device),
+            past_key_values=past,
+            **kwargs,
+        )
+
+    @torch.no_grad()
+    def truncated(self, ids: Tensor, mask: Tensor, layers: Sequence[int]) -> Trace:
+        """Run up to the deepest of `layers`, no further, and no head.
+
+        ids, mask: (B, T). Returns the inputs of the edited projections of all `layers`, and the
+        deepest block's output.
+        """
+        deepest = max(layers)
+        inputs: dict[int, Tensor] = {}
+        hidden: list[Tensor] = []
+
+        def keep_output(_module: nn.Module, _args: Any, output: Any) -> None:
+            hidden.append(_first(output).to(self.device))
+            raise _PassComplete
+
+        hooks: list[Any] = [
+            self.projection(layer).register_forward_pre_hook(
+                _keep_input(inputs, layer, ids.shape, self.device)
+            )
+            for layer in layers
+        ]
+        hooks.append(self.blocks[deepest].register_forward_hook(keep_output))
+        with _hooked(hooks):
+            try:
+                self._base(ids, mask, None, use_cache=False)
+            except _PassComplete:
+                return Trace(inputs, hidden[0])
+        raise ModelError(f"block {deepest} was never run")
+
+    @property
+    def context_length(self) -> int:
+        """The most tokens that the model takes at once."""
+        return int(self.model.config.max_position_embeddings)
+
+    @torch.no_grad()
+    def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
+        """Output of the last block (B, T, d_model) before the final norm."""
+        return self.truncated(ids, mask, [self.n_layers - 1]).hidden
+
+    def hidden_with(self, ids: Tensor, mask: Tensor, weights: Mapping[int, Tensor]) -> Tensor:
+        """Output of the last block with other edited weights (d_out, d_in), by layer.
+
+        Differentiable in the weights; the model's own are left as they are.
+        """
+        seen: list[Tensor] = []
+
+        def keep_output(_module: nn.Module, _args: Any, output: Any) -> None:
+            seen.append(_first(output))
+
+        def project_by(weight: Tensor) -> Callable[..., Tensor]:
+            def hook(module: nn.Module, args: tuple[Tensor, ...], _output: Tensor) -> Tensor:
+                return nn.functional.linear(args[0], weight.to(args[0]), module.bias)
+
+            return hook
+
+        hooks: list[Any] = [self.blocks[-1].register_forward_hook(keep_output)]
+        hooks += [
+            self.projection(layer).register_forward_hook(project_by(weight))
+            for layer, weight in weights.items()
+        ]
+        with _hooked(hooks):
+            self._base(ids, mask, None, use_cache=False)
+        return seen[0].to(self.device)
+
+    @torch.no_grad()
+    def prefill(self, rows: Sequence[Sequence[int]], alike: Sequence[int]) -> Prefix:
+        """Keys and values of prefixes, in every block.
+
+        rows: ids of each prefix. alike: a label per row; what the prefixes of one label have in
+        common at their beginning is run once.
+        """
+        labels = sorted(set(alike))
+        shared = {
+            label: _common([r for r, a in zip(rows, alike, strict=True) if a == label])
+            for label in labels
+        }
+        pick = torch.tensor([labels.index(label) for label in alike], device=self.device)
+        cache = DynamicCache()
+        mask = self._extend(cache, list(shared.values()), torch.empty(len(shared), 0))
+        expanded = DynamicCache()
+        for i, layer in enumerate(cache.layers):
+            rows_of = pick.to(layer.keys.device)
+            expanded.update(layer.keys[rows_of], layer.values[rows_of], i)
+        rest = [row[len(shared[label]) :] for row, label in zip(rows, alike, strict=True)]
+        mask = self._extend(expanded, rest, mask[pick])
+        return Prefix(mask, [(layer.keys, layer.values) for layer in expanded.layers])
+
+    def _extend(self, cache: Cache, rows: Sequence[Sequence[int]], mask: Tensor) -> Tensor:
+        """Run more tokens of every row into a cache; returns the mask of all tokens in it."""
+        ids, more = pad(rows, "left")
+        mask = torch.cat([mask.to(more), more], dim=1)
+        if ids.shape[1]:
+            self._base(ids, mask, cache, use_cache=True)
+        return mask.to(self.device)
+
+    @torch.no_grad()
+    def greedy(
+        self,
+        rows: Sequence[Sequence[int]],
+        steps: int,
+        done: Callable[[Sequence[int]], bool] = lambda _: False,
+    ) -> list[list[int]]:
+        """The likeliest continuation of each row of ids, token by token: `steps` ids at most.
+
+        A row ends before a token that ends a text, or once `done` says so of what it has so far.
+        Of the model's generation config only its end tokens are looked at.
+        """
+        named = getattr(self.model.generation_config, "eos_token_id", None)
+        ends = {self.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+        ids, mask = pad(rows, "left")
+        cache = DynamicCache()
+        made: list[list[int]] = [[] for _ in rows]
+        going = set(range(len(rows)))
+        for _ in range(steps):
+            states = self._base(ids, mask, cache, use_cache=True).last_hidden_state[:, -1]
+            chosen = self.model.get_output_embeddings()(states).argmax(-1).tolist()
+            for i in sorted(going):
+                if chosen[i] not in ends:
+                    made[i].append(chosen[i])
+                if chosen[i] in ends or done(made[i]):
+                    going.discard(i)
+            if not going:
+                break
+            ids = torch.tensor(chosen)[:, None]
+            mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
+        return made
+
+    @torch.no_grad()
+    def above(self, rows: Sequence[Sequence[int]], prefix: Prefix, layer: int) -> Above:
+        """Run tokens that follow prefixes once; return the blocks above `layer`, ready to rerun."""
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        layout = Layout(lengths, prefix)
+        ids = torch.tensor([[token for row in rows for token in row]], device=self.device)
+        inputs: dict[int, Tensor] = {}
+        calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        hidden: list[Tensor] = []
+
+        def keep_call(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            kwargs = dict(kwargs)
+            first = args[0] if args else kwargs.pop("hidden_states")
+            hidden.append(first)
+            calls.append((args[1:], kwargs))
+
+        def keep_last(_module: nn.Module, _args: Any, output: Any) -> None:
+            hidden.append(_first(output))
+
+        upper = list(self.blocks[layer + 1 :])
+        hooks: list[Any] = [
+            block.register_forward_pre_hook(keep_call, with_kwargs=True) for block in upper
+        ]
+        hooks.append(self.blocks[-1].register_forward_hook(keep_last))
+        keep_key = _keep_input(inputs, layer, ids.shape, self.device)
+        hooks.append(self.projection(layer).register_forward_pre_hook(keep_key))
+        with _hooked(hooks), attending(self.model, layout):
+            self.model.base_model(
+                input_ids=ids, position_ids=layout.positions[None], use_cache=False
+            )
+        keys = inputs[layer][0, layout.starts]
+        first, final = (hidden[place][0].to(self.device) for place in (0, -1))
+        return Above(self.model, layout, upper, calls, first, final, keys)
+
+
+def _common(rows: Sequence[Sequence[int]]) -> Sequence[int]:
+    """The longest beginning that all rows share."""
+    shortest = min(rows, key=len)
+    same = 0
+    while same < len(shortest) and all(row[same] == shortest[same] for row in rows):
+        same += 1
+    return shortest[:same]
+
+
+def _first(output: Any) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def _keep_input(
+    into: dict[int, Tensor], layer: int, shape: torch.Size, device: torch.device
+) -> Callable[..., None]:
+    def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
+        # Some models (OPT) run their MLP on (B T, d).
+        into[layer] = args[0].reshape(*shape, -1).to(device)
+
+    return hook
+
+
+@contextmanager
+def _hooked(hooks: Sequence[Any]) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()

@@ -1,0 +1,166 @@
+"""A model out of its local files: checked, of the type asked for, on the device asked for."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils.logging import disable_progress_bar
+
+from mose.errors import ConfigError, ModelError
+from mose.models.architectures import architecture_of
+from mose.models.causal_lm import CausalLM
+from mose.storage import files
+
+logger = logging.getLogger(__name__)
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def choose_device(wanted: str) -> torch.device:
+    """`auto` takes a GPU if there is one; anything else must exist."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "cpu"
+    device = torch.device(wanted)
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise ConfigError(f"device: {wanted} was asked for and no CUDA device is there; use cpu")
+    logger.info("device %s, %d threads", device, torch.get_num_threads())
+    return device
+
+
+def fingerprint_of(directory: Path) -> str:
+    """SHA-256 over the weights, configuration and tokenizer files of a model directory."""
+    total = hashlib.sha256()
+    for path in sorted(directory.iterdir()):
+        if path.suffix == ".safetensors" or path.name in ("tokenizer.json", "tokenizer.model"):
+            total.update(f"{path.name} {files.sha256_of_file(path)}\n".encode())
+        elif path.name == "config.json":
+            # The library's own version is not the model's.
+            config = {
+                k: v for k, v in json.loads(path.read_text()).items() if k != "transformers_version"
+            }
+            total.update(f"{path.name} {files.digest_of(config)}\n".encode())
+    return total.hexdigest()
+
+
+def check_files(manifest: Mapping[str, Any], manifest_path: str | Path) -> None:
+    """Refuse a model directory whose files are no longer those that the manifest describes.
+
+    All of them are read: a flipped bit in a weight is a wrong number in every table.
+    Raises ModelError naming the directory.
+    """
+    directory = Path(manifest["directory"])
+    if not directory.is_dir():
+        raise ModelError(f"{directory}: no such directory; delete {manifest_path} and run again")
+    found = fingerprint_of(directory)
+    if found != manifest["fingerprint"]:
+        raise ModelError(
+            f"{directory}: its files changed or are damaged (fingerprint {found[:12]}, "
+            f"{manifest_path} has {manifest['fingerprint'][:12]}); restore them, or delete the "
+            "manifest to start again with what is there now"
+        )
+
+
+def load(
+    manifest_path: str | Path, device: str = "auto", dtype: str = "float32", gpus: int = 1
+) -> CausalLM:
+    """Load the model that a manifest (written by `mose.models.sources`) describes.
+
+    gpus: the blocks are divided among so many, where one cannot hold the model.
+    """
+    manifest = files.read_json(manifest_path)
+    where = choose_device(device)
+    if gpus == 1:
+        _check_memory(manifest, where, dtype)
+    check_files(manifest, manifest_path)
+    model, tokenizer = load_directory(manifest["directory"], dtype)
+    model = model.to(where) if gpus == 1 else divide(model, [f"cuda:{i}" for i in range(gpus)])
+    return CausalLM(model, tokenizer, manifest["fingerprint"])
+
+
+def divide(model: PreTrainedModel, devices: Sequence[str]) -> PreTrainedModel:
+    """The model with its blocks in equal runs on `devices`, the rest on the nearest of them.
+
+    accelerate moves what passes from block to block. Untested on several GPUs: none were at hand.
+    """
+    try:
+        from accelerate import dispatch_model
+    except ImportError:
+        raise ConfigError(
+            "gpus: more than one needs accelerate: pip install -e '.[gpus]'"
+        ) from None
+    architecture = architecture_of(type(model).__name__)
+    count = len(model.get_submodule(architecture.blocks))
+    places = {
+        f"{architecture.blocks}.{i}": devices[i * len(devices) // count] for i in range(count)
+    }
+    for name, module in model.named_modules():
+        inside = any(name == block or name.startswith(f"{block}.") for block in places)
+        if not inside and not list(module.children()):
+            # Embeddings come first; the final norm and the head follow the last block.
+            first = module is model.get_input_embeddings() or "emb" in name or "wpe" in name
+            places[name] = devices[0] if first else devices[-1]
+    return dispatch_model(model, places)
+
+
+def _check_memory(manifest: Mapping[str, Any], device: torch.device, dtype: str) -> None:
+    """Refuse weights that the device has no room for. Programs ask `mose.experiment.capacity` before."""
+    needed = manifest["parameters"] * DTYPES[dtype].itemsize
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+    else:
+        free = psutil.virtual_memory().available
+    if needed > free:
+        raise ModelError(
+            f"{manifest['directory']} needs {needed / 1e9:.1f} GB as {dtype} and "
+            f"{free / 1e9:.1f} GB are free on {device}; take dtype: bfloat16, a smaller model, a "
+            "larger machine, or several GPUs (gpus:)"
+        )
+
+
+def load_directory(
+    directory: str | Path, dtype: str | None = "float32"
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """Model and tokenizer of a local directory of safetensors; no pickles, no remote code.
+
+    dtype: None for the files' own.
+    """
+    disable_progress_bar()
+    directory = Path(directory)
+    if not any(directory.glob("*.safetensors")):
+        raise ModelError(
+            f"{directory}: no .safetensors file; delete its manifest.json and run again"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            directory, local_files_only=True, trust_remote_code=False
+        )
+        model, info = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype="auto" if dtype is None else DTYPES[dtype],
+            local_files_only=True,
+            use_safetensors=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        raise ModelError(f"{directory}: cannot be loaded ({str(error).splitlines()[0]})") from None
+    # The library fills what a file lacks with random numbers.
+    absent = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
+    if absent:
+        raise ModelError(
+            f"{directory}: its .safetensors files lack {len(absent)} weights, {absent[0]} first, "
+            "or have them in another shape; get them again"
+        )
+    return model, tokenizer

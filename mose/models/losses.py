@@ -1,0 +1,52 @@
+"""The loss that every method starts from: how unlikely a model finds a target."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from mose.errors import NumericalError
+from mose.models.causal_lm import CausalLM
+
+
+def mean_nll(
+    lm: CausalLM,
+    final: Tensor,
+    places: Sequence[Sequence[int]],
+    targets: Sequence[Sequence[int]],
+) -> Tensor:
+    """Mean negative log-likelihood of each row's target tokens (B,), nats, differentiable.
+
+    final: (B, T, d_model), the last block's output. places: per row, the positions whose next
+    tokens are the row's `targets`. The head runs at these positions only.
+    """
+    row = torch.tensor([i for i, ids in enumerate(targets) for _ in ids], device=lm.device)
+    place = torch.tensor([at for own in places for at in own], device=lm.device)
+    wanted = torch.tensor([token for ids in targets for token in ids], device=lm.device)
+    share = torch.tensor([1 / len(ids) for ids in targets for _ in ids], device=lm.device)
+    nll = cross_entropy(lm.head(final[row, place]).float(), wanted, reduction="none")
+    return torch.zeros(len(targets), device=lm.device).index_add(0, row, nll * share)
+
+
+def check_finite(
+    loss: Tensor, names: Sequence[str], where: str, step: int, learning_rate: float, first: str
+) -> None:
+    """Raise NumericalError, naming the request, if any loss (n,) is NaN or infinite.
+
+    names: of the n requests. where: the layers. step: from 1; at the first nothing has moved yet,
+    so that no learning rate is at fault: `first` says what may be.
+    """
+    broken = (~torch.isfinite(loss)).nonzero()
+    if not len(broken):
+        return
+    cure = f"lower learning_rate (now {learning_rate})"
+    if step == 1:
+        cure = (
+            f"nothing was learned for it yet, so {first}: if earlier edits broke the model, end "
+            "the chain before them or hold it more tightly (lambda, fewer edits)"
+        )
+    raise NumericalError(
+        f"the loss of request {names[int(broken[0])]} at {where} is not finite at step {step}; "
+        f"{cure}"
+    )

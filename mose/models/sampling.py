@@ -1,0 +1,107 @@
+"""Text that a model samples from itself, through an explicit generator."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from mose.models.causal_lm import CausalLM
+from mose.models.tokens import encode
+
+ROWS_PER_PASS = 32
+
+# From logits (B, V) and the number of the step, an index per row (B, 1).
+Chooser = Callable[[Tensor, int], Tensor]
+
+
+@torch.no_grad()
+def sample(
+    lm: CausalLM, ids: Tensor, steps: int, generator: torch.Generator, top_k: int | None = None
+) -> Tensor:
+    """Continue equally long rows of ids (B, T) by `steps` sampled tokens: (B, T + steps).
+
+    Sampled from the model's own distribution, or from its `top_k` likeliest tokens. There is no
+    stop at an end-of-text token: what follows it is a new text.
+    """
+    if top_k is None:
+        return _continue(lm, ids, steps, lambda logits, step: draw(logits, generator))
+    points = torch.rand(steps, len(ids), 1, generator=generator, dtype=torch.float64)
+    return _continue(lm, ids, steps, _among_likeliest(points, top_k))
+
+
+def continue_texts(lm: CausalLM, prompts: Sequence[str], tokens: int, top_k: int) -> list[str]:
+    """Each prompt with what the model writes after it, sampled from the `top_k` likeliest tokens:
+    `tokens` tokens in all. A prompt's random numbers depend on it alone."""
+    rows = [encode(lm.tokenizer, prompt)[0] for prompt in prompts]
+    texts = [""] * len(prompts)
+    # Rows of one length need no padding.
+    for length in sorted({len(row) for row in rows}):
+        same = [i for i, row in enumerate(rows) if len(row) == length]
+        for start in range(0, len(same), ROWS_PER_PASS):
+            group = same[start : start + ROWS_PER_PASS]
+            steps = max(0, tokens - length)
+            points = torch.stack([_points(prompts[i], steps) for i in group], dim=1)[..., None]
+            ids = torch.tensor([rows[i] for i in group])
+            made = _continue(lm, ids, steps, _among_likeliest(points, top_k))
+            for i, row in zip(group, made.tolist(), strict=True):
+                texts[i] = lm.tokenizer.decode(row, skip_special_tokens=True)
+    return texts
+
+
+def _points(text: str, steps: int) -> Tensor:
+    """Uniform random numbers (steps,) that are the same whenever the text is."""
+    seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(steps, generator=generator, dtype=torch.float64)
+
+
+@torch.no_grad()
+def _continue(lm: CausalLM, ids: Tensor, steps: int, choose: Chooser) -> Tensor:
+    """Rows of ids (B, T) continued by `steps` tokens that are drawn one after another."""
+    cache = DynamicCache()
+    rows = ids
+    for step in range(steps):
+        new = rows[:, cache.get_seq_length() :].to(lm.device)
+        out = lm.model(new, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        drawn = choose(out.logits[:, -1].float().cpu(), step)
+        rows = torch.cat([rows, drawn], dim=1)
+    return rows
+
+
+def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
+    """One index per row of logits (B, V), as (B, 1), drawn from their softmax: the first arrival
+    among exponential times of rates exp(logits) (the Gumbel-max trick).
+
+    Every index has a random number of its own, so the rounding of logits, which differs from one
+    kind of processor to another, changes a token only where two arrivals nearly tie. Inverting the
+    distribution function over a vocabulary would add each probability's rounding to all that
+    follow, and what two machines sample would soon be two texts. torch.multinomial races as well,
+    but on a CPU its exponential numbers are other ones where torch is built with MKL.
+    """
+    uniform = torch.rand(logits.shape, generator=generator, dtype=torch.float64)
+    log_times = uniform.neg_().add_(1).log_().neg_().log_()
+    return (logits - log_times).argmax(dim=-1, keepdim=True)
+
+
+def _among_likeliest(points: Tensor, top_k: int) -> Chooser:
+    """Draws from the `top_k` likeliest tokens, by inverting their distribution function at points
+    (steps, B, 1)."""
+
+    def among_best(logits: Tensor, step: int) -> Tensor:
+        best, index = logits.topk(top_k)
+        cumulative = best.double().softmax(-1).cumsum(-1)
+        drawn = torch.searchsorted(cumulative, points[step] * cumulative[:, -1:], right=True)
+        return index.gather(1, drawn.clamp(max=top_k - 1))
+
+    return among_best
+
+
+def start_token(lm: CausalLM) -> int:
+    """The token that begins a text: end-of-text where the vocabulary has one, else BOS or EOS."""
+    known = lm.tokenizer.get_vocab()
+    for candidate in ("<|endoftext|>", lm.tokenizer.bos_token, lm.tokenizer.eos_token):
+        if candidate in known:
+            return known[candidate]
+    return 0

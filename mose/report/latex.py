@@ -1,0 +1,123 @@
+"""The summary as a table for a paper: plain LaTeX with booktabs, ready for \\input."""
+
+import math
+import re
+import unicodedata
+
+import pandas as pd
+
+from mose.report import pages, tables
+
+HEAD = r"""% Made from summary.csv and summary_intervals.csv; a new run overwrites it.
+% Needs \usepackage{booktabs}.
+% Rel., Gen., Loc.: reliability, generalization, locality. Eff., Par., Nei.: efficacy, paraphrase,
+% neighborhood success. PPL: perplexity. Norm, Cond.: Frobenius norm and condition number over the
+% unedited matrix's, of the layer that moved most. One seed: mean over requests and its 95%
+% bootstrap interval. Several: mean over seeds and their standard deviation. Bold: best mean.
+"""
+HEADINGS = {
+    "reliability": "Rel.",
+    "generalization": "Gen.",
+    "locality": "Loc.",
+    "efficacy": "Eff.",
+    "paraphrase": "Par.",
+    "neighborhood": "Nei.",
+    "perplexity": "PPL",
+    "frobenius_ratio": "Norm",
+    "condition_ratio": "Cond.",
+}
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "`": r"\textasciigrave{}",
+    "'": r"\textquotesingle{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\char34{}",
+    # After the end of a row these would be its options.
+    "[": "{[}",
+    "*": "{*}",
+    **{character: f"\\{character}" for character in "{}$&#_%"},
+}
+
+
+def escape(text: str) -> str:
+    """Any text as LaTeX that typesets it and does nothing else.
+
+    White space of any kind becomes one space, as LaTeX would have it within a line; characters
+    that print nothing are left out. Letters beyond ASCII stay: they need a font that has them.
+    """
+    line = " ".join(text.split())
+    shown = "".join(c for c in line if not unicodedata.category(c).startswith("C"))
+    escaped = "".join(SPECIAL.get(character, character) for character in shown)
+    return re.sub(r"([-,])(?=\1)", r"\1{}", escaped)  # "--" is set as one long dash
+
+
+def summary_table(summary: pd.DataFrame, intervals: pd.DataFrame) -> str:
+    """A `tabular`: per model and data set the unedited model, then each method at its last
+    checkpoint.
+
+    summary, intervals: as `tables.summarize` and `intervals.summary_intervals` make them.
+    """
+    lines = [
+        f"\\begin{{tabular}}{{l{'r' * len(HEADINGS)}}}",
+        r"\toprule",
+        f"Method & {' & '.join(HEADINGS.values())} \\\\",
+    ]
+    bounds = intervals.set_index(tables.CHECKPOINT)
+    for (model, dataset), part in summary.groupby(["model", "dataset"], sort=False):
+        rows = pages.last_checkpoints(part)
+        means = pd.DataFrame({name: group[[*HEADINGS]].mean() for name, group in rows.items()}).T
+        best = _best(means.drop(index=pages.UNEDITED))
+        edits = part["edits"].max()
+        where = f"{escape(str(dataset))}, {escape(str(model))}, {edits} edits"
+        lines += [r"\midrule", f"\\multicolumn{{{len(HEADINGS) + 1}}}{{l}}{{{where}}} \\\\"]
+        for name, group in rows.items():
+            cells = [
+                _cell(group, column, bounds, name in best.get(column, ())) for column in HEADINGS
+            ]
+            lines.append(f"{escape(name)} & {' & '.join(cells)} \\\\")
+    return HEAD + "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def _best(means: pd.DataFrame) -> dict[str, list[str]]:
+    """Per column the methods with the best mean as it is shown; none where all are equal."""
+    found = {}
+    for column in means:
+        values = means[column]
+        if column in tables.RATIOS:
+            values = (1 - values).abs()
+        elif column in tables.SCORES:
+            values = -values
+        shown = means[column].map(lambda value, column=column: _number(value, column))
+        if values.notna().any() and shown.nunique() > 1:
+            found[str(column)] = list(shown.index[shown == shown[values.idxmin()]])
+    return found
+
+
+def _cell(group: pd.DataFrame, column: str, bounds: pd.DataFrame, bold: bool) -> str:
+    """Mean over the seeds of one method, with its spread or, of one seed, its interval."""
+    values = group[column]
+    if values.isna().all():
+        return "--"
+    mean = _number(values.mean(), column)
+    shown = f"\\mathbf{{{mean}}}" if bold else mean
+    if len(values) > 1:
+        return f"${shown} \\pm {_number(values.std(), column)}$"
+    at = tuple(group.iloc[0][tables.CHECKPOINT])
+    if f"{column}_low" not in bounds or at not in bounds.index:
+        return f"${shown}$"
+    low, high = (_number(bounds.loc[at, f"{column}_{end}"], column) for end in ("low", "high"))
+    return f"${shown}_{{[{low}, {high}]}}$"
+
+
+def _number(value: float, column: str) -> str:
+    """A number in math mode, with the digits that `pages` shows."""
+    if not math.isfinite(value):
+        return "\\mathrm{nan}" if math.isnan(value) else "\\infty" if value > 0 else "-\\infty"
+    if abs(value) >= 1e4:
+        digits, exponent = f"{value:.2e}".split("e")
+        return f"{digits} \\cdot 10^{{{int(exponent)}}}"
+    return pages.DIGITS.get(column, "{:.3f}").format(value)

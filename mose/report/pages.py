@@ -1,0 +1,252 @@
+"""How tables are shown: as text, and in pages of prose in which no number is typed.
+
+A page has a directive where a table belongs:
+`<!-- summary: FILE -->` stands for a summary (mean over seeds at the last checkpoint, with the
+spread where there are several), `<!-- trajectory: FILE -->` for one at every checkpoint,
+`<!-- protocols: FILE -->` for success by teacher forcing beside that by generation,
+`<!-- scan: FILE -->` for the ranking of a scan, `<!-- abilities: FILE -->` for a comparison with
+tasks, `<!-- table: FILE -->` for a file as it is.
+
+In a sentence, `{{FILE COLUMN KEY=VALUE ...}}` stands for a number: that column where the keys have
+these values, mean and spread over seeds. Files are CSV beside the template.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mose.errors import StoreError
+from mose.report import tables
+
+DIRECTIVE = re.compile(r"^<!-- (\w+): (\S+) -->$", re.MULTILINE)
+VALUE = re.compile(r"\{\{(\S+) (\w+)((?: \w+=\S+?)*)\}\}")
+RUN = ("model", "dataset")
+UNEDITED = "unedited"
+DIGITS = {"frobenius_ratio": "{:.4f}", "condition_ratio": "{:.4f}", "perplexity": "{:.2f}"}
+# In a sentence fewer say as much.
+DIGITS_IN_PROSE = {"perplexity": "{:.1f}"}
+
+# Headings of `format_summary`, broken over two lines so that a row fits in 120 columns.
+HEADINGS = {
+    "method": ("", "method"),
+    "seed": ("", "seed"),
+    "edits": ("", "edits"),
+    "reliability": ("relia-", "bility"),
+    "generalization": ("general-", "ization"),
+    "locality": ("", "locality"),
+    "efficacy": ("", "efficacy"),
+    "paraphrase": ("para-", "phrase"),
+    "neighborhood": ("neighbor-", "hood"),
+    "perplexity": ("perplex-", "ity"),
+    "frobenius_ratio": ("Frobenius", "ratio"),
+    "condition_ratio": ("condition", "ratio"),
+}
+
+
+def format_summary(summary: pd.DataFrame) -> str:
+    """The summary as plain text, one block per model and dataset, in the summary's row order.
+
+    Fits in 120 columns for method names of up to 29 characters. Shares have three decimals,
+    perplexity two, ratios six, so that 1.000000 can be told from drift; "-" is a missing value.
+    """
+    several = len(summary[["model", "dataset"]].drop_duplicates()) > 1
+    blocks = []
+    for (model, dataset), group in summary.groupby(["model", "dataset"], sort=False):
+        heading = [f"{model}, {dataset}"] if several else []
+        blocks.append("\n".join([*heading, *_lines(group)]))
+    return "\n\n".join(blocks)
+
+
+def _lines(summary: pd.DataFrame) -> list[str]:
+    cells = {name: [_plain_cell(name, value) for value in summary[name]] for name in HEADINGS}
+    width = {name: max(len(text) for text in [*HEADINGS[name], *cells[name]]) for name in HEADINGS}
+    gap = "  " if sum(width.values()) + 2 * (len(width) - 1) <= 120 else " "
+    above, below = zip(*HEADINGS.values(), strict=True)
+    rows = [above, below, *zip(*cells.values(), strict=True)]
+    lines = [
+        gap.join(
+            text.ljust(width[name]) if name == "method" else text.rjust(width[name])
+            for name, text in zip(HEADINGS, row, strict=True)
+        ).rstrip()
+        for row in rows
+    ]
+    rule = "-" * max(map(len, lines))
+    return [*lines[:2], rule, *lines[2:]]
+
+
+def _plain_cell(name: str, value: Any) -> str:
+    if name in ("method", "seed", "edits"):
+        return str(value)
+    if pd.isna(value):
+        return "-"
+    if name in tables.RATIOS:
+        return f"{value:.6f}" if abs(value) < 1e3 else f"{value:.6g}"
+    if name == "perplexity":
+        return f"{value:.2f}" if abs(value) < 1e5 else f"{value:.3g}"
+    return f"{value:.3f}"
+
+
+def render(template: str, folder: Path) -> str:
+    """The page: `template` with every directive followed by its table, and every number put in.
+
+    Raises StoreError where a table is missing, or no row of it or several are asked for.
+    """
+
+    def table_of(match: re.Match[str]) -> str:
+        kind, name = match.groups()
+        if kind not in TABLES:
+            raise StoreError(f"{kind}: no such kind of table; known are {', '.join(TABLES)}")
+        return f"{match.group()}\n{TABLES[kind](_read(folder / name))}"
+
+    def number_of(match: re.Match[str]) -> str:
+        name, column, conditions = match.groups()
+        wanted = dict(part.split("=") for part in conditions.split())
+        try:
+            return value(_read(folder / name), column, wanted)
+        except StoreError as error:
+            raise StoreError(f"{folder / name}: {match.group()}: {error}") from None
+
+    return VALUE.sub(number_of, DIRECTIVE.sub(table_of, template))
+
+
+def _read(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise StoreError(f"{path}: no such table; the page asks for it")
+    return tables.read(path)
+
+
+def value(table: pd.DataFrame, column: str, wanted: Mapping[str, str]) -> str:
+    """One number for a sentence: `column` in the rows whose columns have the `wanted` values, mean
+    and spread over seeds. Raises StoreError unless that is one row per seed."""
+    for name in (column, *wanted):
+        if name not in table:
+            raise StoreError(f"no column {name!r}; there are {', '.join(table.columns)}")
+    for name, text in wanted.items():
+        table = table[table[name].astype(str) == text]
+    seeds = table["seed"].nunique() if "seed" in table else 1
+    if len(table) != max(seeds, 1):
+        raise StoreError(f"expected one row per seed, found {len(table)} rows of {seeds} seeds")
+    return _spread(table[column], DIGITS_IN_PROSE.get(column, "{:.2f}"))
+
+
+def summary_table(summary: pd.DataFrame) -> str:
+    """One row per model, data set and method: unedited, then each method at its last checkpoint.
+
+    Mean over seeds, and the standard deviation over them (n - 1) where there are several.
+    """
+    return _table(summary, lambda part: list(last_checkpoints(part).items()))
+
+
+def trajectory_table(summary: pd.DataFrame) -> str:
+    """As `summary_table`, with a row for every checkpoint of a method."""
+
+    def rows(part: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+        edited = part[part["edits"] > 0].groupby(["method", "edits"], sort=False)
+        groups = [(str(method), group) for (method, _), group in edited]
+        return [(UNEDITED, last_checkpoints(part)[UNEDITED]), *groups]
+
+    return _table(summary, rows)
+
+
+def _table(
+    summary: pd.DataFrame, rows_of: Callable[[pd.DataFrame], list[tuple[str, pd.DataFrame]]]
+) -> str:
+    measures = [*tables.SCORES, "perplexity", *tables.RATIOS]
+    rows = []
+    for (model, dataset), part in summary.groupby(list(RUN), sort=False):
+        for method, group in rows_of(part):
+            head = [f"{dataset}, {model}", method, str(int(group["edits"].max()))]
+            cells = [_spread(group[name], DIGITS.get(name, "{:.3f}")) for name in measures]
+            rows.append([*head, str(group["seed"].nunique()), *cells])
+    return markdown(["data set, model", "method", "edits", "seeds", *measures], rows)
+
+
+def last_checkpoints(part: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Of one model and data set: the unedited model's rows, one per seed, then those of each
+    method's last checkpoint."""
+    before = part[part["edits"] == 0].drop_duplicates("seed")
+    last = part[part["edits"] == part.groupby("method")["edits"].transform("max")]
+    methods = {str(method): group for method, group in last.groupby("method", sort=False)}
+    return {UNEDITED: before, **methods}
+
+
+def protocols_table(protocols: pd.DataFrame) -> str:
+    """Success at each method's last checkpoint, per metric: by teacher forcing and by generation.
+
+    Of several seeds the mean and the spread, as in `summary_table`.
+    """
+    head = ["data set, model", "metric", "method", "edits", "requests", *tables.PROTOCOLS]
+    rows = []
+    for (model, dataset, metric), part in protocols.groupby([*RUN, "metric"], sort=False):
+        for method, group in last_checkpoints(part).items():
+            counts = [str(int(group[name].max())) for name in ("edits", "requests")]
+            cells = [_spread(group[name], "{:.3f}") for name in tables.PROTOCOLS]
+            rows.append([f"{dataset}, {model}", str(metric), method, *counts, *cells])
+    return markdown(head, rows)
+
+
+def abilities_table(comparison: pd.DataFrame) -> str:
+    """The paper's table: edit scores, tasks, and what is retained on average, in percent."""
+    names = [n for n in comparison.columns if not n.startswith("retained") and n not in RUN]
+    rows = []
+    for _, row in comparison.iterrows():
+        bounds = (row["retained"], row["retained_low"], row["retained_high"])
+        retained = "" if pd.isna(row["retained"]) else "{:.1f} ({:.1f} to {:.1f})".format(*bounds)
+        cells = [_cell(row[name], "{:.3f}") for name in names]
+        rows.append([f"{row['dataset']}, {row['model']}", *cells, retained])
+    return markdown(["data set, model", *names, "retained %"], rows)
+
+
+def scan_table(ranking: pd.DataFrame) -> str:
+    """All variants of a scan, the best of each entry first and bold; of the options those that
+    vary within an entry."""
+    columns = list(ranking.columns)
+    options = columns[columns.index("rank") + 1 : columns.index("score")]
+    measures = [name for name in columns[columns.index("score") :] if name not in RUN]
+    rows = []
+    for entry, group in ranking.groupby("entry", sort=False):
+        varied = [name for name in options if group[name].nunique() > 1]
+        for _, row in group.iterrows():
+            settings = ", ".join(f"{name} {_cell(row[name], '{:g}')}" for name in varied)
+            scores = [_cell(row[name], DIGITS.get(name, "{:.3f}")) for name in measures]
+            cells = [str(entry), settings, *scores]
+            rows.append([f"**{cell}**" if row["rank"] == 1 and cell else cell for cell in cells])
+    return markdown(["entry", "settings", *measures], rows)
+
+
+def plain_table(table: pd.DataFrame) -> str:
+    """All rows and columns, fractions with three decimals."""
+    rows = [[_cell(value, "{:.3f}") for value in row] for row in table.itertuples(index=False)]
+    return markdown(list(table.columns), rows)
+
+
+def _cell(value: object, form: str) -> str:
+    if pd.isna(value):
+        return ""
+    return form.format(value) if isinstance(value, float) else str(value)
+
+
+def _spread(values: pd.Series, form: str) -> str:
+    mean = form.format(values.mean())
+    return mean if len(values) == 1 else f"{mean} ± {form.format(values.std())}"
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    """A pipe table; underscores of column names become spaces, and what is no plain text for
+    Markdown or HTML is escaped."""
+    cells = [[cell.replace("<", "&lt;").replace("|", "\\|") for cell in row] for row in rows]
+    lines = [[name.replace("_", " ") for name in head], ["---"] * len(head), *cells]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+TABLES: dict[str, Callable[[pd.DataFrame], str]] = {
+    "summary": summary_table,
+    "trajectory": trajectory_table,
+    "protocols": protocols_table,
+    "abilities": abilities_table,
+    "scan": scan_table,
+    "table": plain_table,
+}

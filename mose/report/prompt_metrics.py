@@ -1,0 +1,231 @@
+"""Metrics of single prompts, from the rows that the scoring stage writes.
+
+Two families of metrics are kept apart. Reliability, generalization and locality are EasyEdit's
+(Wang et al. 2023, arXiv 2308.07269): shares of target tokens. Efficacy, paraphrase and
+neighborhood are MEMIT's (Meng et al. 2023, arXiv 2210.07229): which of two objects is likelier.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from mose.evaluation import text
+from mose.evaluation.fluency import Tfidf, fluency
+
+PROMPT = ["request", "kind", "prompt"]
+
+
+def score_metrics(
+    scores: pd.DataFrame,
+    unedited: pd.DataFrame,
+    references: Mapping[str, str] | None = None,
+    tfidf: Tfidf | None = None,
+) -> pd.DataFrame:
+    """Every metric of every prompt, long: order, request, kind, prompt, metric, value.
+
+    scores, unedited: one row per prompt, as the scoring stage writes them, of the edited and of
+    the unedited model. Log-probabilities are sums over a target's tokens, in nats.
+
+    edit        reliability, the share of the new object's tokens that are predicted;
+                efficacy, 1 if the new object is likelier than the true one
+    paraphrase  generalization and paraphrase, the same for prompts in other words
+    locality    locality, the share of predicted tokens that are the unedited model's;
+                locality_truth, the share that are the neighbour's true object;
+                neighborhood, 1 if the true object is likelier than the request's new one
+    portability and portability:KIND
+                portability, the share of the tokens that should follow from the edit
+
+    instance    instance_belongs, 1 if the answer is not no; instance_unclear, 1 if it is neither;
+                instance_change, what the unedited model's instance_belongs is above it
+    text        fluency, of each text; consistency, the likeness of all texts of a request to its
+                `references` (by request id, joined) under `tfidf`, in the row of prompt 0
+
+    Where the model was let to answer by itself, reliability and generalization also have
+    `_generated_exact`, 1 if the answer is what it says, and `_generated_contains`, 1 if it is in
+    what it says, both by `mose.evaluation.text`.
+
+    Each share has an `_exact` companion, 1 if all tokens agree; each comparison a `_margin`, the
+    difference of mean log-probabilities in nats per token, positive where it is won, and a
+    `_magnitude`, the difference of their exponentials (MEMIT's).
+
+    The likelier of two objects is the one with the higher mean log-probability per token, as in
+    MEMIT's code; a tie counts as 0, and where a request has no true object nothing is compared.
+    Raises ValueError where the unedited model was not scored on
+    the same prompt, or was scored on other tokens.
+    """
+    free = [
+        *_instances(*(frame[frame["kind"] == "instance"] for frame in (scores, unedited))),
+        *_texts(scores[scores["kind"] == "text"], references or {}, tfidf),
+    ]
+    scores = _with_unedited(
+        *(frame[~frame["kind"].isin(["instance", "text"])] for frame in (scores, unedited))
+    )
+    margin = scores["logprob_new"] / scores["tokens_new"]
+    margin = margin - scores["logprob_true"] / scores["tokens_true"]
+    probability = np.exp(scores["logprob_new"] / scores["tokens_new"])
+    magnitude = probability - np.exp(scores["logprob_true"] / scores["tokens_true"])
+    written = scores["right_new"] / scores["tokens_new"]
+    true = scores["right_true"] / scores["tokens_true"]
+    kind = scores["kind"]
+
+    parts = []
+    for name, share, success in (
+        ("edit", "reliability", "efficacy"),
+        ("paraphrase", "generalization", "paraphrase"),
+    ):
+        rows = scores[kind == name]
+        parts += _share(rows, share, written)
+        parts += _preference(rows, success, margin, magnitude)
+        parts += _generation(rows, share)
+    rows = scores[kind == "locality"]
+    parts += _share(rows, "locality", _agreement(rows))
+    parts += _share(rows, "locality_truth", true)
+    parts += _preference(rows, "neighborhood", -margin, -magnitude)
+    parts += _share(scores[kind.str.startswith("portability")], "portability", true)
+    return pd.concat([*parts, *free], ignore_index=True)
+
+
+def _with_unedited(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
+    """`scores` with the unedited model's predictions as `predicted_before`, after checking that
+    both models were scored on the same prompts and tokens.
+    """
+    # Ids and token lists that happen to look like numbers come out of a CSV file as numbers.
+    scores, unedited = (
+        frame.astype({"request": str, "predicted_true": str}) for frame in (scores, unedited)
+    )
+    for name, frame in (("scores", scores), ("unedited scores", unedited)):
+        twice = frame[frame.duplicated(PROMPT)]
+        if len(twice):
+            raise ValueError(f"the {name} hold {_where(twice.iloc[0])} more than once")
+    before = unedited[[*PROMPT, "tokens_new", "tokens_true", "predicted_true"]]
+    joined = scores.merge(before, on=PROMPT, how="left", suffixes=("", "_before"), indicator=True)
+
+    missing = joined[joined["_merge"] == "left_only"]
+    if len(missing):
+        row = missing.iloc[0]
+        raise ValueError(
+            f"the unedited model has no score for {_where(row)}: the edited model was scored on "
+            f"{row['tokens_new']} new and {row['tokens_true']} true tokens, the unedited on none"
+        )
+    for count in ("tokens_new", "tokens_true"):
+        other = joined[joined[count] != joined[f"{count}_before"]]
+        if len(other):
+            row = other.iloc[0]
+            raise ValueError(
+                f"{count} differs for {_where(row)}: {row[count]} in the scores, "
+                f"{int(row[f'{count}_before'])} in the unedited model's"
+            )
+        empty = joined[joined[count] < 1]
+        if count == "tokens_true":  # a request need not say what was true before it
+            empty = empty[~empty["kind"].isin(["edit", "paraphrase"])]
+        if len(empty):
+            raise ValueError(f"{count} is {empty.iloc[0][count]} for {_where(empty.iloc[0])}")
+    return joined.rename(columns={"predicted_true_before": "predicted_before"})
+
+
+def _agreement(rows: pd.DataFrame) -> pd.Series:
+    """The share of positions at which the two models predict the same token, one value per row."""
+    predicted = [rows[name].fillna("") for name in ("predicted_true", "predicted_before")]
+    shares = []
+    for place, (now, before, tokens) in enumerate(
+        zip(*predicted, rows["tokens_true"], strict=True)
+    ):
+        edited, original = now.split(), before.split()
+        if not len(edited) == len(original) == tokens:
+            raise ValueError(
+                f"predicted_true has {len(edited)} tokens in the scores and {len(original)} in "
+                f"the unedited model's for {_where(rows.iloc[place])}; tokens_true is {tokens}"
+            )
+        same = sum(one == other for one, other in zip(edited, original, strict=True))
+        shares.append(same / tokens)
+    return pd.Series(shares, index=rows.index, dtype=np.float64)
+
+
+def _share(rows: pd.DataFrame, metric: str, share: pd.Series) -> list[pd.DataFrame]:
+    share = share[rows.index]
+    return [_long(rows, metric, share), _long(rows, f"{metric}_exact", share == 1.0)]
+
+
+def _preference(
+    rows: pd.DataFrame, metric: str, margin: pd.Series, magnitude: pd.Series
+) -> list[pd.DataFrame]:
+    margin = margin[rows.index].dropna()
+    rows = rows.loc[margin.index]
+    return [
+        _long(rows, metric, margin > 0.0),
+        _long(rows, f"{metric}_margin", margin),
+        _long(rows, f"{metric}_magnitude", magnitude[rows.index]),
+    ]
+
+
+def _generation(rows: pd.DataFrame, metric: str) -> list[pd.DataFrame]:
+    """What greedy generation said, for the rows where it was asked."""
+    if "answer" not in rows:
+        return []
+    asked = rows[rows["answer"].fillna("") != ""]
+    parts = []
+    for name, said in (("exact", text.says_exactly), ("contains", text.contains)):
+        pairs = zip(asked["generated"].fillna(""), asked["answer"], strict=True)
+        found = pd.Series([said(*pair) for pair in pairs], index=asked.index, dtype=np.float64)
+        parts.append(_long(asked, f"{metric}_generated_{name}", found))
+    return parts
+
+
+def _instances(rows: pd.DataFrame, unedited: pd.DataFrame) -> list[pd.DataFrame]:
+    """Whether instances still belong to their concept (ConceptEdit, arXiv 2403.06259)."""
+    if rows.empty:
+        return []
+    rows, unedited = (frame.astype({"request": str}) for frame in (rows, unedited))
+    before = unedited[[*PROMPT, "generated"]]
+    rows = rows.merge(before, on=PROMPT, how="left", suffixes=("", "_before"), validate="1:1")
+    missing = rows[rows["generated_before"].isna()]
+    if len(missing):
+        raise ValueError(f"the unedited model has no answer for {_where(missing.iloc[0])}")
+    belongs = ~rows["generated"].map(_says_no)
+    return [
+        _long(rows, "instance_belongs", belongs),
+        _long(rows, "instance_unclear", belongs & ~rows["generated"].map(_says_yes)),
+        _long(
+            rows,
+            "instance_change",
+            (~rows["generated_before"].map(_says_no)).astype(np.int64) - belongs.astype(np.int64),
+        ),
+    ]
+
+
+def _says_yes(answer: str) -> bool:
+    return text.contains(answer, "yes")
+
+
+def _says_no(answer: str) -> bool:
+    return text.contains(answer, "no") and not _says_yes(answer)
+
+
+def _texts(
+    rows: pd.DataFrame, references: Mapping[str, str], tfidf: Tfidf | None
+) -> list[pd.DataFrame]:
+    """Fluency of each text, and consistency of those of each request with its references."""
+    if rows.empty:
+        return []
+    rows = rows.astype({"request": str})
+    parts = [_long(rows, "fluency", rows["generated"].map(fluency))]
+    if tfidf is not None:
+        own = rows[rows["request"].isin(references.keys())]
+        joined = own.groupby("request", sort=False)["generated"].agg(" ".join)
+        first = own[own["prompt"] == 0]
+        pairs = ((joined[name], references[name]) for name in first["request"])
+        likeness = pd.Series([tfidf.similarity(*pair) for pair in pairs], index=first.index)
+        parts.append(_long(first, "consistency", likeness))
+    return parts
+
+
+def _long(rows: pd.DataFrame, metric: str, value: pd.Series) -> pd.DataFrame:
+    named = rows[["order", *PROMPT]].assign(metric=metric)
+    return named.assign(value=value.astype(np.float64))
+
+
+def _where(row: pd.Series) -> str:
+    return f"request {row['request']}, kind {row['kind']}, prompt {row['prompt']}"

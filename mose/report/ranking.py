@@ -1,0 +1,42 @@
+"""Choosing settings: the variants of a scan, ranked."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+RANKED_BY = ["reliability", "generalization", "locality"]
+SHOWN = [*RANKED_BY, "efficacy", "paraphrase", "neighborhood", "perplexity"]
+
+
+def harmonic_mean(values: pd.DataFrame) -> pd.Series:
+    """Per row, the harmonic mean of the columns; 0 where one of them is 0."""
+    return len(values.columns) / (1 / values).sum(axis=1)
+
+
+def rank(
+    summary: pd.DataFrame, entries: Mapping[str, str], options: Mapping[str, Mapping[str, Any]]
+) -> pd.DataFrame:
+    """One row per variant at the last checkpoint, mean over seeds, the best of each entry first.
+
+    summary: as `mose.report.tables.summarize` makes it, of one model and data set.
+    entries: label of the variant -> the config's entry it came from. options: label -> all its
+    options.
+    Ranked by the harmonic mean of reliability, generalization and locality ("score"), ties by
+    perplexity. Columns: entry, variant, rank, the options that differ within an entry, score, and
+    the measures. Raises KeyError for a label that is missing in `entries` or `options`.
+    """
+    last = summary[summary["edits"] == summary["edits"].max()]
+    table = last.groupby("method", sort=False)[SHOWN].mean().rename_axis("variant").reset_index()
+    table.insert(0, "entry", [entries[label] for label in table["variant"]])
+    table.insert(2, "score", harmonic_mean(table[RANKED_BY]))
+    table = table.sort_values(["score", "perplexity"], ascending=[False, True], kind="stable")
+    table.insert(2, "rank", table.groupby("entry").cumcount() + 1)
+    given = pd.DataFrame([{k: str(v) for k, v in options[la].items()} for la in table["variant"]])
+    given.index = table.index
+    varied = given.groupby(table["entry"]).nunique().gt(1).any()
+    for name in reversed([column for column in given if varied[column]]):
+        table.insert(3, name, given[name])
+    order = list(dict.fromkeys(entries.values()))
+    by_entry = table["entry"].map(order.index)
+    return table.assign(place=by_entry).sort_values(["place", "rank"]).drop(columns="place")

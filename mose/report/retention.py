@@ -1,0 +1,76 @@
+"""What later edits left of earlier ones, from the long metrics of all checkpoints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from mose.report.tables import RUN, request_means
+
+
+def retention_matrix(
+    metrics: pd.DataFrame,
+    metric: str = "reliability",
+    ends: Sequence[int] | None = None,
+) -> pd.DataFrame:
+    """What became of each group of edits: RUN, metric, origin, edits, requests, value; long.
+
+    Requests are grouped by `origin`, the first of `ends` that is greater than their order: the
+    number of edits made when their group was complete. `ends` defaults to each run's checkpoints;
+    give the ends of the batches for a finer grouping. `value` is the mean of `metric` over the
+    group's `requests` at the checkpoint `edits` >= origin.
+    """
+    rows = metrics[(metrics["when"] == "retention") & (metrics["metric"] == metric)]
+    means = request_means(rows[rows["edits"] > 0])
+    parts = []
+    for _, run in means.groupby(RUN, sort=False):
+        stops = np.unique(run["edits"] if ends is None else np.asarray(ends))
+        place = np.searchsorted(stops, run["order"], side="right")
+        if len(run) and place.max() == len(stops):
+            raise ValueError(f"request {run['order'].max()} lies beyond the last end {stops[-1]}")
+        grouped = run.assign(origin=stops[place]).groupby([*RUN, "origin", "edits"])[metric]
+        parts.append(grouped.agg(requests="count", value="mean").reset_index())
+    columns = [*RUN, "metric", "origin", "edits", "requests", "value"]
+    if not parts:
+        return pd.DataFrame(columns=columns)
+    matrix = pd.concat(parts, ignore_index=True).assign(metric=metric)
+    return matrix.loc[matrix["edits"] >= matrix["origin"], columns].reset_index(drop=True)
+
+
+def forgetting(metrics: pd.DataFrame, metric: str = "reliability") -> pd.DataFrame:
+    """The same requests right after their own batch and at their run's last checkpoint.
+
+    metrics: METRICS columns. Columns: RUN, metric, origin (the number of edits when the batch was
+    done), requests, immediate, last. Requests that were not measured right away, because no
+    checkpoint followed their batch, are in neither mean.
+    """
+    rows = metrics[(metrics["metric"] == metric) & (metrics["edits"] > 0)]
+    fresh = request_means(rows[rows["when"] == "immediate"])
+    later = request_means(rows[rows["when"] == "retention"])
+    later = later[later["edits"] == later.groupby(RUN)["edits"].transform("max")]
+    both = fresh.merge(
+        later, on=[*RUN, "order", "request"], suffixes=("_now", "_last"), validate="m:1"
+    ).rename(columns={"edits_now": "origin"})
+    grouped = both.groupby([*RUN, "origin"], sort=False)
+    kept = grouped.agg(
+        requests=("request", "count"),
+        immediate=(f"{metric}_now", "mean"),
+        last=(f"{metric}_last", "mean"),
+    )
+    columns = [*RUN, "metric", "origin", "requests", "immediate", "last"]
+    return kept.reset_index().assign(metric=metric)[columns]
+
+
+def forgetting_curves(matrix: pd.DataFrame) -> pd.DataFrame:
+    """How scores fall with what was edited since: RUN, metric, age, requests, value.
+
+    matrix: `retention_matrix`. age: the edits made after a group was complete; groups of the same
+    age are one mean over requests. Late ages are of early requests only.
+    """
+    aged = matrix.assign(age=matrix["edits"] - matrix["origin"])
+    aged["sum"] = aged["value"] * aged["requests"]
+    curves = aged.groupby([*RUN, "metric", "age"], sort=False)[["requests", "sum"]].sum()
+    curves["value"] = curves["sum"] / curves["requests"].where(curves["requests"] > 0)
+    return curves.drop(columns="sum").reset_index()

@@ -1,0 +1,159 @@
+"""Tables: from the files of single checkpoints to the frames a paper reports.
+
+Everything here takes data frames and returns data frames; nothing reads or writes files. A run is
+named by its model, dataset, method and seed, a checkpoint by its run and `edits`, the number of
+requests edited so far. `identify` puts those columns in front of a file's rows; every function
+below that takes `metrics` expects them. What single prompts give is in `mose.report.prompt_metrics`, intervals
+are in `mose.report.intervals`, what became of earlier edits is in `mose.report.retention`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mose.report.prompt_metrics import PROMPT
+
+RUN = ["model", "dataset", "method", "seed"]
+CHECKPOINT = [*RUN, "edits"]
+
+SCORES = ["reliability", "generalization", "locality", "efficacy", "paraphrase", "neighborhood"]
+RATIOS = ["frobenius_ratio", "condition_ratio"]
+MEMIT_SCORES = ["efficacy", "paraphrase", "neighborhood"]
+SUMMARY = [
+    *("method", "seed", "edits", *SCORES, "perplexity", *RATIOS, "score", "portability"),
+    *("model", "dataset"),
+]
+METRICS = [*CHECKPOINT, "when", "order", *PROMPT, "metric", "value"]
+
+SCORE_DTYPES = {
+    **{"request": str, "kind": str, "predicted_true": str},
+    **{"answer": str, "generated": str},
+}
+"""For `pandas.read_csv(..., dtype=SCORE_DTYPES)`: ids that look like numbers stay text."""
+
+
+def read(path: str | Path) -> pd.DataFrame:
+    """A table as `scripts/tables.py` wrote it. Only empty cells are missing: a method may be
+    called "null", a request "NA"."""
+    return pd.read_csv(path, dtype=SCORE_DTYPES, keep_default_na=False, na_values=[""])
+
+
+def identify(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
+    """`frame` with constant columns put in front, in the order given.
+
+    identify(stability, model="gpt2", dataset="counterfact", method="memit", seed=0, edits=20)
+    """
+    clash = [name for name in columns if name in frame.columns]
+    if clash:
+        raise ValueError(f"the frame already has the identifying columns {clash}")
+    named = pd.DataFrame(columns, index=frame.index)
+    return pd.concat([named, frame], axis=1)
+
+
+def request_means(metrics: pd.DataFrame) -> pd.DataFrame:
+    """Means over the prompts of each request: one row per checkpoint and request, one column per
+    metric (NaN where a request has no such prompt), so that every request weighs the same. Rows
+    stay in the order of `metrics`.
+    """
+    by = [*CHECKPOINT, "order", "request"]
+    values = metrics.groupby([*by, "metric"], sort=False)["value"].mean()
+    # Unstacking orders the values of each key as they come first, over all runs together.
+    means = values.unstack("metric").reindex(metrics.groupby(by, sort=False).size().index)
+    means = means.reindex(columns=list(dict.fromkeys([*SCORES, "portability", *means.columns])))
+    return means.rename_axis(columns=None).reset_index()
+
+
+def summarize(
+    metrics: pd.DataFrame, stability: pd.DataFrame, perplexity: pd.DataFrame
+) -> pd.DataFrame:
+    """One row per checkpoint, with the columns SUMMARY: retention over all requests edited so far.
+
+    metrics: METRICS columns; stability, perplexity: the checkpoint columns and their file's own.
+    Scores are means over prompts, then over requests. A ratio is that of the edited layer that
+    moved most. Rows with edits = 0 are the unedited model: give each run its scores over all
+    requests and its perplexity under edits=0; the ratios are 1 by definition.
+    """
+    table = _mean_scores(metrics, "retention")
+    table = _join(table, perplexity[[*CHECKPOINT, "perplexity"]], "perplexity")
+    unmoved = table.loc[table["edits"] == 0, CHECKPOINT].assign(**dict.fromkeys(RATIOS, 1.0))
+    ratios = pd.concat([unmoved, _most_moved(stability[stability["edits"] > 0])])
+    return _join(table, ratios, "stability")[SUMMARY]
+
+
+def immediate(metrics: pd.DataFrame) -> pd.DataFrame:
+    """One row per checkpoint: the mean scores of the requests whose own batch it ended.
+
+    metrics: METRICS columns. Columns: method, seed, edits, requests (how many), SCORES, model,
+    dataset. The counterpart of `summarize`, before later edits could undo anything.
+    """
+    table = _mean_scores(metrics, "immediate")
+    return table[["method", "seed", "edits", "requests", *SCORES, "model", "dataset"]]
+
+
+def harmonic_mean(values: np.ndarray) -> np.ndarray:
+    """Harmonic mean over the last axis; 0 where a value is 0, NaN where one is missing. Of
+    efficacy, paraphrase and neighborhood it is the score of MEMIT (arXiv 2210.07229)."""
+    zero = (values == 0.0).any(axis=-1)
+    safe = np.where(values == 0.0, 1.0, values)
+    mean = values.shape[-1] / (1.0 / safe).sum(axis=-1)
+    return np.where(zero & ~np.isnan(values).any(axis=-1), 0.0, mean)
+
+
+PROTOCOLS = {
+    "token_level": "",
+    "all_tokens": "_exact",
+    "generated_exact": "_generated_exact",
+    "generated_contains": "_generated_contains",
+}
+
+
+def protocols(metrics: pd.DataFrame) -> pd.DataFrame:
+    """The same answers judged in four ways: one row per checkpoint and metric (reliability,
+    generalization), with requests and a column for each of PROTOCOLS.
+
+    Only requests that were answered by greedy generation count, in all columns.
+    """
+    columns = ["method", "seed", "edits", "metric", "requests", *PROTOCOLS, "model", "dataset"]
+    means = request_means(metrics[metrics["when"] == "retention"])
+    parts = []
+    for metric in ("reliability", "generalization"):
+        named = {f"{metric}{end}": name for name, end in PROTOCOLS.items()}
+        if not set(named) <= set(means.columns):
+            continue
+        rows = means.dropna(subset=list(named))
+        grouped = rows.groupby(CHECKPOINT, sort=False)[list(named)]
+        table = grouped.mean().rename(columns=named).assign(requests=grouped.size())
+        parts.append(table.reset_index().assign(metric=metric))
+    return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+
+
+def _mean_scores(metrics: pd.DataFrame, when: str) -> pd.DataFrame:
+    """CHECKPOINT, requests and the mean of each of SCORES over requests."""
+    means = request_means(metrics[metrics["when"] == when])
+    grouped = means.groupby(CHECKPOINT, sort=False)
+    table = grouped[[*SCORES, "portability"]].mean().assign(requests=grouped.size())
+    table["score"] = harmonic_mean(table[MEMIT_SCORES].to_numpy(np.float64))
+    return table.reset_index()
+
+
+def _join(table: pd.DataFrame, other: pd.DataFrame, name: str) -> pd.DataFrame:
+    joined = table.merge(other, on=CHECKPOINT, how="left", validate="1:1", indicator=True)
+    missing = joined.loc[joined["_merge"] == "left_only", CHECKPOINT]
+    if len(missing):
+        raise ValueError(f"no {name} for the checkpoint {missing.iloc[0].to_dict()}")
+    return joined.drop(columns="_merge")
+
+
+def _most_moved(stability: pd.DataFrame) -> pd.DataFrame:
+    """CHECKPOINT and RATIOS: each ratio of the layer where it is farthest from 1."""
+    columns = {}
+    for ratio in RATIOS:
+        # Stable, so that of two layers equally far the first listed counts; NaN comes last.
+        far = (1.0 - stability[ratio]).abs()
+        ordered = stability.loc[far.sort_values(ascending=False, kind="stable").index]
+        columns[ratio] = ordered.groupby(CHECKPOINT, sort=False)[ratio].first()
+    return pd.DataFrame(columns).reset_index()

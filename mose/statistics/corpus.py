@@ -1,0 +1,95 @@
+"""Token windows for second moments and for perplexity, from one of three sources.
+
+The windows of the second moments and the held-out windows of the perplexity are disjoint: the
+first never see the second.
+"""
+
+import itertools
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from mose.errors import RequestError
+from mose.models.causal_lm import CausalLM
+from mose.models.sampling import sample, start_token
+from mose.progress import track
+from mose.storage import files, hub
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_BATCH = 128
+
+
+def part(lm: CausalLM, options: Mapping[str, Any], name: str) -> NDArray[np.int32]:
+    """Windows (n, T) of token ids: one part of the corpus that a config's block describes.
+
+    name: "heldout", or "windows<shard>". The held-out windows come first in a text, the shards
+    take every `shards`-th window of what follows; sampled parts have a seed each.
+    Raises RequestError when the text is too short, with both numbers.
+    """
+    length, shards = options["window"], options["shards"]
+    heldout = math.ceil(options["heldout"] / length)
+    total = math.ceil(options["tokens"] / length)
+    shard = None if name == "heldout" else int(name.removeprefix("windows"))
+    count = heldout if shard is None else len(range(shard, total, shards))
+    if options["source"] == "sampled":
+        return _sampled(lm, count, length, (options["seed"], 0 if shard is None else shard + 1))
+    rows = _windows_of(lm, options["source"], length)
+    wanted = slice(heldout) if shard is None else slice(heldout + shard, heldout + total, shards)
+    found = list(itertools.islice(rows, wanted.start, wanted.stop, wanted.step))
+    if len(found) < count:
+        raise RequestError(
+            f"corpus {options['source']}: too short, {name} needs {count} windows of {length} "
+            f"tokens and got {len(found)}; lower corpus.tokens or corpus.heldout, or give more text"
+        )
+    return np.array(found, dtype=np.int32)
+
+
+def _windows_of(lm: CausalLM, source: Mapping[str, Any], length: int) -> Iterator[list[int]]:
+    texts = _read_file(Path(source["file"])) if "file" in source else _read_hub(source)
+    buffer: list[int] = []
+    for text in texts:
+        buffer.extend(lm.tokenizer(text, verbose=False)["input_ids"])
+        while len(buffer) >= length:
+            yield buffer[:length]
+            del buffer[:length]
+
+
+def _sampled(lm: CausalLM, count: int, length: int, seed: tuple[int, int]) -> NDArray[np.int32]:
+    # Seeds of different parts must not meet: (0, 1) and (1, 0) are different texts.
+    state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
+    generator = torch.Generator().manual_seed(int(state) >> 1)
+    parts = []
+    starts = list(range(0, count, SAMPLE_BATCH))
+    for start in track(starts, "sampling text"):
+        ids = torch.full((min(SAMPLE_BATCH, count - start), 1), start_token(lm))
+        parts.append(sample(lm, ids, length - 1, generator))
+    return torch.cat(parts).numpy().astype(np.int32)
+
+
+def _read_file(path: Path) -> Iterator[str]:
+    """Texts of a file: JSON lines with a `text` field, or paragraphs of plain text."""
+    if not path.exists():
+        raise RequestError(f"corpus.source.file: {path} does not exist")
+    if path.suffix == ".jsonl":
+        for number, record in enumerate(files.read_jsonl(path), 1):
+            if "text" not in record:
+                raise RequestError(f"{path}, record {number}: no field 'text'")
+            yield record["text"]
+        return
+    with path.open(encoding="utf-8") as file:
+        yield from (line for line in file if line.strip())
+
+
+def _read_hub(source: Mapping[str, Any]) -> Iterator[str]:
+    field = source.get("field", "text")
+    for record in hub.records(source, "corpus.source.hub"):
+        if field not in record:
+            raise RequestError(f"corpus.source.hub: {source['hub']}: no field {field!r}")
+        yield record[field]

@@ -1,0 +1,158 @@
+"""Second moments of keys: C = E[k k^T] over a corpus, uncentred, per token.
+
+All layers are summed in one pass that stops at the deepest of them and runs no head. What is
+kept is the sum (float64) and the count, so that shards add.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from mose.errors import StoreError
+from mose.linalg.gram import add_gram, mirror
+from mose.linalg.second_moment import SecondMoment
+from mose.models.causal_lm import CausalLM
+from mose.progress import track
+from mose.storage import files, hdf5
+from mose.storage.symmetric import Packed, side_of
+
+logger = logging.getLogger(__name__)
+
+ENOUGH_TOKENS_PER_DIMENSION = 10
+
+
+def accumulate(
+    lm: CausalLM,
+    windows: NDArray[np.integer],
+    layers: Sequence[int],
+    include_first: bool,
+    tokens_per_pass: int = 2048,
+) -> tuple[dict[int, Tensor], int]:
+    """Sum of k k^T (d_in, d_in) float64 per layer over token windows (n, T), and the token count.
+
+    include_first: whether the keys of each window's first position count. They are unlike all
+    others in many models (attention sinks), so that the field's practice differs; ours is no.
+    """
+    first = 0 if include_first else 1
+    sums = {
+        layer: torch.zeros((lm.weight(layer).shape[1],) * 2, dtype=torch.float64, device=lm.device)
+        for layer in layers
+    }
+    rows = max(1, tokens_per_pass // windows.shape[1])
+    for start in track(range(0, len(windows), rows), "second moments"):
+        ids = torch.from_numpy(windows[start : start + rows].astype(np.int64))
+        trace = lm.truncated(ids, torch.ones_like(ids), layers)
+        for layer, keys in trace.inputs.items():
+            # Products in float32, as exact as the keys are and twice as fast; passes are added in
+            # float64, so that nothing is lost with the corpus's length.
+            add_gram(sums[layer], keys[:, first:].reshape(-1, keys.shape[-1]).float())
+    count = len(windows) * (windows.shape[1] - first)
+    # One layer at a time leaves the device.
+    return {layer: mirror(sums.pop(layer)).cpu() for layer in layers}, count
+
+
+def save(
+    path: str | Path,
+    sums: Mapping[int, Tensor],
+    count: int,
+    provenance: hdf5.Attributes,
+    windows: str,
+    shard: tuple[int, int],
+) -> str:
+    """Write sums (as packed triangles) and the count.
+
+    provenance: what all shards share: model, corpus options, window, whether the first counts.
+    windows: digest of the token windows summed.
+    shard: (index, of how many); a whole is shard (0, 1).
+    """
+    arrays = {f"layers/{layer}/sum": Packed(total.numpy()) for layer, total in sums.items()}
+    attributes = {
+        **provenance,
+        "windows": windows,
+        "tokens": count,
+        "dtype": "float64",
+        "shard": shard[0],
+        "shards": shard[1],
+    }
+    return hdf5.write(path, "moments", arrays, attributes)
+
+
+def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:
+    """Add the shards of one corpus into one file; returns the token count.
+
+    Raises StoreError when shards are missing, doubled, or of different corpora or models.
+    """
+    total: dict[str, NDArray] = {}
+    count, windows, expected = 0, {}, None
+    for shard in paths:
+        contents = hdf5.read(shard, "moments")
+        own = ("tokens", "shard", "windows")
+        same = {k: v for k, v in contents.attributes.items() if k not in own}
+        expected = expected or same
+        if same != expected:
+            differing = sorted(k for k in same if same[k] != expected.get(k))
+            raise StoreError(f"{shard}: is of another corpus or model ({', '.join(differing)})")
+        windows[int(contents.attributes["shard"])] = contents.attributes["windows"]
+        count += int(contents.attributes["tokens"])
+        for name, array in contents.arrays.items():
+            total[name] = np.add(total[name], array, out=array) if name in total else array
+    whole = range(len(paths))
+    if expected is None or len(paths) != expected["shards"] or set(windows) != set(whole):
+        raise StoreError(
+            f"{path}: needs every shard once, found {sorted(windows)} in {len(paths)} files; "
+            "delete the shards and run again"
+        )
+    attributes = {
+        **expected,
+        "windows": files.digest_of([windows[i] for i in whole]),
+        "tokens": count,
+        "shard": 0,
+        "shards": 1,
+    }
+    hdf5.write(path, "moments", total, attributes)
+    for name, array in total.items():
+        width = side_of(array.size)
+        if count < ENOUGH_TOKENS_PER_DIMENSION * width:
+            logger.warning(
+                "%s: %d tokens for a width of %d; at least %d are advised",
+                name,
+                count,
+                width,
+                ENOUGH_TOKENS_PER_DIMENSION * width,
+            )
+    return count
+
+
+def load(path: str | Path, layers: Sequence[int], fingerprint: str) -> dict[int, SecondMoment]:
+    """C of some layers, checked to be of the model with this fingerprint; read when asked for."""
+    contents = hdf5.read(path, "moments", [])
+    check_model(path, contents, fingerprint)
+    count = contents.attributes["tokens"]
+    names = {layer: f"layers/{layer}/sum" for layer in layers}
+    for name in names.values():
+        if name not in contents.names:
+            raise StoreError(f"{path}: holds no {name}; it has {', '.join(contents.names)}")
+
+    def read(name: str) -> Tensor:
+        return torch.from_numpy(hdf5.read_symmetric(path, "moments", name)).div_(count)
+
+    return {
+        layer: SecondMoment(partial(read, name), f"{path}: second moment of layer {layer}")
+        for layer, name in names.items()
+    }
+
+
+def check_model(path: str | Path, contents: hdf5.Contents, fingerprint: str) -> None:
+    """Refuse a file that was made with another model."""
+    found = str(contents.attributes["model"])
+    if found != fingerprint:
+        raise StoreError(
+            f"{path}: made with model {found[:12]}, this is model {fingerprint[:12]}; "
+            "delete it and run again"
+        )

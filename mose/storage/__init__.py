@@ -1,0 +1,1 @@
+"""Files: atomic, checksummed, and records in the formats that people have."""

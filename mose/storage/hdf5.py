@@ -1,0 +1,199 @@
+"""Checksummed HDF5 files, written atomically.
+
+They carry a SHA-256 per array (checked when that array is read), a fletcher32 per chunk, and a
+digest over all of it, which a child file keeps as the name of its parent.
+
+Symmetric matrices are stored as a packed upper triangle, row by row: half the bytes, and exactly
+symmetric when read.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from mose.errors import StoreError
+from mose.storage.files import atomic, digest_of
+from mose.storage.symmetric import Packed, packed_size, row_spans, side_of, unpack_rows
+
+FORMAT = 1
+CHUNK_BYTES = 1 << 20
+
+Attributes = Mapping[str, str | int | float | bool]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What was read of a file: arrays by path, attributes, the names of all arrays that it holds,
+    and the digest over all of it."""
+
+    arrays: dict[str, NDArray]
+    attributes: dict[str, Any]
+    names: tuple[str, ...]
+    digest: str
+
+
+def _pieces(array: NDArray | Packed) -> Iterator[NDArray]:
+    """What an array is hashed and written by, one after another along its first dimension."""
+    if isinstance(array, Packed):
+        yield from array.pieces()
+    elif array.size:
+        yield np.ascontiguousarray(array)
+
+
+def _hash(dtype: np.dtype, shape: tuple[int, ...]) -> Any:
+    """A SHA-256 that has seen an array's type and shape, and is to see its bytes."""
+    return hashlib.sha256(f"{dtype.str}{shape}".encode())
+
+
+def _array_digest(array: NDArray | Packed) -> str:
+    total = _hash(array.dtype, array.shape)
+    for piece in _pieces(array):
+        total.update(piece.reshape(-1).view(np.uint8))
+    return total.hexdigest()
+
+
+def _total_digest(kind: str, attributes: Mapping[str, Any], digests: Mapping[str, str]) -> str:
+    plain = {k: v.item() if isinstance(v, np.generic) else v for k, v in attributes.items()}
+    return digest_of([kind, FORMAT, plain, dict(digests)])
+
+
+def write(
+    path: str | Path, kind: str, arrays: Mapping[str, NDArray | Packed], attributes: Attributes
+) -> str:
+    """Write arrays and attributes as one HDF5 file, atomically; return its digest.
+
+    kind: what the file is ("moments", "checkpoint", ...): checked when it is read.
+    arrays: by path inside the file, e.g. "layers/6/sum".
+    """
+    digests = {name: _array_digest(array) for name, array in arrays.items()}
+    total = _total_digest(kind, attributes, digests)
+    with atomic(path) as temporary, h5py.File(temporary, "w") as file:
+        for name, array in arrays.items():
+            dataset = _new_dataset(file, name, array.dtype, array.shape)
+            dataset.attrs["sha256"] = digests[name]
+            start = 0
+            for piece in _pieces(array):
+                dataset[start : start + len(piece)] = piece
+                start += len(piece)
+        file.attrs.update({"kind": kind, "format": FORMAT, "digest": total})
+        file.create_group("attributes").attrs.update(attributes)
+    return total
+
+
+def _new_dataset(
+    file: h5py.File, name: str, dtype: np.dtype, shape: tuple[int, ...]
+) -> h5py.Dataset:
+    if 0 in shape:
+        return file.create_dataset(name, shape, dtype)
+    rows = max(1, CHUNK_BYTES // (dtype.itemsize * math.prod(shape[1:])))
+    chunks = (min(rows, shape[0]), *shape[1:])
+    return file.create_dataset(name, shape, dtype, chunks=chunks, fletcher32=True)
+
+
+@contextmanager
+def _opened(path: str | Path, kind: str) -> Iterator[tuple[h5py.File, dict[str, Any], str]]:
+    """A file that `write` made, with kind, version and digest checked; its attributes and digest.
+
+    Raises StoreError, naming the file and the cure, for what goes wrong while it is open.
+    """
+    cure = "delete it and run again"
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            if "digest" not in file.attrs or "attributes" not in file:
+                raise StoreError(f"{path}: not a file of this project; {cure}")
+            found = str(file.attrs["kind"]), int(file.attrs["format"])
+            if found != (kind, FORMAT):
+                raise StoreError(
+                    f"{path}: found {found[0]} of format {found[1]}, "
+                    f"expected {kind} of format {FORMAT}; {cure}"
+                )
+            attributes = {
+                name: value.item() if isinstance(value, np.generic) else value
+                for name, value in file["attributes"].attrs.items()
+            }
+            total = str(file.attrs["digest"])
+            if _total_digest(kind, attributes, _stored_digests(file)) != total:
+                raise StoreError(f"{path}: damaged (its digest does not match); {cure}")
+            yield file, attributes, total
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such file; run the stage that makes it") from None
+    except (OSError, KeyError, RuntimeError, ValueError, UnicodeDecodeError) as error:
+        raise StoreError(f"{path}: cannot be read ({error}); {cure}") from None
+
+
+def _stored_digests(file: h5py.File) -> dict[str, str]:
+    """SHA-256 of every array in a file, as it says itself."""
+    digests: dict[str, str] = {}
+
+    def note(name: str, item: h5py.HLObject) -> None:
+        if isinstance(item, h5py.Dataset):
+            digests[name] = str(item.attrs["sha256"])
+
+    file.visititems(note)
+    return digests
+
+
+def _dataset(path: str | Path, file: h5py.File, name: str) -> h5py.Dataset:
+    if not isinstance(file.get(name), h5py.Dataset):
+        raise StoreError(f"{path}: holds no {name}; it has {', '.join(_stored_digests(file))}")
+    return file[name]
+
+
+def _check(path: str | Path, dataset: h5py.Dataset, name: str, digest: str) -> None:
+    if digest != str(dataset.attrs["sha256"]):
+        raise StoreError(f"{path}: {name} is damaged; delete it and run again")
+
+
+def read(path: str | Path, kind: str, names: Collection[str] | None = None) -> Contents:
+    """Read a file that `write` made, checking kind, version, attributes and every array read.
+
+    names: the arrays to read; all of them when None.
+    Raises StoreError, naming the file and the cure, when anything does not hold.
+    """
+    arrays = {}
+    with _opened(path, kind) as (file, attributes, total):
+        held = tuple(_stored_digests(file))
+        for name in held if names is None else names:
+            dataset = _dataset(path, file, name)
+            arrays[name] = dataset[()]
+            _check(path, dataset, name, _array_digest(arrays[name]))
+    return Contents(arrays, attributes, held, total)
+
+
+def read_symmetric(path: str | Path, kind: str, name: str) -> NDArray:
+    """A matrix (d, d) that was written as `Packed`, exactly symmetric, checked as by `read`.
+
+    The triangle is read a few rows at a time.
+    """
+    with _opened(path, kind) as (file, _, _):
+        dataset = _dataset(path, file, name)
+        d = side_of(dataset.size)
+        matrix = np.empty((d, d), dataset.dtype)
+        seen = _hash(dataset.dtype, dataset.shape)
+        start = 0
+        for begin, end in row_spans(d, dataset.dtype):
+            piece = dataset[start : start + packed_size(d, begin, end)]
+            seen.update(piece.view(np.uint8))
+            unpack_rows(matrix, begin, end, piece)
+            start += len(piece)
+        _check(path, dataset, name, seen.hexdigest())
+    return matrix
+
+
+def record_of(contents: Contents) -> list[dict[str, Any]]:
+    """The per-request record that a checkpoint carries as JSON."""
+    return json.loads(contents.arrays["record"].tobytes())
+
+
+def read_record(path: str | Path) -> list[dict[str, Any]]:
+    """The per-request record of a checkpoint's file, without its matrices."""
+    return record_of(read(path, "checkpoint", ["record"]))

@@ -1,0 +1,293 @@
+"""The loop on a tiny model: it writes, spreads, checkpoints, resumes and refuses."""
+
+import dataclasses
+from functools import cache
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from mose.editing import checkpoints, sequence
+from mose.errors import StoreError
+from mose.linalg import second_moment
+from mose.methods.options import METHODS, parse_variant
+from mose.statistics import keys, second_moments
+from mose.storage import hdf5
+
+MEMIT = {"method": "memit", "layers": [1, 2], "lambda": 0.05}
+VARIANTS = {
+    "memit": MEMIT,
+    "memit-keys": {**MEMIT, "memory": "keys"},
+    "mose": {"method": "mose", "layers": [1, 2], "lambda": 0.05},
+    "mose-accumulate": {"method": "mose", "memory": "accumulate", "layers": [1, 2], "lambda": 0.05},
+    "mose-output": {
+        "method": "mose",
+        "targets": "reachable",
+        "memory": "accumulate",
+        "layers": [1],
+        "lambda": 0.05,
+    },
+    "mose-output-product": {
+        "method": "mose",
+        "targets": "reachable",
+        "layers": [1],
+        "lambda": 0.05,
+    },
+    "mose-input": {
+        "method": "mose",
+        "side": "input",
+        "targets": "reachable",
+        "memory": "accumulate",
+        "layers": [1],
+        "lambda": 0.05,
+    },
+    "mose-input-product": {
+        "method": "mose",
+        "side": "input",
+        "targets": "reachable",
+        "layers": [1],
+        "lambda": 0.05,
+    },
+    "memit-rescaled": {**MEMIT, "targets": "rescaled"},
+    "emmet": {**MEMIT, "method": "emmet"},
+    "encore": {**MEMIT, "method": "encore", "norm_weight": 0.01},
+    "rome": {"method": "rome", "layers": [1]},
+    "r-rome": {"method": "r-rome", "layers": [1]},
+    "alphaedit": {"method": "alphaedit", "layers": [1, 2], "ridge": 0.01, "null_threshold": 1.0},
+    "rect": {**MEMIT, "method": "rect"},
+    "prune": {**MEMIT, "method": "prune"},
+    "sphere": {**MEMIT, "method": "sphere"},
+    "ft": {"method": "ft", "layers": [1], "learning_rate": 0.01},
+    "ft-bound": {"method": "ft", "layers": [1], "learning_rate": 0.01, "norm_constraint": 0.01},
+    "oft": {"method": "oft", "layers": [1, 2], "learning_rate": 0.05, "ball": 1.0},
+}
+TRAINED = ("ft", "ft-bound", "oft")
+
+
+def parse(name, **changed):
+    common = {} if name in TRAINED else {"learning_rate": 0.2, "weight_decay": 0.0}
+    return parse_variant({"steps": 8, **common, **VARIANTS[name], **changed})
+
+
+@pytest.fixture(params=VARIANTS)
+def variant(request):
+    return parse(request.param)
+
+
+@cache
+def second_moments_of(kind):
+    lm = tiny.model(kind)
+    windows = np.random.default_rng(0).integers(1, 300, size=(60, 12)).astype(np.int32)
+    sums, count = second_moments.accumulate(lm, windows, [1, 2], False)
+    return {layer: second_moment.SecondMoment(total / count) for layer, total in sums.items()}
+
+
+@pytest.fixture(scope="module")
+def second_moments():
+    return second_moments_of("llama")
+
+
+def identity(variant, **changed):
+    known = checkpoints.Identity(variant, "tiny-llama-0", "moments", "templates", 0, 2)
+    return dataclasses.replace(known, **changed)
+
+
+def fresh(variant, second_moments, kind="llama"):
+    lm = tiny.model(kind)
+    weights = {layer: lm.weight(layer).clone() for layer in variant.edit.layers}
+    return lm, weights, sequence.State(sequence.make_editors(weights, second_moments, variant))
+
+
+def mean_logprob(lm, requests):
+    from mose.evaluation.prompt_scores import score_targets
+
+    scores = score_targets(lm, [(r.text, r.target_new) for r in requests])
+    return float(np.mean([score.logprob / score.tokens for score in scores]))
+
+
+def test_edits_make_the_new_objects_likelier(variant, second_moments, requests, templates):
+    lm, _, state = fresh(variant, second_moments)
+    before = mean_logprob(lm, requests)
+    seen = []
+    sequence.run(
+        lm, state, variant, requests, templates, 2, 6, lambda i, batch: seen.append((i, len(batch)))
+    )
+    assert mean_logprob(lm, requests) > before + 0.1
+    assert seen == [(0, 2), (2, 2), (4, 2)]
+    assert [d.order for d in state.diagnoses] == list(range(6))
+    assert [d.batch for d in state.diagnoses] == [0, 0, 1, 1, 2, 2]
+    for diagnosis in state.diagnoses:
+        assert diagnosis.seconds > 0
+        if variant.method in TRAINED:
+            assert diagnosis.attained is None
+        else:
+            assert diagnosis.steps == 8 or variant.method == "encore"
+            assert 0 < diagnosis.attained < 1.5
+
+
+def test_a_resumed_sequence_is_the_same_sequence(
+    variant, second_moments, requests, templates, tmp_path
+):
+    lm, weights, state = fresh(variant, second_moments)
+    sequence.run(lm, state, variant, requests, templates, 2, 4)
+    checkpoints.save(tmp_path / "edits4.h5", state, identity(variant), requests)
+
+    ends = []
+    for _ in range(2):
+        again, _, resumed = fresh(variant, second_moments)
+        checkpoints.load(tmp_path / "edits4.h5", resumed, identity(variant), requests)
+        sequence.put_into(again, resumed)
+        for layer in weights:
+            assert torch.allclose(again.weight(layer), lm.weight(layer), atol=1e-6)
+        assert resumed.edits == 4
+        assert resumed.diagnoses == state.diagnoses
+        sequence.run(again, resumed, variant, requests, templates, 2, 6)
+        ends.append({layer: again.weight(layer).clone() for layer in weights})
+    sequence.run(lm, state, variant, requests, templates, 2, 6)
+    for layer in weights:
+        assert torch.equal(ends[0][layer], ends[1][layer])
+        assert torch.allclose(ends[0][layer], lm.weight(layer), atol=1e-5)
+
+
+def test_a_checkpoint_names_its_parent(variant, second_moments, requests, templates, tmp_path):
+    lm, _, state = fresh(variant, second_moments)
+    sequence.run(lm, state, variant, requests, templates, 2, 2)
+    digest = checkpoints.save(tmp_path / "a.h5", state, identity(variant), requests)
+    _, _, child = fresh(variant, second_moments)
+    checkpoints.load(tmp_path / "a.h5", child, identity(variant), requests)
+    checkpoints.save(tmp_path / "b.h5", child, identity(variant), requests)
+    assert hdf5.read(tmp_path / "a.h5", "checkpoint").attributes["parent"] == ""
+    assert hdf5.read(tmp_path / "b.h5", "checkpoint").attributes["parent"] == digest
+
+
+@pytest.mark.parametrize(
+    ("changed", "what"),
+    [
+        ({"model": "another"}, "model"),
+        ({"moments": "another"}, "moments"),
+        ({"templates": "another"}, "templates"),
+        ({"seed": 1}, "seed"),
+        ({"batch": 3}, "batch"),
+    ],
+)
+def test_a_foreign_checkpoint_is_refused(
+    changed, what, second_moments, requests, templates, tmp_path
+):
+    variant = parse("memit", steps=2)
+    lm, _, state = fresh(variant, second_moments)
+    sequence.run(lm, state, variant, requests, templates, 2, 2)
+    checkpoints.save(tmp_path / "a.h5", state, identity(variant), requests)
+    _, _, other = fresh(variant, second_moments)
+    with pytest.raises(StoreError, match=rf"a\.h5: made with another {what}"):
+        checkpoints.load(tmp_path / "a.h5", other, identity(variant, **changed), requests)
+    with pytest.raises(StoreError, match=r"made with another requests"):
+        checkpoints.load(tmp_path / "a.h5", other, identity(variant), requests[::-1])
+    changed_variant = parse("memit", steps=2, learning_rate=0.3)
+    with pytest.raises(StoreError, match=r"made with another variant .*learning_rate"):
+        checkpoints.load(tmp_path / "a.h5", other, identity(changed_variant), requests)
+
+
+def test_a_checkpoint_with_other_arrays_is_refused(second_moments, requests, templates, tmp_path):
+    variant = parse("memit", steps=2)
+    lm, _, state = fresh(variant, second_moments)
+    sequence.run(lm, state, variant, requests, templates, 2, 2)
+    checkpoints.save(tmp_path / "a.h5", state, identity(variant), requests)
+    made = hdf5.read(tmp_path / "a.h5", "checkpoint")
+    renamed = {name.replace("/weight", "/matrix"): array for name, array in made.arrays.items()}
+    hdf5.write(tmp_path / "a.h5", "checkpoint", renamed, made.attributes)
+    _, _, other = fresh(variant, second_moments)
+    with pytest.raises(StoreError, match="holds matrix for layer 1, expected weight: written by"):
+        checkpoints.load(tmp_path / "a.h5", other, identity(variant), requests)
+
+
+def test_undo_of_a_checkpoint_gives_back_the_unedited_weight(
+    second_moments, requests, templates, tmp_path
+):
+    for name in ("mose", "mose-output", "mose-input", "mose-input-product", "oft"):
+        variant = parse(name, steps=4)
+        lm, weights, state = fresh(variant, second_moments)
+        sequence.run(lm, state, variant, requests, templates, 2, 6)
+        checkpoints.save(tmp_path / f"{name}.h5", state, identity(variant), requests)
+        _, _, restored = fresh(variant, second_moments)
+        checkpoints.load(tmp_path / f"{name}.h5", restored, identity(variant), requests)
+        for layer, editor in restored.editors.items():
+            assert not torch.allclose(editor.weight.float(), weights[layer], atol=1e-3)
+            undone = editor.undo().float()
+            assert torch.allclose(undone, weights[layer], rtol=1e-6, atol=1e-6)
+
+
+def test_attained_is_the_projection_on_what_was_asked():
+    wanted = torch.tensor([[3.0, 0.0], [4.0, 2.0]], dtype=torch.float64)
+    change = torch.tensor([[3.0, 5.0], [4.0, 1.0]], dtype=torch.float64)
+    assert sequence.attained_fraction(change, wanted).tolist() == [1.0, 0.5]
+    zero = torch.zeros(2, 1, dtype=torch.float64)
+    assert sequence.attained_fraction(zero, zero).tolist() == [0.0]
+
+
+def test_attained_of_one_layer_is_what_a_pass_through_the_model_sees(
+    second_moments, requests, templates
+):
+    """(W' - W) k by algebra against the change of the block's output in the model itself."""
+    variant = parse("mose-output")
+    lm, weights, state = fresh(variant, second_moments)
+    before = keys.collect(lm, requests, templates, [1])
+    found = sequence.write_batch(lm, state.editors, variant, requests, templates)
+    after = keys.collect(lm, requests, templates, [1])
+    seen = after.mean_hidden() - before.mean_hidden()
+    algebra = (lm.weight(1) - weights[1]).double() @ before.keys[1]
+    assert torch.allclose(seen, algebra, atol=1e-4)
+    assert len(found) == len(requests)
+
+
+def test_mean_keys_weigh_the_bare_prompt_by_half(llama, requests, templates):
+    together = keys.collect(llama, requests[:2], templates, [1, 2], tokens_per_pass=20)
+    alone = [keys.collect(llama, requests[:2], [t], [1, 2]) for t in templates]
+    for layer in (1, 2):
+        expected = 0.5 * alone[0].keys[layer] + 0.25 * sum(k.keys[layer] for k in alone[1:])
+        assert torch.allclose(together.keys[layer], expected, atol=1e-5)
+    assert torch.allclose(together.bare, alone[0].bare, atol=1e-4)
+    expected = 0.5 * alone[0].bare + 0.25 * sum(k.bare for k in alone[1:])
+    assert torch.allclose(together.mean_hidden(), expected, atol=1e-4)
+
+
+def test_every_method_is_run():
+    assert {entry["method"] for entry in VARIANTS.values()} == set(METHODS)
+
+
+@pytest.mark.parametrize("kind", ["qwen2", "gpt2", "gptj"])
+def test_every_method_edits_checkpoints_resumes_and_restores_other_architectures(
+    kind, variant, requests, templates, tmp_path
+):
+    second_moments = second_moments_of(kind)
+    known = identity(variant, model=f"tiny-{kind}-0")
+    lm, weights, state = fresh(variant, second_moments, kind)
+    before = mean_logprob(lm, requests[:4])
+    sequence.run(lm, state, variant, requests, templates, 2, 2)
+    checkpoints.save(tmp_path / "edits2.h5", state, known, requests)
+    sequence.run(lm, state, variant, requests, templates, 2, 4)
+    assert mean_logprob(lm, requests[:4]) > before
+
+    again, _, resumed = fresh(variant, second_moments, kind)
+    checkpoints.load(tmp_path / "edits2.h5", resumed, known, requests)
+    sequence.put_into(again, resumed)
+    sequence.run(again, resumed, variant, requests, templates, 2, 4)
+    for layer, unedited in weights.items():
+        assert torch.allclose(again.weight(layer), lm.weight(layer), atol=1e-5)
+        assert not torch.allclose(again.weight(layer), unedited, atol=1e-4)
+        again.write(layer, unedited)
+    assert mean_logprob(again, requests[:4]) == pytest.approx(before, abs=1e-6)
+    with pytest.raises(StoreError, match="made with another model"):
+        checkpoints.load(tmp_path / "edits2.h5", resumed, identity(variant), requests)
+
+
+def test_the_input_side_edits_a_model_kept_in_bfloat16(second_moments, requests, templates):
+    variant = parse("mose-input")
+    lm, _, _ = fresh(variant, second_moments)
+    lm.model.to(torch.bfloat16)
+    weights = {1: lm.weight(1).clone()}
+    state = sequence.State(sequence.make_editors(weights, second_moments, variant))
+    before = mean_logprob(lm, requests)
+    sequence.run(lm, state, variant, requests, templates, 2, len(requests))
+    assert lm.weight(1).dtype == torch.bfloat16
+    assert mean_logprob(lm, requests) > before

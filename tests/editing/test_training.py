@@ -1,0 +1,73 @@
+"""Training against a plain loop: the whole model, one request at a time, torch's own autograd."""
+
+import pytest
+import tiny
+import torch
+
+from mose.editing import sequence, training
+from mose.errors import NumericalError
+from mose.methods.options import parse_variant
+
+
+def plain_fine_tuning(lm, requests, layer, learning_rate, rounds):
+    """W after full-batch Adam on the mean of the requests' mean NLLs, and the last losses."""
+    weight = lm.projection(layer).weight.requires_grad_()
+    adam = torch.optim.Adam([weight], lr=learning_rate)
+    for _ in range(rounds):
+        losses = []
+        for request in requests:
+            prompt = lm.tokenizer(request.text)["input_ids"]
+            target = lm.tokenizer(f" {request.target_new}")["input_ids"]
+            logits = lm.model(torch.tensor([prompt + target])).logits[0, len(prompt) - 1 : -1]
+            losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(target)))
+        adam.zero_grad()
+        torch.stack(losses).mean().backward()
+        adam.step()
+    return lm.weight(layer).detach(), [float(loss.detach()) for loss in losses]
+
+
+@pytest.mark.parametrize("kind", tiny.KINDS)
+def test_fine_tuning_is_what_a_plain_loop_does(kind, requests):
+    lm = tiny.model(kind)
+    variant = parse_variant({"method": "ft", "layers": [2], "learning_rate": 0.003, "steps": 3})
+    editors = sequence.make_editors({2: lm.weight(2)}, {}, variant)
+    rounds, losses = training.train(lm, editors, requests, variant.edit)
+    expected, plain = plain_fine_tuning(tiny.model(kind), requests, 2, 0.003, 3)
+    assert rounds == 3
+    assert losses == pytest.approx(plain, rel=1e-4)
+    moved = (expected - lm.weight(2)).abs().max()
+    assert moved > 0.005
+    assert (editors[2].weight - expected).abs().max() < 0.01 * moved
+
+
+def test_the_models_own_weights_are_left_alone(requests):
+    lm = tiny.model()
+    before = {name: p.clone() for name, p in lm.model.named_parameters()}
+    variant = parse_variant({"method": "oft", "layers": [1, 2], "steps": 2})
+    weights = {layer: lm.weight(layer) for layer in (1, 2)}
+    training.train(lm, sequence.make_editors(weights, {}, variant), requests, variant.edit)
+    for name, parameter in lm.model.named_parameters():
+        assert torch.equal(parameter, before[name])
+        assert not parameter.requires_grad
+
+
+def test_minibatches_take_a_step_each_and_rounds_end_at_a_small_loss(requests):
+    lm = tiny.model()
+    lm.norm.weight.mul_(20.0)  # a sharper head, so that losses can become small
+    entry = {"method": "ft", "layers": [2], "learning_rate": 0.05, "steps": 60}
+    ends = {}
+    for minibatch in (2, 10):
+        variant = parse_variant({**entry, "minibatch": minibatch, "stop_loss": 1.0})
+        editors = sequence.make_editors({2: lm.weight(2)}, {}, variant)
+        ends[minibatch], losses = training.train(lm, editors, requests, variant.edit)
+        assert sum(losses) / len(losses) < 1.0
+    assert ends[2] < ends[10] < 60
+
+
+def test_a_loss_that_is_not_finite_is_an_error(requests):
+    lm = tiny.model()
+    variant = parse_variant({"method": "ft", "layers": [2], "learning_rate": float("inf")})
+    editors = sequence.make_editors({2: lm.weight(2)}, {}, variant)
+    said = f"{requests[0].id} at layers 2 in round 2 is not finite at step 2; lower learning_rate"
+    with pytest.raises(NumericalError, match=said):
+        training.train(lm, editors, requests, variant.edit)

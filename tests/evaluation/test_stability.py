@@ -1,0 +1,42 @@
+import pytest
+import torch
+
+from mose.evaluation.stability import COLUMNS, measure
+from mose.linalg.orthogonal import polar
+
+
+def with_spectrum(values, seed=0):
+    """A 3 x 5 matrix with known singular values."""
+    generator = torch.Generator().manual_seed(seed)
+    u = polar(torch.randn(3, 3, generator=generator, dtype=torch.float64))
+    v = polar(torch.randn(5, 5, generator=generator, dtype=torch.float64))
+    return u @ torch.diag(torch.tensor(values, dtype=torch.float64)) @ v[:3]
+
+
+def test_the_row_says_what_the_spectrum_says():
+    before, after = with_spectrum([4.0, 2.0, 1.0]), with_spectrum([6.0, 2.0, 0.5], seed=1)
+    row = measure(7, after, before, None)
+    assert tuple(row) == COLUMNS
+    assert row["layer"] == 7
+    assert row["spectral"] == pytest.approx(6)
+    assert row["smallest"] == pytest.approx(0.5)
+    assert row["condition"] == pytest.approx(12)
+    assert row["condition_ratio"] == pytest.approx(12 / 4)
+    assert row["frobenius"] == pytest.approx((36 + 4 + 0.25) ** 0.5)
+    assert row["frobenius_ratio"] == pytest.approx((40.25 / 21) ** 0.5)
+    assert row["relative_change"] == pytest.approx(float((after - before).norm() / before.norm()))
+    assert row["orthogonality_error"] is None
+    assert 1 < row["effective_rank"] < 3
+
+
+def test_a_rotation_moves_the_matrix_and_none_of_its_spectrum():
+    before = with_spectrum([4.0, 2.0, 1.0])
+    rotation = polar(torch.randn(3, 3, dtype=torch.float64))
+    row = measure(0, rotation @ before, before, rotation)
+    assert row["frobenius_ratio"] == pytest.approx(1, rel=1e-14)
+    assert row["condition_ratio"] == pytest.approx(1, rel=1e-13)
+    assert row["orthogonality_error"] < 1e-14
+    assert row["relative_change"] > 0.01
+    assert measure(0, before, before, 1.1 * rotation)["orthogonality_error"] == pytest.approx(
+        0.21 * 3**0.5
+    )

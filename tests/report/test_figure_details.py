@@ -1,0 +1,86 @@
+"""Figures that not every experiment has: what they show, and when there is nothing to show."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mose.report.figures import details, drawing
+
+METHODS = ["memit", "mose"]
+RUN = {"model": "tiny", "dataset": "facts"}
+
+
+def means_of(kinds=("Reasoning", "Subject_Aliasing"), seeds=1):
+    rows = [
+        {"method": method, "seed": seed, "edits": edits, "metric": f"portability:{kind}",
+         "mean": 0.1 * (1 + place) + 0.01 * edits + 0.02 * seed, **RUN}
+        for place, kind in enumerate(kinds)
+        for method in METHODS
+        for seed in range(seeds)
+        for edits in (0, 2, 4)
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows).assign(when="retention")
+    return frame.assign(low=frame["mean"] - 0.05, high=frame["mean"] + 0.05)
+
+
+def lines_of(axes):
+    return {line.get_label(): line for line in axes.lines if line.get_label() in METHODS}
+
+
+def test_each_kind_of_portability_has_a_panel_with_its_own_means(tmp_path):
+    means = means_of()
+    figure = details.portability(details.kinds_of(means), METHODS)
+    assert len(figure.axes) == 2
+    assert [axes.get_title(loc="left").split("$ ")[1] for axes in figure.axes] == [
+        "Reasoning", "Subject Aliasing",
+    ]  # fmt: skip
+    for axes, kind in zip(figure.axes, ("Reasoning", "Subject_Aliasing"), strict=True):
+        assert sorted(lines_of(axes)) == METHODS
+        for method, line in lines_of(axes).items():
+            rows = means[means.method.eq(method) & means.metric.eq(f"portability:{kind}")]
+            np.testing.assert_array_equal(line.get_xdata(), rows.edits)
+            np.testing.assert_allclose(line.get_ydata(), rows["mean"])
+        whiskers = np.concatenate([np.ptp(c.get_segments(), axis=1) for c in axes.collections])
+        np.testing.assert_allclose(whiskers[:, 1], 0.1)
+    for path in drawing.save(figure, tmp_path / "by_kind"):
+        assert path.stat().st_size > 1000
+
+
+def test_with_several_seeds_lines_are_their_means_and_whiskers_their_range():
+    figure = details.portability(means_of(("Reasoning",), seeds=3))
+    (axes,) = figure.axes
+    for line in lines_of(axes).values():
+        np.testing.assert_allclose(line.get_ydata(), [0.12, 0.14, 0.16])
+    whiskers = np.concatenate([np.ptp(c.get_segments(), axis=1) for c in axes.collections])
+    np.testing.assert_allclose(whiskers[:, 1], 0.04)
+
+
+def test_without_kinds_there_is_nothing_to_draw():
+    means = means_of()
+    plain = means.assign(metric="portability")
+    assert details.kinds_of(plain).empty
+    assert details.kinds_of(means.assign(when="immediate")).empty
+    assert details.kinds_of(means.assign(mean=np.nan)).empty
+    assert len(details.kinds_of(pd.concat([plain, means]))) == len(means)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_forgetting_curves_are_the_data_by_age(count):
+    scores = ["reliability", "generalization", "locality", "efficacy", "paraphrase"][:count]
+    rows = [
+        {"method": method, "seed": 0, "metric": score, "age": age, "requests": 4,
+         "value": 0.9 - 0.1 * age - 0.05 * place, **RUN}
+        for place, score in enumerate(scores)
+        for method in METHODS
+        for age in (0, 2, 4)
+    ]  # fmt: skip
+    missing = [{**row, "metric": "neighborhood", "value": np.nan} for row in rows[:6]]
+    curves = pd.DataFrame([*rows, *missing])
+    figure = details.forgetting_curves(curves, METHODS)
+    assert len(figure.axes) == count, "a score that no request has gets no panel"
+    for axes, score in zip(figure.axes, scores, strict=True):
+        for method, line in lines_of(axes).items():
+            own = curves[curves.method.eq(method) & curves.metric.eq(score)]
+            np.testing.assert_array_equal(line.get_xdata(), own.age)
+            np.testing.assert_allclose(line.get_ydata(), own.value)
+    assert figure.axes[-1].get_xlabel() == "Edits made since"
