@@ -151,7 +151,7 @@ def value_targets(lm: CausalLM) -> dict[str, Any]:
     }
 
 
-def second_moments(lm: CausalLM) -> dict[str, Any]:
+def second_moments_pass(lm: CausalLM) -> dict[str, Any]:
     """Five layers in one truncated pass against one whole pass per layer.
 
     pass_share: the bare truncated pass's time, nothing summed, over ours.
@@ -326,7 +326,7 @@ def rotation_input(_lm: CausalLM) -> dict[str, Any]:
 
 BENCHMARKS = {
     "value targets": value_targets,
-    "second moments": second_moments,
+    "second moments": second_moments_pass,
     "scores": scores,
     "memit solve": memit_solve,
     "emmet solve": emmet_solve,

@@ -27,3 +27,9 @@ class NumericalError(MoseError):
 
 class ResourceError(MoseError):
     """A job does not fit the machine that it is about to run on."""
+
+
+def shortened(value: object, length: int = 160) -> str:
+    """A value as text for a message, cut to `length` characters."""
+    text = str(value)
+    return text if len(text) <= length else f"{text[: length - 3]}..."

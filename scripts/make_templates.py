@@ -17,10 +17,10 @@ def program(args: argparse.Namespace) -> None:
 
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     generator = torch.Generator().manual_seed(args.seed)
-    templates = templates.context_templates(lm, generator, args.length, args.per_starter)
-    for template in templates:
-        logger.info("template: %s", template)
-    files.write_json(args.out, templates)
+    contexts = templates.context_templates(lm, generator, args.length, args.per_starter)
+    for context in contexts:
+        logger.info("template: %s", context)
+    files.write_json(args.out, contexts)
 
 
 if __name__ == "__main__":

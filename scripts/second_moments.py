@@ -30,9 +30,7 @@ def program(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     made = programs.parser(__doc__, model=True)
     made.add_argument("--windows", required=True, help="HDF5 file of token windows")
-    made.add_argument(
-        "--layers", type=programs.layers, required=True, help="such as 6 or 4-8 or 4_6-8"
-    )
+    made.add_argument("--layers", type=programs.layers, required=True, help="6, or 4-8, or 4_6-8")
     made.add_argument("--include-first", action="store_true", help="count a window's first token")
     made.add_argument("--shard", type=int, default=0)
     made.add_argument("--shards", type=int, default=1)

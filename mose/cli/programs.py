@@ -27,7 +27,7 @@ def parser(description: str, model: bool = False) -> argparse.ArgumentParser:
 
 
 def chain_options(made: argparse.ArgumentParser, required: bool = True) -> None:
-    """The options that say what a chain of checkpoints is made from (`mose.editing.chain.open_chain`)."""
+    """Options that name what a chain of checkpoints is made from (`mose.editing.chain`)."""
     made.add_argument("--variant", required=required, help="method and options, as JSON")
     made.add_argument("--moments", required=required, help="moments.h5")
     made.add_argument("--requests", required=required, help="requests.jsonl, the whole order")
@@ -61,7 +61,8 @@ def run(
 ) -> None:
     """Parse, run, and turn this package's errors into one line and exit status 1.
 
-    stage: for those that load a model, its name in `mose.experiment.resources`: what cannot fit is refused first.
+    stage: of programs that load a model, its name in `mose.experiment.resources`: a job that cannot
+    fit is refused first.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr

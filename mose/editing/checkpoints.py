@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from mose.editing.sequence import Diagnosis, State
-from mose.errors import StoreError
+from mose.errors import StoreError, shortened
 from mose.facts.requests import EditRequest, digest_of_requests
 from mose.methods.options import Variant
 from mose.storage import hdf5
@@ -71,8 +71,8 @@ def load(
     for key, value in expected.items():
         if found[key] != value:
             raise StoreError(
-                f"{path}: made with another {key} ({_short(found[key])}, "
-                f"expected {_short(value)}); delete the checkpoints of this method, or give the "
+                f"{path}: made with another {key} ({shortened(found[key])}, "
+                f"expected {shortened(value)}); delete the checkpoints of this method, or give the "
                 "changed one a new label"
             )
     for layer, editor in state.editors.items():
@@ -92,8 +92,3 @@ def load(
     state.edits = edits
     state.diagnoses = [Diagnosis(**d) for d in hdf5.record_of(contents)]
     state.parent = contents.digest
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return text if len(text) <= 160 else f"{text[:157]}..."

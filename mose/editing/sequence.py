@@ -15,8 +15,7 @@ import torch
 from torch import Tensor
 
 from mose.editing import targets, training
-from mose.editing.checkpoints import _short
-from mose.errors import NumericalError
+from mose.errors import NumericalError, shortened
 from mose.facts.requests import EditRequest
 from mose.linalg.orthogonal import on_sphere
 from mose.linalg.second_moment import SecondMoment
@@ -103,7 +102,7 @@ def run(
         try:
             diagnoses = write_batch(lm, state.editors, variant, members, templates)
         except NumericalError as error:
-            named = _short(", ".join(member.id for member in members))
+            named = shortened(", ".join(member.id for member in members))
             where = f"edits {start + 1} to {start + len(members)} ({named})"
             raise NumericalError(f"{where}: {error}") from None
         for place, values in enumerate(diagnoses):

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mose.experiment.resources import target_tokens
+from mose.editing.pass_size import target_tokens
 from mose.facts.requests import EditRequest
 from mose.linalg.orthogonal import on_sphere
 from mose.methods.options import TargetOptions

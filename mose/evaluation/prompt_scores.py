@@ -1,8 +1,8 @@
 """What a model says: scores of every prompt of a request, by teacher forcing.
 
-One row per prompt, raw enough that every metric of `mose.report.prompt_metrics` can be computed from it later.
-Targets follow their prompt after a space. Where one continuation's tokens begin with the other's
-the prompt's pass is shared: the head is read at the target's positions only.
+One row per prompt, raw enough that every metric of `mose.report.prompt_metrics` is computed from
+it later. Targets follow their prompt after a space. Where the tokens of one continuation begin with
+those of the other, they share a pass; the head is read at the target's positions only.
 """
 
 from collections.abc import Iterable, Sequence

@@ -20,7 +20,8 @@ CGROUP = Path("/sys/fs/cgroup")
 def check(stage: str, args: argparse.Namespace) -> None:
     """Refuse a program's job that cannot fit, with the numbers.
 
-    stage: as in `mose.experiment.resources`; args: the program's, which name the model and what is done with it.
+    stage: as in `mose.experiment.resources`. args: the program's, which name the model and what is
+    done with it.
     Raises ResourceError. What the estimate may be off by is left to chance: memory that is short
     by less is not refused.
     """

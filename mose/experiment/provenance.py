@@ -12,8 +12,8 @@ from pathlib import Path
 
 CARRIERS = frozenset(
     (
-        *("errors", "files", "hub", "model", "needs"),
-        *("options", "progress", "requests", "store", "triangle"),
+        *("errors", "progress", "storage/files", "storage/hdf5", "storage/hub"),
+        *("storage/symmetric", "facts/requests", "models/causal_lm", "methods/options"),
     )
 )
 
@@ -41,6 +41,6 @@ def _imported(path: str, root: Path) -> frozenset[str]:
         if isinstance(node, ast.ImportFrom) and node.module:
             # Of "from mose.evaluation.tasks import items" either may be the module.
             names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    modules = {name.split(".", 1)[1] for name in names if name.startswith("mose.")} - CARRIERS
-    inside = {f"mose/{module.replace('.', '/')}.py" for module in modules}
+    modules = {name.split(".", 1)[1].replace(".", "/") for name in names if name[:5] == "mose."}
+    inside = {f"mose/{module}.py" for module in modules - CARRIERS}
     return frozenset(path for path in inside if (root / path).is_file())

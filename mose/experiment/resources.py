@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mose.editing.pass_size import target_tokens
 from mose.methods.options import MoseOptions, TargetOptions, TrainedOptions, Variant
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -19,9 +20,6 @@ ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # GPU was at hand).
 PROGRAM_BYTES = {"cpu": 420e6, "gpu": 3e9}
 LIGHT_BYTES = 1e9  # what runs without a model
-# Tokens that share a pass of value targets, on a processor for each of its first threads.
-TARGET_TOKENS = {"cpu": 256, "gpu": 2048}
-TARGET_THREADS = 2
 PASS_TOKENS = 2048  # of scoring and second moments
 HEAD_ROWS = 384
 # CounterFact in SmolLM2's tokens: before the subject's last token, from there to the target's end,
@@ -158,16 +156,6 @@ LIGHT = Needs(LIGHT_BYTES, seconds=60)
 def needs(stage: str, shape: Shape, machine: Machine, work: Work) -> Needs:
     """What one job of a stage (a rule's name, in STAGES) needs. What runs no model is LIGHT."""
     return STAGES[stage](shape, machine, work)
-
-
-def target_tokens(kind: str, threads: int) -> int:
-    """How many tokens may share a pass of value targets; kind: "cpu" or "gpu".
-
-    A pass holds the activations of all upper blocks: 13 GB for 2048 tokens in Llama-3-8B, bfloat16.
-    Below this, matrix products are too small to be fast; two threads need larger ones than one
-    (docs/scale.md).
-    """
-    return TARGET_TOKENS[kind] * (min(threads, TARGET_THREADS) if kind == "cpu" else 1)
 
 
 def _with_model(

@@ -1,4 +1,4 @@
-"""Symmetric products: the upper blocks are summed and then mirrored, at half the cost of a full product."""
+"""Symmetric products: only the upper blocks are summed, and mirrored once at the end."""
 
 from collections.abc import Iterator
 

@@ -8,7 +8,7 @@ solve (P (K K^T + K_p K_p^T) + L2 I) Delta^T = P K R^T, of size d_in; with Z = P
     Delta^T = Z (Z^T Z + L2 I)^-1 [0, R]^T
 
 of the size of all edits so far. P itself is never formed: P K = K - U_1 (U_1^T K).
-Options: mose.methods.options.AlphaEditOptions (`ridge` is L2; null_space, null_threshold, null_energy).
+Options: AlphaEditOptions (`ridge` is L2; null_space, null_threshold, null_energy).
 """
 
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""The editing methods: update rules on plain tensors, one file each (register: mose.methods.options)."""
+"""The layer editor of a method and its options, as the register names it."""
 
 from importlib import import_module
 from typing import Any

@@ -8,7 +8,7 @@ The authors add e I to the n x n matrix for stability, which loosens the constra
     Delta = R (K^T C_w^-1 K + e I)^-1 K^T C_w^-1
 
 is MEMIT with lambda = e w, and equality holds for e = 0 only, where w cancels.
-Options: mose.methods.options.EmmetOptions (`lambda` is w, `relaxation` is e).
+Options: EmmetOptions (`lambda` is w, `relaxation` is e).
 """
 
 import torch

@@ -4,7 +4,7 @@
 
 with Z = [K_p, K] and T = [0, R] as in MEMIT with memory: MEMIT with C + (mu / lambda) I for C.
 Targets stop early: `patience` steps after the new object is the most probable in all templates.
-Options: mose.methods.options.EncoreOptions (`norm_weight` is mu).
+Options: EncoreOptions (`norm_weight` is mu).
 """
 
 from torch import Tensor

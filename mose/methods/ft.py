@@ -2,7 +2,7 @@
 
 Adam on W, the mean negative log-likelihood of the new object's tokens after the edit prompt as
 loss, a fresh optimiser for every batch. With `norm_constraint` no entry of W moves further than
-that in one batch (Zhu et al. 2020, arXiv 2012.00363). Options: mose.methods.options.FineTuneOptions.
+that in one batch (Zhu et al. 2020, arXiv 2012.00363). Options: FineTuneOptions.
 """
 
 import torch

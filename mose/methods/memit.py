@@ -7,7 +7,7 @@ The usual form, T Z^T (lambda C + Z Z^T)^-1, solves a d_in x d_in system per bat
 the same matrix by the push-through identity and solves n x n once C is factored.
 Without memory Z = K and T = residuals (equation 14). With memory Z = [K_p, K] and T = [0,
 residuals]: earlier keys K_p keep their present outputs, which is the sequential form with the
-term K_p K_p^T. Options: mose.methods.options.MemitOptions.
+term K_p K_p^T. Options: MemitOptions.
 """
 
 import torch

@@ -5,7 +5,7 @@
 Orthogonal fine-tuning (Qiu et al., NeurIPS 2023, arXiv 2306.07280) of the frozen W_0: Adam on the
 generators G, which start at zero and go on from batch to batch, so that there is one rotation
 of W_0 and not a product; nothing protects earlier edits. Each G is kept in a ball of radius
-ball b^2 / sqrt(r) for blocks of width b (COFT). Options: mose.methods.options.TrainedRotationOptions.
+ball b^2 / sqrt(r) for blocks of width b (COFT). Options: TrainedRotationOptions.
 """
 
 import math

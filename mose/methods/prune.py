@@ -5,7 +5,7 @@ After the whole sequence, with W_n - W_0 = U S V^T and s_0 the largest singular 
     s <- log_a(s) - log_a(s_0) + s_0   where s > s_0,     W = W_0 + U S V^T
 
 It is applied afresh to W_n - W_0 whenever it is measured and never fed back: the sequence goes
-on from W_n. Options: mose.methods.options.PruneOptions (`log_base` is a).
+on from W_n. Options: PruneOptions (`log_base` is a).
 """
 
 import math

@@ -3,7 +3,7 @@
 Of a batch's Delta, the share `kept_share` of entries with the largest |Delta / W| is kept, W the
 weight before the batch; the rest is zero. The deltas of all layers are computed first, each
 from the whole deltas below it, and then masked, as in the public implementations (which keep
-.2 or .4). Options: mose.methods.options.RectOptions.
+.2 or .4). Options: RectOptions.
 """
 
 import math

@@ -6,7 +6,7 @@ one request at a time, r its residual, so that (W + Delta) k_p = v. In ROME k is
 context templates and k_p the key in the bare prompt; where the two differ, k_p . u can be
 near zero and the update as large as one likes ("disabling edits"). R-ROME takes the mean key in
 both places. Without statistics (`second_moment: identity`) C = I.
-Options: mose.methods.options.RomeOptions; clamp and weight decay are relative to the projection's output.
+Options: RomeOptions; clamp and weight decay are relative to the projection's output.
 """
 
 from torch import Tensor

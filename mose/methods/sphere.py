@@ -6,7 +6,7 @@ W^T W^ (inputs) that hold the share eta of its trace,
     Delta <- Delta (I - alpha U U^T)
 
 applied to every update of any additive method, with the weight as it is then.
-Options: mose.methods.options.SphereOptions (`strength` is alpha, `energy` is eta).
+Options: SphereOptions (`strength` is alpha, `energy` is eta).
 """
 
 import torch

@@ -115,7 +115,7 @@ def divide(model: PreTrainedModel, devices: Sequence[str]) -> PreTrainedModel:
 
 
 def _check_memory(manifest: Mapping[str, Any], device: torch.device, dtype: str) -> None:
-    """Refuse weights that the device has no room for. Programs ask `mose.experiment.capacity` before."""
+    """Refuse weights that do not fit on the device."""
     needed = manifest["parameters"] * DTYPES[dtype].itemsize
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)

@@ -3,8 +3,8 @@
 Everything here takes data frames and returns data frames; nothing reads or writes files. A run is
 named by its model, dataset, method and seed, a checkpoint by its run and `edits`, the number of
 requests edited so far. `identify` puts those columns in front of a file's rows; every function
-below that takes `metrics` expects them. What single prompts give is in `mose.report.prompt_metrics`, intervals
-are in `mose.report.intervals`, what became of earlier edits is in `mose.report.retention`.
+below that takes `metrics` expects them. `prompt_metrics` has the metrics of single prompts,
+`intervals` the intervals, `retention` what became of earlier edits.
 """
 
 from __future__ import annotations

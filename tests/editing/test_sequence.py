@@ -84,7 +84,7 @@ def second_moments_of(kind):
 
 
 @pytest.fixture(scope="module")
-def second_moments():
+def moments():
     return second_moments_of("llama")
 
 
@@ -93,10 +93,10 @@ def identity(variant, **changed):
     return dataclasses.replace(known, **changed)
 
 
-def fresh(variant, second_moments, kind="llama"):
+def fresh(variant, moments, kind="llama"):
     lm = tiny.model(kind)
     weights = {layer: lm.weight(layer).clone() for layer in variant.edit.layers}
-    return lm, weights, sequence.State(sequence.make_editors(weights, second_moments, variant))
+    return lm, weights, sequence.State(sequence.make_editors(weights, moments, variant))
 
 
 def mean_logprob(lm, requests):
@@ -106,8 +106,8 @@ def mean_logprob(lm, requests):
     return float(np.mean([score.logprob / score.tokens for score in scores]))
 
 
-def test_edits_make_the_new_objects_likelier(variant, second_moments, requests, templates):
-    lm, _, state = fresh(variant, second_moments)
+def test_edits_make_the_new_objects_likelier(variant, moments, requests, templates):
+    lm, _, state = fresh(variant, moments)
     before = mean_logprob(lm, requests)
     seen = []
     sequence.run(
@@ -126,16 +126,14 @@ def test_edits_make_the_new_objects_likelier(variant, second_moments, requests, 
             assert 0 < diagnosis.attained < 1.5
 
 
-def test_a_resumed_sequence_is_the_same_sequence(
-    variant, second_moments, requests, templates, tmp_path
-):
-    lm, weights, state = fresh(variant, second_moments)
+def test_a_resumed_sequence_is_the_same_sequence(variant, moments, requests, templates, tmp_path):
+    lm, weights, state = fresh(variant, moments)
     sequence.run(lm, state, variant, requests, templates, 2, 4)
     checkpoints.save(tmp_path / "edits4.h5", state, identity(variant), requests)
 
     ends = []
     for _ in range(2):
-        again, _, resumed = fresh(variant, second_moments)
+        again, _, resumed = fresh(variant, moments)
         checkpoints.load(tmp_path / "edits4.h5", resumed, identity(variant), requests)
         sequence.put_into(again, resumed)
         for layer in weights:
@@ -150,11 +148,11 @@ def test_a_resumed_sequence_is_the_same_sequence(
         assert torch.allclose(ends[0][layer], lm.weight(layer), atol=1e-5)
 
 
-def test_a_checkpoint_names_its_parent(variant, second_moments, requests, templates, tmp_path):
-    lm, _, state = fresh(variant, second_moments)
+def test_a_checkpoint_names_its_parent(variant, moments, requests, templates, tmp_path):
+    lm, _, state = fresh(variant, moments)
     sequence.run(lm, state, variant, requests, templates, 2, 2)
     digest = checkpoints.save(tmp_path / "a.h5", state, identity(variant), requests)
-    _, _, child = fresh(variant, second_moments)
+    _, _, child = fresh(variant, moments)
     checkpoints.load(tmp_path / "a.h5", child, identity(variant), requests)
     checkpoints.save(tmp_path / "b.h5", child, identity(variant), requests)
     assert hdf5.read(tmp_path / "a.h5", "checkpoint").attributes["parent"] == ""
@@ -171,14 +169,12 @@ def test_a_checkpoint_names_its_parent(variant, second_moments, requests, templa
         ({"batch": 3}, "batch"),
     ],
 )
-def test_a_foreign_checkpoint_is_refused(
-    changed, what, second_moments, requests, templates, tmp_path
-):
+def test_a_foreign_checkpoint_is_refused(changed, what, moments, requests, templates, tmp_path):
     variant = parse("memit", steps=2)
-    lm, _, state = fresh(variant, second_moments)
+    lm, _, state = fresh(variant, moments)
     sequence.run(lm, state, variant, requests, templates, 2, 2)
     checkpoints.save(tmp_path / "a.h5", state, identity(variant), requests)
-    _, _, other = fresh(variant, second_moments)
+    _, _, other = fresh(variant, moments)
     with pytest.raises(StoreError, match=rf"a\.h5: made with another {what}"):
         checkpoints.load(tmp_path / "a.h5", other, identity(variant, **changed), requests)
     with pytest.raises(StoreError, match=r"made with another requests"):
@@ -188,28 +184,28 @@ def test_a_foreign_checkpoint_is_refused(
         checkpoints.load(tmp_path / "a.h5", other, identity(changed_variant), requests)
 
 
-def test_a_checkpoint_with_other_arrays_is_refused(second_moments, requests, templates, tmp_path):
+def test_a_checkpoint_with_other_arrays_is_refused(moments, requests, templates, tmp_path):
     variant = parse("memit", steps=2)
-    lm, _, state = fresh(variant, second_moments)
+    lm, _, state = fresh(variant, moments)
     sequence.run(lm, state, variant, requests, templates, 2, 2)
     checkpoints.save(tmp_path / "a.h5", state, identity(variant), requests)
     made = hdf5.read(tmp_path / "a.h5", "checkpoint")
     renamed = {name.replace("/weight", "/matrix"): array for name, array in made.arrays.items()}
     hdf5.write(tmp_path / "a.h5", "checkpoint", renamed, made.attributes)
-    _, _, other = fresh(variant, second_moments)
+    _, _, other = fresh(variant, moments)
     with pytest.raises(StoreError, match="holds matrix for layer 1, expected weight: written by"):
         checkpoints.load(tmp_path / "a.h5", other, identity(variant), requests)
 
 
 def test_undo_of_a_checkpoint_gives_back_the_unedited_weight(
-    second_moments, requests, templates, tmp_path
+    moments, requests, templates, tmp_path
 ):
     for name in ("mose", "mose-output", "mose-input", "mose-input-product", "oft"):
         variant = parse(name, steps=4)
-        lm, weights, state = fresh(variant, second_moments)
+        lm, weights, state = fresh(variant, moments)
         sequence.run(lm, state, variant, requests, templates, 2, 6)
         checkpoints.save(tmp_path / f"{name}.h5", state, identity(variant), requests)
-        _, _, restored = fresh(variant, second_moments)
+        _, _, restored = fresh(variant, moments)
         checkpoints.load(tmp_path / f"{name}.h5", restored, identity(variant), requests)
         for layer, editor in restored.editors.items():
             assert not torch.allclose(editor.weight.float(), weights[layer], atol=1e-3)
@@ -225,12 +221,10 @@ def test_attained_is_the_projection_on_what_was_asked():
     assert sequence.attained_fraction(zero, zero).tolist() == [0.0]
 
 
-def test_attained_of_one_layer_is_what_a_pass_through_the_model_sees(
-    second_moments, requests, templates
-):
+def test_attained_of_one_layer_is_what_a_pass_through_the_model_sees(moments, requests, templates):
     """(W' - W) k by algebra against the change of the block's output in the model itself."""
     variant = parse("mose-output")
-    lm, weights, state = fresh(variant, second_moments)
+    lm, weights, state = fresh(variant, moments)
     before = keys.collect(lm, requests, templates, [1])
     found = sequence.write_batch(lm, state.editors, variant, requests, templates)
     after = keys.collect(lm, requests, templates, [1])
@@ -259,16 +253,16 @@ def test_every_method_is_run():
 def test_every_method_edits_checkpoints_resumes_and_restores_other_architectures(
     kind, variant, requests, templates, tmp_path
 ):
-    second_moments = second_moments_of(kind)
+    moments = second_moments_of(kind)
     known = identity(variant, model=f"tiny-{kind}-0")
-    lm, weights, state = fresh(variant, second_moments, kind)
+    lm, weights, state = fresh(variant, moments, kind)
     before = mean_logprob(lm, requests[:4])
     sequence.run(lm, state, variant, requests, templates, 2, 2)
     checkpoints.save(tmp_path / "edits2.h5", state, known, requests)
     sequence.run(lm, state, variant, requests, templates, 2, 4)
     assert mean_logprob(lm, requests[:4]) > before
 
-    again, _, resumed = fresh(variant, second_moments, kind)
+    again, _, resumed = fresh(variant, moments, kind)
     checkpoints.load(tmp_path / "edits2.h5", resumed, known, requests)
     sequence.put_into(again, resumed)
     sequence.run(again, resumed, variant, requests, templates, 2, 4)
@@ -281,12 +275,12 @@ def test_every_method_edits_checkpoints_resumes_and_restores_other_architectures
         checkpoints.load(tmp_path / "edits2.h5", resumed, identity(variant), requests)
 
 
-def test_the_input_side_edits_a_model_kept_in_bfloat16(second_moments, requests, templates):
+def test_the_input_side_edits_a_model_kept_in_bfloat16(moments, requests, templates):
     variant = parse("mose-input")
-    lm, _, _ = fresh(variant, second_moments)
+    lm, _, _ = fresh(variant, moments)
     lm.model.to(torch.bfloat16)
     weights = {1: lm.weight(1).clone()}
-    state = sequence.State(sequence.make_editors(weights, second_moments, variant))
+    state = sequence.State(sequence.make_editors(weights, moments, variant))
     before = mean_logprob(lm, requests)
     sequence.run(lm, state, variant, requests, templates, 2, len(requests))
     assert lm.weight(1).dtype == torch.bfloat16

@@ -16,30 +16,37 @@ def modules(*names, root=ROOT):
 
 
 def test_imports_are_followed_and_carriers_are_not(tmp_path):
-    (tmp_path / "mose" / "tasks").mkdir(parents=True)
+    for folder in ("evaluation/tasks", "storage"):
+        (tmp_path / "mose" / folder).mkdir(parents=True)
     texts = {
-        "a": "import torch\nfrom mose import b, store\nfrom mose.errors import MoseError\n",
+        "a": "import torch\nfrom mose import b, errors\nfrom mose.storage import hdf5\n",
         "b": "def late():\n    from mose.evaluation.tasks import c\n",
-        "store": "from mose import d\n",
+        "storage/hdf5": "from mose import d\n",
         "d": "",
         "errors": "",
-        "tasks/c": "from mose.a import x\n",
+        "evaluation/tasks/c": "from mose.a import x\n",
     }
     for name, text in texts.items():
         (tmp_path / "mose" / f"{name}.py").write_text(text)
-    assert modules("a", root=tmp_path) == {"a", "b", "tasks/c"}
+    assert modules("a", root=tmp_path) == {"a", "b", "evaluation/tasks/c"}
     # Asked for by name, a carrier counts.
-    assert modules("store", root=tmp_path) == {"store", "d"}
+    assert modules("storage/hdf5", root=tmp_path) == {"storage/hdf5", "d"}
 
 
 def test_an_edit_depends_on_its_own_method_s_mathematics_and_no_other_s():
-    mose = modules("sequence", "methods/mose")
-    assert {"rotation", "linalg", "targets", "packed", "keys", "tokens", "moments"} <= mose
-    encore = modules("sequence", "methods/encore")
+    mose = modules("editing/sequence", "methods/mose")
+    assert {
+        "linalg/low_rank_polar",
+        "linalg/orthogonal",
+        "editing/targets",
+        "models/ragged",
+    } <= mose
+    assert {"editing/targets", "statistics/keys", "models/tokens", "linalg/second_moment"} <= mose
+    encore = modules("editing/sequence", "methods/encore")
     assert "methods/memit" in encore
-    assert "rotation" not in encore
-    assert not {"methods/mose", "figures", "metrics"} & encore
-    assert modules("stability") == {"stability", "linalg"}
+    assert "linalg/low_rank_polar" not in encore
+    assert not {"methods/mose", "report/tables", "evaluation/prompt_scores"} & encore
+    assert modules("evaluation/stability") >= {"evaluation/stability", "linalg/orthogonal"}
 
 
 def test_carriers_are_there():

@@ -114,9 +114,16 @@ def stages(variant: dict | None = None) -> dict[str, tuple[list[str], list[str]]
 # Children of a process that has the libraries loaded: real processes, started in no time.
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
-    ["mose.editing.sequence", "mose.evaluation.prompt_scores", "mose.models.sources", "mose.statistics.corpus", "mose.facts.readers", "mose.report.figures.overview",
-     "transformers.models.llama.modeling_llama"]
-)  # fmt: skip
+    [
+        "mose.editing.sequence",
+        "mose.evaluation.prompt_scores",
+        "mose.models.sources",
+        "mose.statistics.corpus",
+        "mose.facts.readers",
+        "mose.report.figures.overview",
+        "transformers.models.llama.modeling_llama",
+    ]
+)
 
 
 @dataclass

@@ -107,9 +107,9 @@ def test_sigkill_while_writing_leaves_the_old_file_whole(tmp_path):
     path = tmp_path / "a.h5"
     _, digest = write_example(path)
     program = (
-        "import sys, numpy as np; from mose import files, store\n"
+        "import sys, numpy as np; from mose.storage import files, hdf5\n"
         "for i in range(10**6):\n"
-        "    store.write(sys.argv[1], 'moments', {'x': np.full(2_000_000, i % 2, float)}, {})\n"
+        "    hdf5.write(sys.argv[1], 'moments', {'x': np.full(2_000_000, i % 2, float)}, {})\n"
         "    print(i, flush=True)\n"
     )
     for wait in (0.0, 0.01, 0.03, 0.05):
@@ -129,7 +129,7 @@ def test_sigkill_while_writing_leaves_the_old_file_whole(tmp_path):
 
 WRITER = """
 import os, sys
-from mose import files, store
+from mose.storage import files, hdf5
 with files.atomic(sys.argv[1]) as temporary:
     temporary.write_text("half")
     print(temporary, flush=True)
@@ -200,13 +200,13 @@ def test_of_another_machine_only_what_is_old_goes(tmp_path):
 def test_a_packed_triangle_is_exact_in_any_pieces(tmp_path, monkeypatch, rows):
     monkeypatch.setattr(symmetric, "PIECE_BYTES", rows * 7 * 8)
     full = np.random.default_rng(0).normal(size=(7, 7))
-    symmetric = full + full.T
+    matrix = full + full.T
     path = tmp_path / "m.h5"
-    hdf5.write(path, "moments", {"sum": symmetric.Packed(symmetric)}, {})
+    hdf5.write(path, "moments", {"sum": symmetric.Packed(matrix)}, {})
     # Read as an array it is the triangle, whose digest was formed piece by piece.
     packed = hdf5.read(path, "moments").arrays["sum"]
-    assert np.array_equal(packed, symmetric[np.triu_indices(7)])
-    assert np.array_equal(hdf5.read_symmetric(path, "moments", "sum"), symmetric)
+    assert np.array_equal(packed, matrix[np.triu_indices(7)])
+    assert np.array_equal(hdf5.read_symmetric(path, "moments", "sum"), matrix)
     assert symmetric.side_of(packed.size) == 7
     with pytest.raises(StoreError, match="no packed triangle"):
         symmetric.side_of(5)

@@ -41,7 +41,7 @@ class Outcome:
 
 
 def evaluate(lm: CausalLM, prepared: Prepared) -> Outcome:
-    """Ask a model all items of a task. Not for tasks of kind "harness" (`mose.evaluation.tasks.harness`).
+    """Ask a model all items of a task. Tasks of kind "harness" are run by `.harness`.
 
     Raises RequestError when not one item fits into the model's context.
     """

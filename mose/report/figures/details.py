@@ -1,6 +1,6 @@
 """Figures of scores that not every experiment has: portability by kind, and forgetting by age.
 
-As in `mose.report.figures.overview`: frames of one model and one dataset, all methods in each picture.
+As in `overview`: frames of one model and one data set, all methods in each figure.
 """
 
 from __future__ import annotations

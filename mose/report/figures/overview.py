@@ -1,8 +1,8 @@
 """Figures: one picture each for the frames of `mose.report.tables`, with all methods in it.
 
 Every function takes frames of one model and one dataset and returns a `matplotlib.figure.Figure`;
-`mose.report.figures.drawing.save` writes it. `methods` gives the order that colours and markers follow (default:
-that of first appearance).
+`drawing.save` writes it. `methods` gives the order that colours and markers follow (default: that
+of first appearance).
 """
 
 from __future__ import annotations
