@@ -155,7 +155,11 @@ rule figures:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/report/figures/overview.py", "mose/report/figures/details.py", "mose/report/retention.py"),
+        code=code_of(
+            "mose/report/figures/overview.py",
+            "mose/report/figures/details.py",
+            "mose/report/retention.py",
+        ),
         plan=plan(),
     shell:
         f"python scripts/figures.py --plan {{params.plan:q}} --tables {RESULTS} > {{log:q}} 2>&1"
