@@ -14,6 +14,7 @@ def program(args: argparse.Namespace) -> None:
     from mose.editing import chain
     from mose.evaluation.tasks import harness, items, scoring
     from mose.storage import files
+    from mose.storage.records import write_jsonl
 
     lm = chain.open_model(args)
     rows, texts = [], []
@@ -27,7 +28,7 @@ def program(args: argparse.Namespace) -> None:
         logging.info("%s: %.0f s", prepared.name, time.monotonic() - begun)
     with files.atomic(args.out) as temporary:
         pd.DataFrame(rows, columns=list(scoring.COLUMNS)).to_csv(temporary, index=False)
-    files.write_jsonl(args.texts, texts)
+    write_jsonl(args.texts, texts)
 
 
 if __name__ == "__main__":

@@ -4,18 +4,12 @@ Nothing is dropped in silence: the report counts what was read, kept and refused
 forms of single records are in `mose.facts.forms`.
 """
 
-import csv
-import json
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
-from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import yaml
 
 from mose.errors import RequestError
@@ -30,7 +24,8 @@ from mose.facts.forms import (
     without_blanks,
 )
 from mose.facts.requests import Fact
-from mose.storage import files, hub
+from mose.storage import hub
+from mose.storage import records as storage
 
 
 @dataclass
@@ -90,10 +85,12 @@ def read_facts_of(
         facts = _builtin()
         report.read = len(facts)
     elif isinstance(source, str):
-        facts = _read(_records(Path(source)), source, form, report)
+        rows = storage.read(source, "datasets.*.source", values=True)
+        facts = _read(rows, source, form, report)
     else:
         where = f"{source['hub']} (datasets.*.source.hub)"
-        rows = [_row(record, False) for record in hub.records(source, "datasets.*.source.hub")]
+        streamed = hub.records(source, "datasets.*.source.hub")
+        rows = [storage.without_empty(record, parse=False) for record in streamed]
         facts = _read(rows, where, form, report)
     facts = _without_duplicates(facts, report)
     if conflicts != "all":
@@ -136,7 +133,9 @@ def _builtin() -> list[Fact]:
     folder = resources.files("mose") / "data"
     relations = yaml.safe_load((folder / "relations.yaml").read_text(encoding="utf-8"))
     facts = []
-    for row in csv.DictReader((folder / "facts.csv").read_text(encoding="utf-8").splitlines()):
+    with resources.as_file(folder / "facts.csv") as path:
+        rows = storage.read(path, "datasets.*.source")
+    for row in rows:
         relation = relations[row["relation"]]
         facts.append(
             Fact(
@@ -191,56 +190,3 @@ def _told_form(record: Record, source: str, number: int) -> str:
         f"{source}, record {number}: fields {sorted(record)} are of no known form; expected all "
         f"fields of one of ({known})"
     )
-
-
-def _records(path: Path) -> Sequence[Any]:
-    """Records of a CSV, Parquet, JSON or JSON lines file, told by its name's end or its text."""
-    if not path.is_file():
-        raise RequestError(f"{path}: no such file (datasets.*.source)")
-    if path.suffix in (".csv", ".parquet"):
-        return _table(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise RequestError(f"{path}: not UTF-8 text ({error})") from None
-    if text.lstrip().startswith("["):
-        try:
-            return json.loads(text)
-        except json.JSONDecodeError as error:
-            raise RequestError(f"{path}: not valid JSON ({error})") from None
-    return files.read_jsonl(path)
-
-
-def _table(path: Path) -> list[dict[str, Any]]:
-    """Rows with their empty cells left out. Lists and objects in a CSV's cells are JSON."""
-    try:
-        if path.suffix == ".csv":
-            frame = pd.read_csv(path, dtype=str, keep_default_na=False)
-        else:
-            frame = pd.read_parquet(path)
-    except (ValueError, OSError) as error:
-        raise RequestError(f"{path}: cannot be read ({error})") from None
-    return [_row(row, path.suffix == ".csv") for row in frame.to_dict("records")]
-
-
-def _row(row: Mapping[Any, Any], parse: bool) -> dict[str, Any]:
-    """A table's row as a record without its empty cells."""
-    cells = {str(k): _cell(v, parse) for k, v in row.items()}
-    return {k: v for k, v in cells.items() if v is not None and v != ""}
-
-
-def _cell(value: Any, parse: bool) -> Any:
-    """A cell as plain Python: Parquet's lists come as arrays, a missing text as NaN."""
-    if isinstance(value, np.ndarray | list):
-        return [_cell(item, parse) for item in value]
-    if isinstance(value, dict):
-        cells = {k: _cell(v, parse) for k, v in value.items()}
-        return {k: v for k, v in cells.items() if v is not None}
-    if isinstance(value, float) and math.isnan(value):
-        return None
-    if parse and isinstance(value, str) and value[:1] in ("[", "{") and value != "{}":
-        try:
-            return json.loads(value)
-        except json.JSONDecodeError:
-            return value
-    return value

@@ -13,6 +13,7 @@ from typing import Any
 
 from mose.errors import RequestError
 from mose.storage import files
+from mose.storage.records import read_jsonl, write_jsonl
 
 
 @dataclass(frozen=True)
@@ -123,17 +124,17 @@ def _from_record(kind: type, record: Mapping[str, Any], where: str) -> Any:
 
 def read_requests(path: str | Path) -> list[EditRequest]:
     """Read requests in their fixed order (JSON lines)."""
-    return [_from_record(EditRequest, record, str(path)) for record in files.read_jsonl(path)]
+    return [_from_record(EditRequest, record, str(path)) for record in read_jsonl(path)]
 
 
 def read_facts(path: str | Path) -> list[Fact]:
     """Read facts (JSON lines)."""
-    return [_from_record(Fact, record, str(path)) for record in files.read_jsonl(path)]
+    return [_from_record(Fact, record, str(path)) for record in read_jsonl(path)]
 
 
 def write_records(path: str | Path, records: Sequence[EditRequest] | Sequence[Fact]) -> None:
     """Write requests or facts as JSON lines; what is only measured where there is any."""
-    files.write_jsonl(
+    write_jsonl(
         path,
         [
             {k: v for k, v in asdict(record).items() if v or k not in MEASURED_ONLY}

@@ -19,7 +19,7 @@ from mose.errors import RequestError
 from mose.models.causal_lm import CausalLM
 from mose.models.sampling import sample, start_token
 from mose.progress import track
-from mose.storage import files, hub
+from mose.storage import hub, records
 
 logger = logging.getLogger(__name__)
 
@@ -74,17 +74,15 @@ def _sampled(lm: CausalLM, count: int, length: int, seed: tuple[int, int]) -> ND
 
 
 def _read_file(path: Path) -> Iterator[str]:
-    """Texts of a file: JSON lines with a `text` field, or paragraphs of plain text."""
-    if not path.exists():
-        raise RequestError(f"corpus.source.file: {path} does not exist")
-    if path.suffix == ".jsonl":
-        for number, record in enumerate(files.read_jsonl(path), 1):
-            if "text" not in record:
-                raise RequestError(f"{path}, record {number}: no field 'text'")
-            yield record["text"]
+    """Texts of a file: a field `text` of records, or paragraphs of plain text."""
+    key = "corpus.source.file"
+    if not records.is_records(path):
+        yield from (line for line in records.text_lines(path, key) if line.strip())
         return
-    with path.open(encoding="utf-8") as file:
-        yield from (line for line in file if line.strip())
+    for number, record in enumerate(records.iterate(path, key), 1):
+        if not isinstance(record, Mapping) or not isinstance(record.get("text"), str):
+            raise RequestError(f"{path}, record {number}: no field 'text'")
+        yield record["text"]
 
 
 def _read_hub(source: Mapping[str, Any]) -> Iterator[str]:

@@ -1,1 +1,1 @@
-"""Files: atomic, checksummed, and records in the formats that people have."""
+"""What is written to disk and read from it."""

@@ -130,28 +130,6 @@ def read_json(path: str | Path) -> Any:
         raise StoreError(f"{path}: not valid JSON ({error}); delete it and run again") from None
 
 
-def write_jsonl(path: str | Path, records: list[dict[str, Any]]) -> None:
-    """Write one JSON object a line, atomically."""
-    write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
-
-
-def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """Read a JSON lines file; errors name the file and the line."""
-    records = []
-    try:
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-    except FileNotFoundError:
-        raise StoreError(f"{path}: no such file; run the stage that makes it") from None
-    except UnicodeDecodeError as error:
-        raise StoreError(f"{path}: not UTF-8 ({error}); delete it and run again") from None
-    for number, line in enumerate(lines, 1):
-        try:
-            records.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            raise StoreError(f"{path}, line {number}: not valid JSON ({error})") from None
-    return records
-
-
 def sha256_of_file(path: str | Path) -> str:
     """SHA-256 of a file's bytes, as hex."""
     with Path(path).open("rb") as file:

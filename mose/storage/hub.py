@@ -4,23 +4,26 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mose.errors import RequestError
+from mose.storage.records import without_nulls
 
 
 def records(source: Mapping[str, Any], key: str) -> Iterator[dict[str, Any]]:
     """Stream the records of `source`: hub (id or folder), subset, split ("train"), revision.
 
+    Fields that are null are left out.
     key: names the source in errors. Raises RequestError when it cannot be had or read.
     """
     import datasets
 
     try:
-        yield from datasets.load_dataset(
+        rows = datasets.load_dataset(
             source["hub"],
             source.get("subset"),
             split=source.get("split", "train"),
             revision=source.get("revision"),
             streaming=True,
         )
+        yield from map(without_nulls, rows)
     except (OSError, ValueError, KeyError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RequestError(f"{key}: {source['hub']}: {reason}") from None

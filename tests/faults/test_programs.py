@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from mose.storage import files, hdf5
+from mose.storage import hdf5
+from mose.storage.records import read_jsonl
 
 STAGES = chain.stages()
 BY_SEED = [*STAGES, *STAGES]
@@ -187,7 +188,7 @@ def test_a_model_whose_loss_is_nan_stops_and_names_the_request(experiment):
 )
 def test_a_loss_that_becomes_nan_stops_and_names_the_request(changed, step, cure, experiment):
     before = chain.contents(experiment, STAGES["edit4"][1])
-    requests = files.read_jsonl(experiment / "results/requests.jsonl")
+    requests = read_jsonl(experiment / "results/requests.jsonl")
     status, said = chain.run(experiment, chain.stages(changed)["edit2"][0])
     assert status == 1, said
     last = said.strip().splitlines()[-1]

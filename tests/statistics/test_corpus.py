@@ -51,7 +51,7 @@ def test_too_short_and_missing_texts_are_refused(llama, tmp_path):
     path.write_text("The capital of France is Paris.\n")
     with pytest.raises(RequestError, match=r"heldout needs 3 windows of 10 tokens and got \d;"):
         corpus.part(llama, {**OPTIONS, "source": {"file": str(path)}}, "heldout")
-    with pytest.raises(RequestError, match="does not exist"):
+    with pytest.raises(RequestError, match=r"none\.txt: no such file \(corpus"):
         corpus.part(llama, {**OPTIONS, "source": {"file": "none.txt"}}, "heldout")
     (tmp_path / "odd.jsonl").write_text('{"body": 1}\n')
     with pytest.raises(RequestError, match="record 1: no field 'text'"):

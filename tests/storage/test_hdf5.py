@@ -10,6 +10,7 @@ import pytest
 
 from mose.errors import StoreError
 from mose.storage import files, hdf5, symmetric
+from mose.storage.records import read_jsonl
 
 
 def write_example(path):
@@ -227,7 +228,7 @@ def test_damaged_text_files_are_named_with_their_line(tmp_path):
     path = tmp_path / "r.jsonl"
     path.write_text('{"a": 1}\n{"a": \n')
     with pytest.raises(StoreError, match=r"r\.jsonl, line 2"):
-        files.read_jsonl(path)
+        read_jsonl(path)
     (tmp_path / "m.json").write_text("{")
     with pytest.raises(StoreError, match=r"m\.json: not valid JSON"):
         files.read_json(tmp_path / "m.json")

@@ -11,6 +11,7 @@ from project import METHODS, Project
 from mose.evaluation.fluency import Tfidf, fluency
 from mose.report import tables
 from mose.storage import files
+from mose.storage.records import read_jsonl
 
 MEASURED = {"fluency": 3, "fluency_tokens": 12, "consistency": True}
 CHANGED = {
@@ -63,7 +64,7 @@ def test_fluency_and_consistency_are_of_the_texts_that_were_written(finished):
     assert found.to_dict() == pytest.approx({key: fluency(text) for key, text in texts.items()})
     references = {r["id"]: " ".join(r["references"]) for r in records() if r["references"]}
     (asked,) = finished.glob("tiny/capitals/seed0/requests.jsonl")
-    drawn = [record["id"] for record in files.read_jsonl(asked)]
+    drawn = [record["id"] for record in read_jsonl(asked)]
     weights = Tfidf(references[name] for name in drawn if name in references)
     consistency = metrics[metrics.metric == "consistency"].set_index("request")["value"]
     assert set(consistency.index) == set(texts.index.get_level_values(0)) & set(references)

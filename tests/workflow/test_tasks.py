@@ -9,7 +9,7 @@ from project import CONFIG, METHODS, Project
 
 from mose.evaluation.tasks import items, scoring
 from mose.models import causal_lm, loading
-from mose.storage import files
+from mose.storage.records import read_jsonl
 
 TASKS = {
     "cities": {
@@ -109,7 +109,7 @@ def test_the_files_hold_what_the_library_says_of_the_unedited_model(finished):
         rows = pd.DataFrame(scoring.evaluate(lm, prepared).rows)
         ours = found[found.task == name].reset_index(drop=True)
         pd.testing.assert_frame_equal(ours, rows, check_dtype=False, rtol=1e-6)
-    answers = files.read_jsonl(results / "tiny" / "unedited" / "answers.jsonl")
+    answers = read_jsonl(results / "tiny" / "unedited" / "answers.jsonl")
     assert [a["task"] for a in answers] == ["capitals-open"] * 6
 
 

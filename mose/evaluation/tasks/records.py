@@ -1,19 +1,16 @@
 """Where a task's records come from: local files, the hub, and the sets of the package."""
 
-import csv
-import json
 import random
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from mose.errors import RequestError
 from mose.facts.drawing import part_of
 from mose.facts.readers import read_facts_of
 from mose.storage import files, hub
+from mose.storage import records as storage
 
 Record = Mapping[str, Any]
 FALSE_CHOICES = 3
@@ -26,9 +23,10 @@ def read_records(source: Mapping[str, str], where: str) -> tuple[list[Record], s
     """
     if "file" in source:
         path = Path(source["file"])
-        if not path.is_file():
-            raise RequestError(f"{where}.source.file: {path}: no such file")
-        return _read_file(path), files.sha256_of_file(path)
+        records = storage.read(path, f"{where}.source.file")
+        if not all(isinstance(record, Mapping) for record in records):
+            raise RequestError(f"{path}: expected a list of objects with named fields")
+        return records, files.sha256_of_file(path)
     if "builtin" in source:
         records = builtin(source["builtin"], source.get("part", "tuning"))
     else:
@@ -39,68 +37,13 @@ def read_records(source: Mapping[str, str], where: str) -> tuple[list[Record], s
 def read_text(source: Mapping[str, str], field: str, where: str) -> tuple[str, str]:
     """The text of a source, and its digest: a file as it stands, records joined by empty lines."""
     path = Path(source.get("file", ""))
-    if "file" in source and path.suffix not in READERS:
-        if not path.is_file():
-            raise RequestError(f"{where}.source.file: {path}: no such file")
-        try:
-            return path.read_bytes().decode("utf-8"), files.sha256_of_file(path)
-        except UnicodeDecodeError as error:
-            raise RequestError(f"{path}: not UTF-8 text ({error})") from None
+    if "file" in source and not storage.is_records(path):
+        return storage.read_text(path, f"{where}.source.file"), files.sha256_of_file(path)
     records, digest = read_records(source, where)
     missing = [number for number, record in enumerate(records) if field not in record]
     if missing:
         raise RequestError(f"{where}: record {missing[0]} has no field {field!r}")
     return "\n\n".join(str(record[field]) for record in records), digest
-
-
-def _read_file(path: Path) -> list[Record]:
-    if path.suffix not in READERS:
-        known = ", ".join(READERS)
-        raise RequestError(f"{path}: records are read from files that end in {known}")
-    try:
-        records = READERS[path.suffix](path)
-    except (ValueError, OSError, csv.Error) as error:
-        raise RequestError(f"{path}: cannot be read ({error})") from None
-    wrong = [n for n, record in enumerate(records) if not isinstance(record, Mapping)]
-    if wrong or not isinstance(records, list):
-        raise RequestError(f"{path}: expected a list of objects with named fields")
-    return records
-
-
-def _json(path: Path) -> list[Record]:
-    return json.loads(path.read_text(encoding="utf-8"))
-
-
-def _json_lines(path: Path) -> list[Record]:
-    # Lines end in \n alone: texts may hold the other characters that end a line for Python.
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line.strip()]
-
-
-def _comma(path: Path) -> list[Record]:
-    return pd.read_csv(path, dtype=str, keep_default_na=False).to_dict("records")
-
-
-def _tab(path: Path) -> list[Record]:
-    # GLUE's files hold bare quotation marks.
-    frame = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False, quoting=csv.QUOTE_NONE)
-    return frame.to_dict("records")
-
-
-def _parquet(path: Path) -> list[Record]:
-    # By Arrow's own types: pandas would turn lists into arrays and whole numbers into floats.
-    import pyarrow.parquet
-
-    return pyarrow.parquet.read_table(path).to_pylist()
-
-
-READERS = {
-    ".json": _json,
-    ".jsonl": _json_lines,
-    ".csv": _comma,
-    ".tsv": _tab,
-    ".parquet": _parquet,
-}
 
 
 def builtin(name: str, part: str = "tuning") -> list[Record]:
@@ -110,8 +53,8 @@ def builtin(name: str, part: str = "tuning") -> list[Record]:
     """
     if name == "facts":
         return _facts(part)
-    text = resources.files("mose") / "data" / "tasks" / f"{name}.csv"
-    return list(csv.DictReader(text.read_text(encoding="utf-8").splitlines()))
+    with resources.as_file(resources.files("mose") / "data" / "tasks" / f"{name}.csv") as path:
+        return storage.read(path, "source.builtin")
 
 
 def _facts(part: str) -> list[Record]:
