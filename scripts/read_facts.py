@@ -18,7 +18,9 @@ def program(args: argparse.Namespace) -> None:
     from mose.storage import files
 
     source = json.loads(args.source) if args.source.startswith("{") else args.source
-    facts, report = readers.read_facts_of(source, args.form, args.conflicts)
+    facts, report = readers.read_facts_of(
+        source, args.form, args.conflicts, json.loads(args.columns)
+    )
     logger.info("%s", report)
     if args.references and not report.prompts["references"]:
         raise errors.RequestError(
@@ -45,6 +47,11 @@ if __name__ == "__main__":
         help="builtin, a file of records, or a data set of the hub as JSON",
     )
     made.add_argument("--form", help="the records' form; default: told by their fields")
+    made.add_argument(
+        "--columns",
+        default="{}",
+        help="JSON: names of the source's fields by ours, where they differ",
+    )
     made.add_argument("--conflicts", required=True, choices=["refuse", "last", "all"])
     made.add_argument("--ask-model", action="store_true", help="mark the facts the model knows")
     made.add_argument(

@@ -140,7 +140,9 @@ def _plain(record: Record, name: str) -> Fact:
         target_true=fields.text(record.get("target_true") or ""),
         target_new=fields.target(record["target_new"]),
         relation=str(record.get("relation") or ""),
-        paraphrases=tuple(p.replace("{}", subject) for p in record.get("paraphrases") or ()),
+        paraphrases=tuple(
+            p.replace("{}", subject) for p in fields.texts(record.get("paraphrases"))
+        ),
         locality=probes("locality"),
         portability=probes("portability"),
         instances=fields.texts(record.get("instances")),
@@ -152,6 +154,14 @@ def _plain(record: Record, name: str) -> Fact:
 def _form(what: str, fields: str, read: Callable[[Record, str], Fact]) -> Form:
     return Form(what, frozenset(fields.split()), read)
 
+
+# What a record of the form plain must have, and all that it may have.
+REQUIRED = ("subject", "prompt", "target_new")
+PLAIN_FIELDS = (
+    *REQUIRED,
+    *("id", "case_id", "target_true", "relation", "paraphrases"),
+    *(*PROBES, *MEASURED_ONLY),
+)
 
 ZSRE_FIELDS = "subject src rephrase answers alt loc loc_ans"
 FORMS = {
@@ -177,7 +187,7 @@ FORMS = {
         "CounterFact as in EasyEdit", "subject prompt rephrase_prompt locality_prompt", _easyedit
     ),
     "knowedit": _form("KnowEdit", "subject prompt target_new portability ground_truth", _knowedit),
-    "plain": _form("subject, prompt, target_new", "subject prompt target_new", _plain),
+    "plain": _form(", ".join(REQUIRED), " ".join(REQUIRED), _plain),
 }
 
 

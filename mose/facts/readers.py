@@ -13,10 +13,13 @@ from typing import Any
 import yaml
 
 from mose.errors import RequestError
+from mose.facts import fields
 from mose.facts.fields import Record, Refused
 from mose.facts.forms import (
     EXPERIMENTS,
     FORMS,
+    PLAIN_FIELDS,
+    REQUIRED,
     forms_of,
     prompts_of,
     read_record,
@@ -34,12 +37,14 @@ class Report:
 
     left_out: paraphrases, locality prompts and the like that are empty or without an answer.
     prompts: how many of each the kept records have.
+    ignored: in how many records a field stands that the form plain does not know.
     """
 
     read: int = 0
     kept: int = 0
     left_out: int = 0
     prompts: Counter[str] = field(default_factory=Counter)
+    ignored: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[str]] = field(default_factory=dict)
 
@@ -56,6 +61,7 @@ class Report:
             "kept": self.kept,
             "prompts": dict(self.prompts),
             "prompts_left_out": self.left_out,
+            "ignored_fields": dict(self.ignored),
             "refused": dict(self.refused),
             "examples": self.examples,
         }
@@ -65,32 +71,38 @@ class Report:
         lines += [f"  {n} refused: {why}" for why, n in sorted(self.refused.items())]
         if self.left_out:
             lines.append(f"  {self.left_out} further prompts left out: empty, or without an answer")
+        if self.ignored:
+            names = fields.listed(f"{name} ({n})" for name, n in self.ignored.most_common())
+            lines.append(f"  ignored fields (of so many records): {names}")
         return "\n".join(lines)
 
 
 def read_facts_of(
-    source: str | Mapping[str, Any], form: str | None = None, conflicts: str = "all"
+    source: str | Mapping[str, Any],
+    form: str | None = None,
+    conflicts: str = "all",
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[list[Fact], Report]:
-    """Facts of a data source: "builtin", the path of a JSON, JSON lines, CSV or Parquet file, or a
-    data set of the hub (`mose.storage.hub.records`).
+    """Facts of a data source: "builtin", the path of a JSON, JSON lines, CSV, TSV or Parquet file,
+    or a data set of the hub (`mose.storage.hub.records`).
 
     form: a name of `mose.facts.forms.FORMS`; without one each record's fields tell it.
     conflicts: what becomes of facts that give one subject and prompt different new objects: "all"
     are kept, only the "last" is, or the later are refused ("refuse").
+    columns: names of the source's fields by those of the form plain, where they differ.
+    Raises RequestError, in one line, for a source that cannot be used or is not understood.
     """
     if form is not None and form not in FORMS:
         raise RequestError(f"datasets.*.form: found {form}, expected one of {', '.join(FORMS)}")
     report = Report()
     if source == "builtin":
+        if columns:
+            raise RequestError(f"{fields.COLUMNS}: the built-in table has none to name; remove it")
         facts = _builtin()
         report.read = len(facts)
-    elif isinstance(source, str):
-        rows = storage.read(source, "datasets.*.source", values=True)
-        facts = _read(rows, source, form, report)
     else:
-        where = f"{source['hub']} (datasets.*.source.hub)"
-        streamed = hub.records(source, "datasets.*.source.hub")
-        rows = [storage.without_empty(record, parse=False) for record in streamed]
+        rows, where = _rows(source)
+        rows = fields.renamed(rows, columns or {}, PLAIN_FIELDS, where)
         facts = _read(rows, where, form, report)
     facts = _without_duplicates(facts, report)
     if conflicts != "all":
@@ -101,6 +113,16 @@ def read_facts_of(
     if not facts:
         raise RequestError(f"{source}: no record can be used; {report}".replace("\n", ";"))
     return facts, report
+
+
+def _rows(source: str | Mapping[str, Any]) -> tuple[list[Any], str]:
+    """All records of a file or of the hub, and what they are called in errors."""
+    if isinstance(source, str):
+        return storage.read(source, "datasets.*.source", values=True), source
+    key = "datasets.*.source.hub"
+    streamed = hub.records(source, key)
+    rows = [storage.without_empty(record, parse=False) for record in streamed]
+    return rows, f"{source['hub']} ({key})"
 
 
 def _without_duplicates(facts: Sequence[Fact], report: Report) -> list[Fact]:
@@ -155,12 +177,17 @@ def _read(given: Sequence[Any], source: str, form: str | None, report: Report) -
     records = unroll(given)
     report.read = len(records)
     facts = []
+    told_by_others = _first_form(records)
     for number, (name, record) in enumerate(records):
         where = f"record {number}"
         if not isinstance(record, Mapping):
             report.refuse("not an object of named fields", where)
             continue
-        told = form or _told_form(record, source, number)
+        told = form or _told_form(record, source) or told_by_others
+        if not told:
+            raise _unknown_form(record, f"{source}, {where}")
+        if told == "plain":
+            report.ignored.update(fields.ignored(record, PLAIN_FIELDS, f"{source}, {where}"))
         try:
             fact, left_out = without_blanks(read_record(told, record, name))
             facts.append(fact)
@@ -174,19 +201,32 @@ def _read(given: Sequence[Any], source: str, form: str | None, report: Report) -
     return facts
 
 
-def _told_form(record: Record, source: str, number: int) -> str:
-    found = forms_of(record)
+def _first_form(records: Sequence[tuple[str, Any]]) -> str:
+    """The form that the first record of a known form has, or ""."""
+    told = (forms_of(record) for _, record in records if isinstance(record, Mapping))
+    return next((names[0] for names in told if names), "")
+
+
+def _told_form(record: Record, source: str) -> str:
+    """The form that a record's fields tell, or ""; RequestError where they tell two experiments."""
+    told = forms_of(record)
     for one, first, other, second in EXPERIMENTS:
-        if one in found and other in found:
+        if one in told and other in told:
             name = FORMS[one].what.partition(",")[0]
             raise RequestError(
                 f"{source}: {name} is edited in two ways, which are two experiments; set "
                 f"datasets.*.form: {one} ({first}) or {other} ({second})"
             )
-    if found:
-        return found[0]
-    known = "; ".join(f"{f.what}: {', '.join(sorted(f.fields))}" for f in FORMS.values())
-    raise RequestError(
-        f"{source}, record {number}: fields {sorted(record)} are of no known form; expected all "
-        f"fields of one of ({known})"
+    return told[0] if told else ""
+
+
+def _unknown_form(record: Record, where: str) -> RequestError:
+    """What is said of a file none of whose records is of a known form, by its first."""
+    missing = [name for name in REQUIRED if name not in record]
+    pairs = fields.suggested(record, missing, PLAIN_FIELDS)
+    columns = ", ".join(f"{ours}: {fields.shown(its)}" for ours, its in pairs.items())
+    hint = f"did you mean {fields.COLUMNS}: {{{columns}}}?" if pairs else f"set {fields.COLUMNS};"
+    return RequestError(
+        f"{where}: fields {fields.listed(record)}; missing {', '.join(missing)}; "
+        f"{hint} docs/data.md lists the forms"
     )

@@ -244,7 +244,7 @@ def test_unreadable_data_sets_are_refused_by_name(tmp_path):
     with pytest.raises(RequestError, match=r"bad\.json, line 1: not valid JSON"):
         readers.read_facts_of(str(tmp_path / "bad.json"))
     (tmp_path / "odd.json").write_text('[{"question": "?"}]')
-    with pytest.raises(RequestError, match=r"odd\.json, record 0: fields \['question'\]"):
+    with pytest.raises(RequestError, match=r"odd\.json, record 0: fields question; missing"):
         readers.read_facts_of(str(tmp_path / "odd.json"))
 
 

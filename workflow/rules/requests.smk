@@ -47,6 +47,9 @@ rule facts:
             if "form" in config["datasets"][wildcards.dataset]
             else ""
         ),
+        columns=lambda wildcards: as_json(
+            config["datasets"][wildcards.dataset].get("columns", {})
+        ),
         conflicts=datasets_key("conflicts"),
         ask=lambda wildcards: (
             "--ask-model"
@@ -57,7 +60,8 @@ rule facts:
         compute=COMPUTE,
     shell:
         "python scripts/read_facts.py --model {input.model:q} {params.compute} {threads} "
-        "--source {params.source:q} {params.form} --conflicts {params.conflicts} {params.ask} "
+        "--source {params.source:q} {params.form} --columns {params.columns:q} "
+        "--conflicts {params.conflicts} {params.ask} "
         "{params.references} "
         "--out {output.facts:q} "
         "--report {output.report:q} > {log:q} 2>&1"
