@@ -7,11 +7,11 @@ many edits are asked for.
 import hashlib
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mose.errors import ConfigError, RequestError
-from mose.facts.requests import EditRequest, Fact, Probe
+from mose.facts.requests import EditRequest, Fact, Probe, _false_objects, _reasons, set_aside
 from mose.storage import files
 
 
@@ -85,9 +85,10 @@ def draw_requests(
             )
         )
     if not requests:
+        reasons = _reasons(set_aside(facts, requests, known_only, part))
         raise RequestError(
-            f"no request is left of {len(facts)} facts ({len(usable)} usable); "
-            "set known_only: false, or give more facts"
+            f"no request is left of {len(facts)} facts ({len(usable)} usable): {reasons}; "
+            "or give more facts"
         )
     return requests
 
@@ -118,8 +119,7 @@ def _objects(facts: Sequence[Fact]) -> dict[str, list[str]]:
 
 def _draw_target(fact: Fact, objects: Sequence[str], generator: random.Random) -> str:
     """A false object of the relation, or "" where there is none."""
-    true = {fact.target_true, *fact.also}
-    false = [candidate for candidate in objects if candidate not in true]
+    false = _false_objects(fact, objects)
     return generator.choice(false) if false else ""
 
 
@@ -144,11 +144,18 @@ def _draw_neighbours(
     return [Probe(other.text, other.target_true) for other in chosen]
 
 
-def check_enough(found: int, wanted: int, where: str | Path) -> None:
-    """Refuse to make `wanted` edits of fewer requests."""
-    if found < wanted:
+def check_enough(
+    requests: int, wanted: int, where: str | Path, aside: Mapping[str, int] | None = None
+) -> None:
+    """Refuse to make `wanted` edits of fewer requests.
+
+    aside: facts of the data set that are no requests, by key of SET_ASIDE.
+    """
+    if requests < wanted:
+        facts = requests + sum((aside or {}).values())
+        of = f" of {facts} facts; not edited: {_reasons(aside)}" if aside else ""
         raise ConfigError(
-            f"edits.total asks for {wanted} edits and {where} holds {found} requests; "
+            f"edits.total asks for {wanted} edits and {where} holds {requests} requests{of}; "
             "lower edits.total, or give more facts"
         )
 

@@ -1,12 +1,18 @@
 import json
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from mose.errors import ConfigError, RequestError
 from mose.facts import drawing, readers, requests
+from mose.facts.drawing import part_of
 from mose.facts.requests import EditRequest, Fact, Probe
 from mose.storage import files
+
+ROOT = Path(__file__).parents[2]
 
 
 def facts(count=40, known=lambda i: True):
@@ -164,6 +170,70 @@ def test_unusable_requests_are_refused_by_their_id(change, message):
 def test_too_few_requests_name_the_config_key():
     with pytest.raises(ConfigError, match=r"edits\.total asks for 50 .* holds 40 requests"):
         drawing.check_enough(40, 50, "r.jsonl")
+
+
+OWN = [
+    Fact(str(i), f"S{i}", "The capital of {} is", f"C{i}", "capital", target_new="Rome")
+    for i in range(5)
+]
+
+
+def test_too_few_requests_say_what_set_facts_aside():
+    drawn = drawing.draw_requests(OWN, 0, False, 3, 0.2)
+    aside = requests.set_aside(OWN, drawn, False, "all")
+    assert aside == {"held_out": 1}
+    message = r"asks for 5 .* holds 4 requests of 5 facts; .* 1 kept aside .*lower .*\.held_out"
+    with pytest.raises(ConfigError, match=message):
+        drawing.check_enough(len(drawn), 5, "r.jsonl", aside)
+    drawing.check_enough(len(drawn), 4, "r.jsonl", aside)
+
+
+@pytest.mark.parametrize("held_out", [0.0, 0.25])
+@pytest.mark.parametrize("part", ["all", "tuning"])
+@pytest.mark.parametrize("known_only", [False, True])
+def test_every_fact_is_a_request_or_set_aside_by_a_key(known_only, part, held_out):
+    """The keys are those whose change brings the facts back, one after the other."""
+    given = [
+        *facts(known=lambda i: i % 3 > 0),
+        Fact("x", "X", "The only {}", "one", "x", known=True),
+    ]
+    drawn = drawing.draw_requests(given, 0, known_only, 3, held_out, part)
+    aside = requests.set_aside(given, drawn, known_only, part)
+    assert sum(aside.values()) + len(drawn) == len(given)
+    unknown = [fact for fact in given if known_only and not fact.known]
+    other = [f for f in given if f not in unknown and part != "all" and part_of(f.subject) != part]
+    counts = {"known_only": len(unknown), "part": len(other), "target_new": part_of("X") == part}
+    counts["target_new"] |= part == "all"
+    counts["held_out"] = len(given) - len(drawn) - sum(counts.values())
+    assert aside == {key: count for key, count in counts.items() if count}
+    assert ("held_out" in aside) == (held_out > 0)
+
+
+def test_no_request_at_all_names_the_keys():
+    part = "tuning" if part_of("S0") == "evaluation" else "evaluation"
+    with pytest.raises(RequestError, match=r"left of 1 facts .*: 1 of the other part \(datasets"):
+        drawing.draw_requests(OWN[:1], 0, False, 3, 0.0, part)
+
+
+def test_the_programs_count_and_say_what_was_set_aside(tmp_path):
+    requests.write_records(tmp_path / "facts.jsonl", OWN)
+
+    def run(*command):
+        return subprocess.run(
+            [sys.executable, ROOT / "scripts" / command[0], *command[1:]],
+            cwd=tmp_path, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+
+    written = ["--out", "requests.jsonl", "--report", "requests.json"]
+    drawn = run("make_requests.py", "--facts", "facts.jsonl", "--seed", "0", *written)
+    assert drawn.returncode == 0, drawn.stderr
+    assert files.read_json(tmp_path / "requests.json")["set_aside"] == {"held_out": 1}
+    check = ["check_requests.py", "--requests", *written[1:], "--out", "enough", "--at-least"]
+    assert run(*check, "4").returncode == 0
+    refused = run(*check, "5")
+    assert refused.returncode == 1
+    last = refused.stderr.strip().splitlines()[-1]
+    assert "holds 4 requests of 5 facts; not edited: 1 kept aside for locality prompts" in last
 
 
 def test_the_builtin_table_is_read_whole():

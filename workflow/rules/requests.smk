@@ -99,7 +99,8 @@ rule requests:
 rule enough_requests:
     """Refuse early to go on when there are fewer requests than edits are asked for."""
     input:
-        "results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
+        requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
+        report="results/{experiment}/{model}/{dataset}/seed{seed}/requests.json",
     output:
         "results/{experiment}/{model}/{dataset}/seed{seed}/enough{n}",
     log:
@@ -110,8 +111,8 @@ rule enough_requests:
     resources:
         **LIGHT_RESOURCES,
     shell:
-        "python scripts/check_requests.py --requests {input:q} --at-least {wildcards.n} "
-        "--out {output:q} > {log:q} 2>&1"
+        "python scripts/check_requests.py --requests {input.requests:q} --report {input.report:q} "
+        "--at-least {wildcards.n} --out {output:q} > {log:q} 2>&1"
 
 
 def enough_requests_files():
