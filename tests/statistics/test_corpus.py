@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from scipy import stats
@@ -44,6 +45,32 @@ def test_a_file_is_cut_into_disjoint_parts_in_order(llama, tmp_path):
     plain = tmp_path / "text.txt"
     plain.write_text("\n\n".join(texts))
     assert parts(llama, source={"file": str(plain)})[0].shape == (3, 10)
+
+
+def test_every_kind_of_file_gives_the_same_windows(llama, tmp_path):
+    texts = [f"The capital of country {i}, they say, is city {i}.\u2028So." for i in range(60)]
+    path = tmp_path / "text.jsonl"
+    path.write_text("\ufeff" + "\r\n".join(json.dumps({"text": t}) for t in texts))
+    expected = parts(llama, source={"file": str(path)})
+    frame = pd.DataFrame({"text": texts, "note": "x"})
+    frame.to_json(tmp_path / "text.json", orient="records")
+    frame.to_csv(tmp_path / "text.csv", sep=";", index=False, encoding="utf-8-sig")
+    frame.to_parquet(tmp_path / "text.parquet")
+    for end in ("json", "csv", "parquet"):
+        same = parts(llama, source={"file": str(tmp_path / f"text.{end}")})
+        for one, other in zip(same, expected, strict=True):
+            assert np.array_equal(one, other), end
+
+
+def test_a_byte_order_mark_and_returns_are_no_text(llama, tmp_path):
+    text = "The capital of France is Paris.\n\nSo they say.\n" * 20
+    (tmp_path / "plain.txt").write_text(text)
+    (tmp_path / "other.txt").write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    plain, other = (
+        parts(llama, source={"file": str(tmp_path / f"{n}.txt")}) for n in ("plain", "other")
+    )
+    for one, same in zip(plain, other, strict=True):
+        assert np.array_equal(one, same)
 
 
 def test_too_short_and_missing_texts_are_refused(llama, tmp_path):

@@ -65,6 +65,16 @@ def test_lists_in_parquet_are_lists_of_answers(tmp_path):
     assert prepared(path, **entry, choices=[], label="").items[0].answers == ("one", "two")
 
 
+def test_the_text_of_a_perplexity_is_a_files_or_a_field_of_its_records(tmp_path):
+    (tmp_path / "plain.txt").write_bytes(b"\xef\xbb\xbfOne.\r\nTwo.\n")
+    (tmp_path / "rows.csv").write_text("\ufeffid;text\n1;One, and\n2;two.\n")
+    texts = []
+    for name in ("plain.txt", "rows.csv"):
+        entry = {"kind": "perplexity", "field": "text", "source": {"file": str(tmp_path / name)}}
+        texts.append(items.prepare("mine", parse_task(entry, "tasks.mine")).text)
+    assert texts == ["One.\r\nTwo.\n", "One, and\n\ntwo."]
+
+
 def test_a_larger_sample_holds_the_smaller_and_another_seed_does_not():
     small, large = items.draw(100, 10, 3), items.draw(100, 30, 3)
     assert set(small) < set(large)
