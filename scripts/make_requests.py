@@ -29,7 +29,7 @@ def program(args: argparse.Namespace) -> None:
     report = {
         "facts": len(facts),
         "requests": len(drawn),
-        "set_aside": requests.set_aside(facts, drawn, args.known_only, args.part),
+        "set_aside": drawing.set_aside(facts, drawn, args.known_only, args.part),
         "neighbours": args.neighbours,
         "prompts_left_out": dict(total),
         "left_out_by_request": left_out,

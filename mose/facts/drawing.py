@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mose.errors import ConfigError, RequestError
-from mose.facts.requests import EditRequest, Fact, Probe, _false_objects, _reasons, set_aside
+from mose.facts.requests import EditRequest, Fact, Probe
 from mose.storage import files
 
 
@@ -142,6 +142,49 @@ def _draw_neighbours(
     ]
     chosen = generator.sample(pool, min(count, len(pool)))
     return [Probe(other.text, other.target_true) for other in chosen]
+
+
+# By key of a data set: what it did to the facts that it took away, and how to have them back.
+SET_ASIDE = {
+    "known_only": "unknown to the model (datasets.*.known_only: false edits them too)",
+    "part": "of the other part (datasets.*.part: all edits them too)",
+    "target_new": "without a false object of their relation (give target_new)",
+    "held_out": "kept aside for locality prompts (lower datasets.*.held_out, or give locality)",
+}
+
+
+def set_aside(
+    facts: Sequence[Fact], drawn: Sequence[EditRequest], known_only: bool, part: str
+) -> dict[str, int]:
+    """How many facts did not become requests, by the key of SET_ASIDE that took them away.
+
+    drawn: what `draw_requests` made of the facts with this known_only and part. A fact that
+    several keys take away counts for the first.
+    """
+    edited = {request.id for request in drawn}
+    objects = _objects(facts)
+    counts: Counter[str] = Counter()
+    for fact in facts:
+        if fact.id in edited:
+            continue
+        if known_only and not fact.known:
+            counts["known_only"] += 1
+        elif part not in ("all", part_of(fact.subject)):
+            counts["part"] += 1
+        elif not fact.target_new and not _false_objects(fact, objects[fact.relation]):
+            counts["target_new"] += 1
+        else:
+            counts["held_out"] += 1
+    return {key: counts[key] for key in SET_ASIDE if counts[key]}
+
+
+def _reasons(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count} {SET_ASIDE[key]}" for key, count in counts.items())
+
+
+def _false_objects(fact: Fact, objects: Sequence[str]) -> list[str]:
+    true = {fact.target_true, *fact.also}
+    return [candidate for candidate in objects if candidate not in true]
 
 
 def check_enough(

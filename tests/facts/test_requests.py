@@ -180,7 +180,7 @@ OWN = [
 
 def test_too_few_requests_say_what_set_facts_aside():
     drawn = drawing.draw_requests(OWN, 0, False, 3, 0.2)
-    aside = requests.set_aside(OWN, drawn, False, "all")
+    aside = drawing.set_aside(OWN, drawn, False, "all")
     assert aside == {"held_out": 1}
     message = r"asks for 5 .* holds 4 requests of 5 facts; .* 1 kept aside .*lower .*\.held_out"
     with pytest.raises(ConfigError, match=message):
@@ -198,7 +198,7 @@ def test_every_fact_is_a_request_or_set_aside_by_a_key(known_only, part, held_ou
         Fact("x", "X", "The only {}", "one", "x", known=True),
     ]
     drawn = drawing.draw_requests(given, 0, known_only, 3, held_out, part)
-    aside = requests.set_aside(given, drawn, known_only, part)
+    aside = drawing.set_aside(given, drawn, known_only, part)
     assert sum(aside.values()) + len(drawn) == len(given)
     unknown = [fact for fact in given if known_only and not fact.known]
     other = [f for f in given if f not in unknown and part != "all" and part_of(f.subject) != part]

@@ -12,7 +12,7 @@ from mose.facts import fields, readers
 from mose.facts.forms import PLAIN_FIELDS
 from mose.facts.requests import Fact
 
-SCHEMA = Path(__file__).parents[1] / "workflow" / "schemas" / "config.schema.yaml"
+SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 PLAIN = {"subject": "France", "prompt": "The capital of {} is", "target_new": "Rome"}
 OTHER = {"Subj": "France", "prompt": "The capital of {} is", "answer": "Rome"}
 COLUMNS = {"subject": "Subj", "target_new": "answer"}
