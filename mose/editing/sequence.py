@@ -198,15 +198,19 @@ def _spread(
     """
     layers = options.layers
     last = layers[-1]
-    before = seen = keys_of.collect(lm, requests, templates, layers)
+
+    def collect(which: Sequence[int]) -> keys_of.Keys:
+        return keys_of.collect(lm, requests, templates, which, template_mean=options.TEMPLATE_MEAN)
+
+    before = seen = collect(layers)
     wanted = before.bare + shift
     for done, layer in enumerate(layers):
         if done:
-            seen = keys_of.collect(lm, requests, templates, sorted({layer, last}))
+            seen = collect(sorted({layer, last}))
         residuals = (wanted - seen.bare) / (len(layers) - done)
         editors[layer].update(seen.keys[layer], residuals, seen.bare_keys[layer])
         lm.write(layer, editors[layer].weight)
-    after = keys_of.collect(lm, requests, templates, [last])
+    after = collect([last])
     return attained_fraction(after.mean_hidden() - before.mean_hidden(), shift)
 
 

@@ -73,6 +73,8 @@ class TargetOptions(EditOptions):
     LENGTH_OF: ClassVar[str] = "hidden"
     # Whether a batch's requests are written one after another, each from where the last one led.
     ONE_BY_ONE: ClassVar[bool] = False
+    # How context templates are weighed in a mean key (mose.statistics.keys.template_weights).
+    TEMPLATE_MEAN: ClassVar[str] = "half"
 
     @property
     def target_space(self) -> str:
@@ -185,6 +187,7 @@ class RomeOptions(AdditiveOptions):
 
     LENGTH_OF: ClassVar[str] = "value"
     ONE_BY_ONE: ClassVar[bool] = True
+    TEMPLATE_MEAN: ClassVar[str] = "uniform"
 
     def __post_init__(self) -> None:
         super().__post_init__()

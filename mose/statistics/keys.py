@@ -10,6 +10,8 @@ from mose.facts.requests import EditRequest
 from mose.models.causal_lm import CausalLM
 from mose.models.tokens import batches_by_length, encode_edit, pad
 
+TEMPLATE_MEANS = ("half", "uniform")
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -18,11 +20,13 @@ class Keys:
     keys: per layer, the mean key of each request (d_in, n) float64.
     bare_keys: per layer, the key in the bare prompt (d_in, n) float64.
     hidden: the deepest block's output at the subject's last token, in each template (n, J, d).
+    template_mean: how the means weigh the templates, as in `template_weights`.
     """
 
     keys: dict[int, Tensor]
     bare_keys: dict[int, Tensor]
     hidden: Tensor
+    template_mean: str = "half"
 
     @property
     def bare(self) -> Tensor:
@@ -31,22 +35,29 @@ class Keys:
 
     def mean_hidden(self) -> Tensor:
         """The deepest block's output, mean over templates weighted as the keys: (d, n) float64."""
-        return _mean(self.hidden)
+        return _mean(self.hidden, self.template_mean)
 
 
-def template_weights(count: int) -> Tensor:
-    """Weights (count,) of context templates in a mean key: half for the bare prompt, which comes
-    first, half for all others together, as in MEMIT's code."""
-    if count == 1:
-        return torch.ones(1, dtype=torch.float64)
+def template_weights(count: int, template_mean: str) -> Tensor:
+    """Weights (count,) of context templates in a mean key.
+
+    template_mean: "half" gives the bare prompt, which comes first, one half, and all others
+    together the other, as MEMIT's code does; "uniform" weighs all alike, as ROME's code does.
+    """
+    if template_mean not in TEMPLATE_MEANS:
+        raise ValueError(
+            f"template_mean: found {template_mean!r}, expected {' or '.join(TEMPLATE_MEANS)}"
+        )
+    if template_mean == "uniform" or count == 1:
+        return torch.full((count,), 1 / count, dtype=torch.float64)
     weights = torch.full((count,), 0.5 / (count - 1), dtype=torch.float64)
     weights[0] = 0.5
     return weights
 
 
-def _mean(per_template: Tensor) -> Tensor:
+def _mean(per_template: Tensor, template_mean: str) -> Tensor:
     """(n, J, d) -> weighted mean over templates (d, n) float64."""
-    weights = template_weights(per_template.shape[1])
+    weights = template_weights(per_template.shape[1], template_mean)
     return torch.einsum("njd,j->dn", per_template.to(torch.float64), weights)
 
 
@@ -56,9 +67,11 @@ def collect(
     templates: Sequence[str],
     layers: Sequence[int],
     tokens_per_pass: int = 4096,
+    template_mean: str = "half",
 ) -> Keys:
     """Mean keys of `layers` and hidden states of the deepest, for requests in all templates.
 
+    template_mean: how the templates are weighed, as in `template_weights`.
     Nothing after the subject's last token is run: attention is causal, so the key cannot depend
     on it.
     """
@@ -84,7 +97,8 @@ def collect(
 
     per_template = {layer: in_order(parts) for layer, parts in inputs.items()}
     return Keys(
-        {layer: _mean(parts) for layer, parts in per_template.items()},
+        {layer: _mean(parts, template_mean) for layer, parts in per_template.items()},
         {layer: parts[:, 0].mT.to(torch.float64) for layer, parts in per_template.items()},
         in_order(hidden),
+        template_mean,
     )

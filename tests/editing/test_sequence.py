@@ -123,7 +123,9 @@ def test_edits_make_the_new_objects_likelier(variant, moments, requests, templat
             assert diagnosis.attained is None
         else:
             assert diagnosis.steps == 8 or variant.method == "encore"
-            assert 0 < diagnosis.attained < 1.5
+            assert diagnosis.attained > 0
+            # ROME's at the mean key has no bound; tests/methods/test_rome.py has its value.
+            assert diagnosis.attained < 1.5 or variant.method == "rome"
 
 
 def test_a_resumed_sequence_is_the_same_sequence(variant, moments, requests, templates, tmp_path):
@@ -234,15 +236,25 @@ def test_attained_of_one_layer_is_what_a_pass_through_the_model_sees(moments, re
     assert len(found) == len(requests)
 
 
-def test_mean_keys_weigh_the_bare_prompt_by_half(llama, requests, templates):
-    together = keys.collect(llama, requests[:2], templates, [1, 2], tokens_per_pass=20)
+@pytest.mark.parametrize(
+    ("mean", "weights"), [("half", [1 / 2, 1 / 4, 1 / 4]), ("uniform", [1 / 3, 1 / 3, 1 / 3])]
+)
+def test_means_weigh_the_bare_prompt_by_half_or_as_any_other(
+    mean, weights, llama, requests, templates
+):
+    together = keys.collect(llama, requests[:2], templates, [1, 2], 20, mean)
     alone = [keys.collect(llama, requests[:2], [t], [1, 2]) for t in templates]
     for layer in (1, 2):
-        expected = 0.5 * alone[0].keys[layer] + 0.25 * sum(k.keys[layer] for k in alone[1:])
+        expected = sum(w * k.keys[layer] for w, k in zip(weights, alone, strict=True))
         assert torch.allclose(together.keys[layer], expected, atol=1e-5)
     assert torch.allclose(together.bare, alone[0].bare, atol=1e-4)
-    expected = 0.5 * alone[0].bare + 0.25 * sum(k.bare for k in alone[1:])
+    expected = sum(w * k.bare for w, k in zip(weights, alone, strict=True))
     assert torch.allclose(together.mean_hidden(), expected, atol=1e-4)
+
+
+def test_an_unknown_mean_is_refused(llama, requests, templates):
+    with pytest.raises(ValueError, match="found 'median', expected half or uniform"):
+        keys.collect(llama, requests, templates, [1], template_mean="median")
 
 
 def test_every_method_is_run():

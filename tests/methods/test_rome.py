@@ -1,12 +1,55 @@
 """Rank-one edits: where they write, and the two keys of ROME."""
 
 import pytest
+import tiny
 import torch
 from plain import D_IN, D_OUT, draw, make
 
+from mose.editing import sequence, targets
 from mose.errors import ConfigError
+from mose.linalg.second_moment import SecondMoment
 from mose.methods.options import parse_variant
 from mose.methods.rome import rome_delta
+
+
+def plain_key(lm, layer, text):
+    """The input of the layer's projection at the last token of `text`, by the whole model."""
+    seen = []
+    hook = lm.projection(layer).register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    lm.model(torch.tensor([lm.tokenizer(text)["input_ids"]]))
+    hook.remove()
+    return seen[0].reshape(-1, seen[0].shape[-1])[-1:].mT.double()
+
+
+@pytest.mark.parametrize("name", ["rome", "r-rome"])
+def test_in_the_model_the_mean_key_weighs_all_contexts_alike(name, requests, templates):
+    """Against the formula on keys of a plain pass, one request and one prompt at a time."""
+    layer, chosen = 1, requests[:2]
+    entry = {"method": name, "layers": [layer], "learning_rate": 0.2, "steps": 4}
+    variant = parse_variant(entry)
+    keys = draw(48, 200, seed=2)
+    second_moment = SecondMoment(keys @ keys.mT / 200)
+
+    lm, attained = tiny.model(), []
+    for request in chosen:
+        shift = targets.optimise(lm, [request], templates, variant.edit).shift.mT
+        upto = request.text[: request.text.index(request.subject) + len(request.subject)]
+        per_template = [plain_key(lm, layer, t.replace("{}", upto)) for t in templates]
+        mean = sum(per_template) / len(templates)
+        at = per_template[0] if name == "rome" else mean
+        whitened = torch.linalg.solve(second_moment.matrix, mean)
+        attained.append(float((mean * whitened).sum() / (at * whitened).sum()))
+        delta = shift @ whitened.mT / (at * whitened).sum()
+        lm.write(layer, lm.weight(layer).double() + delta)
+    expected = lm.weight(layer).clone()
+
+    lm = tiny.model()
+    before = lm.weight(layer).clone()
+    editors = sequence.make_editors({layer: before}, {layer: second_moment}, variant)
+    outcomes = sequence.write_batch(lm, editors, variant, chosen, templates)
+    assert [outcome[2] for outcome in outcomes] == pytest.approx(attained, rel=1e-3)
+    off = torch.linalg.matrix_norm(lm.weight(layer) - expected)
+    assert off < 1e-4 * torch.linalg.matrix_norm(expected - before)
 
 
 def test_rome_writes_its_value_at_the_bare_key_and_r_rome_at_the_mean_key(weight, moment):
