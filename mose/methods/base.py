@@ -168,3 +168,35 @@ class WrappedEditor(ClosedFormEditor):
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         self.base.load(state)
+
+
+class DeferredWrapper(WrappedEditor):
+    """Reshapes the base's whole change of a batch once all layers have theirs.
+
+    Until then the model runs with the base's own weights, so that deeper layers see nothing of
+    what is done to the changes below them.
+    """
+
+    def __init__(self, base: AdditiveEditor) -> None:
+        super().__init__(base)
+        self._before: Tensor | None = None
+
+    @abstractmethod
+    def reshape(self, change: Tensor, before: Tensor) -> Tensor:
+        """What is kept of a batch's change; change, before (the weight): (d_out, d_in) float64."""
+
+    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
+        # A batch may be written in several updates (one request at a time); it is reshaped once.
+        if self._before is None:
+            self._before = self.base.weight
+        super().update(keys, residuals, bare)
+
+    def finish(self) -> bool:
+        changed = super().finish()
+        if self._before is None:
+            return changed
+        before = self._before.to(torch.float64)
+        change = self.base.weight.to(torch.float64) - before
+        self.base.put(before + self.reshape(change, before))
+        self._before = None
+        return True

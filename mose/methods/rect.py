@@ -11,7 +11,7 @@ import math
 import torch
 from torch import Tensor
 
-from mose.methods.base import AdditiveEditor, WrappedEditor
+from mose.methods.base import AdditiveEditor, DeferredWrapper
 from mose.methods.options import RectOptions
 
 # The authors' guard against entries of W that are zero.
@@ -27,26 +27,12 @@ def keep_largest(delta: Tensor, weight: Tensor, share: float) -> Tensor:
     return torch.where(kept.view_as(delta), delta, torch.zeros_like(delta))
 
 
-class RectEditor(WrappedEditor):
+class RectEditor(DeferredWrapper):
     """Masks a batch's change once all layers have theirs."""
 
     def __init__(self, base: AdditiveEditor, options: RectOptions) -> None:
         super().__init__(base)
         self._share = options.kept_share
-        self._before: Tensor | None = None
 
-    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
-        # A batch may be written in several updates (one request at a time); it is masked once.
-        if self._before is None:
-            self._before = self.base.weight
-        super().update(keys, residuals, bare)
-
-    def finish(self) -> bool:
-        changed = super().finish()
-        if self._before is None:
-            return changed
-        before = self._before.to(torch.float64)
-        change = self.base.weight.to(torch.float64) - before
-        self.base.put(before + keep_largest(change, before, self._share))
-        self._before = None
-        return True
+    def reshape(self, change: Tensor, before: Tensor) -> Tensor:
+        return keep_largest(change, before, self._share)

@@ -5,15 +5,22 @@ W^T W^ (inputs) that hold the share eta of its trace,
 
     Delta <- Delta (I - alpha U U^T)
 
-applied to every update of any additive method, with the weight as it is then.
+applied to every batch's change by any additive method. As in the authors' code it is applied once
+all layers have their deltas, each from the whole deltas below it; over AlphaEdit, layer by layer,
+so that deeper layers make up for what is taken out. Their code also projects what RECT leaves of
+MEMIT's change (first the mask, then the projection); a wrapper as the base of another is refused
+here, so that this form is missing.
 Options: SphereOptions (`strength` is alpha, `energy` is eta).
 """
 
 import torch
 from torch import Tensor
 
-from mose.methods.base import AdditiveEditor, WrappedEditor
+from mose.methods.base import AdditiveEditor, DeferredWrapper
 from mose.methods.options import SphereOptions
+
+# Bases whose change is projected before the next layer's is computed.
+PROJECTED_AT_ONCE = {"alphaedit"}
 
 
 def main_directions(weight: Tensor, energy: float) -> Tensor:
@@ -28,17 +35,19 @@ def main_directions(weight: Tensor, energy: float) -> Tensor:
     return rows.mT @ left[:, :count] / values[:count].sqrt()
 
 
-class SphereEditor(WrappedEditor):
-    """Projects each change right after it was made."""
+class SphereEditor(DeferredWrapper):
+    """Projects a batch's changes: over AlphaEdit each at once, over others all at the end."""
 
     def __init__(self, base: AdditiveEditor, options: SphereOptions) -> None:
         super().__init__(base)
         self._options = options
+        self._at_once = options.base.method in PROJECTED_AT_ONCE
 
     def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
-        before = self.base.weight.to(torch.float64)
         super().update(keys, residuals, bare)
-        change = self.base.weight.to(torch.float64) - before
+        if self._at_once:
+            self.finish()
+
+    def reshape(self, change: Tensor, before: Tensor) -> Tensor:
         main = main_directions(before, self._options.energy)
-        change = change - self._options.strength * (change @ main) @ main.mT
-        self.base.put(before + change)
+        return change - self._options.strength * (change @ main) @ main.mT

@@ -3,14 +3,19 @@
 import math
 
 import pytest
+import tiny
 import torch
 from plain import D_IN, D_OUT, batch, draw, make
 
+from mose.editing import sequence, targets
 from mose.errors import ConfigError
+from mose.linalg.second_moment import SecondMoment
+from mose.methods.editors import make_editor
 from mose.methods.options import parse_variant
 from mose.methods.prune import reduce_spectrum
 from mose.methods.rect import keep_largest
 from mose.methods.sphere import main_directions
+from mose.statistics import keys as keys_of
 
 
 def test_rect_keeps_the_share_that_changes_most_relatively():
@@ -82,10 +87,70 @@ def test_sphere_takes_the_update_out_of_the_main_directions_of_the_present_weigh
     keys, residuals = batch(memit, options)
     memit.update(keys, residuals)
     sphere.update(keys, residuals)
+    sphere.finish()
     change = sphere.weight.double() - weight.double()
     assert (change @ main).abs().max() < 1e-6
     whole = memit.weight.double() - weight.double()
     assert torch.allclose(change, whole - whole @ main @ main.mT, atol=1e-6)
+
+
+@pytest.mark.parametrize("base", ["memit", "alphaedit"])
+def test_sphere_projects_once_all_layers_have_their_deltas_except_over_alphaedit(
+    base, requests, templates
+):
+    """Against two batches written by hand: deltas of both layers, and where the projection is."""
+    layers = [1, 2]
+    own = {"memit": {"lambda": 0.05}, "alphaedit": {"ridge": 0.01, "null_threshold": 1.0}}[base]
+    sphere = {"method": "sphere", "base": base, "strength": 0.8, "energy": 0.5}
+    common = {"layers": layers, "learning_rate": 0.2, "steps": 4, "weight_decay": 0.0, **own}
+    variant = parse_variant({**sphere, **common})
+    plain = parse_variant({"method": base, **common})
+    second_moments = {layer: second_moment(layer) for layer in layers}
+
+    def projected(delta, weight):
+        rows = weight / weight.norm(dim=1, keepdim=True)
+        _, s, vh = torch.linalg.svd(rows, full_matrices=False)
+        count = int((s.square().cumsum(0) / s.square().sum() < 0.5).sum()) + 1
+        return delta - 0.8 * delta @ vh[:count].mT @ vh[:count]
+
+    lm = tiny.model()
+    weights = {layer: lm.weight(layer).double().clone() for layer in layers}
+    written = []  # keys, per batch and layer, for the base's memory
+    for members in (requests[:2], requests[2:4]):
+        shift = targets.optimise(lm, members, templates, variant.edit).shift.mT
+        wanted = keys_of.collect(lm, members, templates, layers).bare + shift
+        changes = {}
+        for left, layer in ((2, 1), (1, 2)):
+            seen = keys_of.collect(lm, members, templates, layers)
+            editor = make_editor(weights[layer].float(), second_moments[layer], plain)
+            if editor.remembers:
+                state = {"weight": weights[layer].float()}
+                earlier = [k[layer] for k in written] or [torch.empty(48, 0).double()]
+                editor.load({**state, "keys": torch.cat(earlier, dim=1).mT})
+            delta = editor.delta(seen.keys[layer], (wanted - seen.bare) / left, seen.keys[layer])
+            changes[layer] = (seen.keys[layer], delta)
+            inside = projected(delta, weights[layer]) if base == "alphaedit" else delta
+            lm.write(layer, weights[layer] + inside)
+        written.append({layer: key for layer, (key, _) in changes.items()})
+        for layer, (_, delta) in changes.items():
+            weights[layer] += projected(delta, weights[layer])
+            lm.write(layer, weights[layer])
+
+    lm = tiny.model()
+    before = {layer: lm.weight(layer).clone() for layer in layers}
+    editors = sequence.make_editors(before, second_moments, variant)
+    for members in (requests[:2], requests[2:4]):
+        sequence.write_batch(lm, editors, variant, members, templates)
+    for layer in layers:
+        moved = torch.linalg.matrix_norm(weights[layer] - before[layer].double())
+        off = torch.linalg.matrix_norm(lm.weight(layer).double() - weights[layer])
+        assert off < 1e-3 * moved
+
+
+def second_moment(seed):
+    """Of random keys of the tiny model's width."""
+    keys = draw(48, 200, seed=seed) * torch.logspace(0, -1, 48, dtype=torch.float64)[:, None]
+    return SecondMoment(keys @ keys.mT / 200)
 
 
 def test_only_additive_closed_forms_can_be_wrapped():
