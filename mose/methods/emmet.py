@@ -7,7 +7,8 @@ The authors add e I to the n x n matrix for stability, which loosens the constra
 
     Delta = R (K^T C_w^-1 K + e I)^-1 K^T C_w^-1
 
-is MEMIT with lambda = e w, and equality holds for e = 0 only, where w cancels.
+is MEMIT with lambda = e w, and equality holds for e = 0 only, where w cancels. One request alone
+(n = 1) is written exactly, e or not, as in the authors' code (unified-model-editing).
 Options: EmmetOptions (`lambda` is w, `relaxation` is e).
 """
 
@@ -25,11 +26,15 @@ EPS = torch.finfo(torch.float64).eps
 def emmet_delta(
     keys: Tensor, residuals: Tensor, moment: SecondMoment, weight: float, relaxation: float
 ) -> Tensor:
-    """Delta (d_out, d_in) float64 for keys K (d_in, n) and residuals R (d_out, n)."""
+    """Delta (d_out, d_in) float64 for keys K (d_in, n) and residuals R (d_out, n).
+
+    relaxation: e, for more than one request; one alone is written exactly.
+    """
     whitened = moment.solve(keys) / weight
     gram = keys.mT @ whitened
     gram = (gram + gram.mT) / 2
-    gram.diagonal().add_(relaxation)
+    if keys.shape[1] > 1:
+        gram.diagonal().add_(relaxation)
     factor, info = torch.linalg.cholesky_ex(gram)
     pivots = factor.diagonal() ** 2
     if int(info) != 0 or pivots.min() <= EPS * len(gram) * gram.diagonal().max():

@@ -174,7 +174,11 @@ class EncoreOptions(MemitOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class EmmetOptions(AdditiveOptions, RetentionOptions):
-    """EMMET. relaxation: e, how far the equality constraint is loosened; 0 for equality."""
+    """EMMET.
+
+    relaxation: e, how far the equality constraint is loosened in a batch of several; 0 for
+    equality, which a request alone always has.
+    """
 
     relaxation: float = 0.1
 
