@@ -129,16 +129,17 @@ def write_batch(
 ) -> list[Outcome]:
     """Write one batch into editors and model; per request (steps, loss, attained, seconds)."""
     options = variant.edit
+    size = 1 if options.ONE_BY_ONE else len(requests)
+    groups = [requests[start : start + size] for start in range(0, len(requests), size)]
     if isinstance(options, TrainedOptions):
         trained = {la: e for la, e in editors.items() if isinstance(e, GradientEditor)}
-        return _train(lm, trained, options, requests)
+        return [outcome for group in groups for outcome in _train(lm, trained, options, group)]
     if not isinstance(options, TargetOptions):
         raise TypeError(f"{variant.method}: no way to write its updates")
     closed = {la: e for la, e in editors.items() if isinstance(e, ClosedFormEditor)}
-    size = 1 if options.ONE_BY_ONE else len(requests)
     found: list[Outcome] = []
-    for start in range(0, len(requests), size):
-        found += _write(lm, closed, options, requests[start : start + size], templates)
+    for group in groups:
+        found += _write(lm, closed, options, group, templates)
     for layer, editor in closed.items():
         if editor.finish():
             lm.write(layer, editor.weight)
@@ -151,7 +152,7 @@ def _train(
     options: TrainedOptions,
     requests: Sequence[EditRequest],
 ) -> list[Outcome]:
-    """Train the editors on a batch and write them into the model."""
+    """Train the editors on requests and write them into the model."""
     begun = time.perf_counter()
     steps, loss = training.train(lm, editors, requests, options)
     for layer, editor in editors.items():

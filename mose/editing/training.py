@@ -1,4 +1,4 @@
-"""Methods that are trained: Adam on the mean NLL of the new objects, for a whole batch.
+"""Methods that are trained: Adam on the mean NLL of the new objects.
 
 Nothing retains old knowledge here: no essence prompt, no templates, as in the field's code.
 """
@@ -22,20 +22,21 @@ def train(
     requests: Sequence[EditRequest],
     options: TrainedOptions,
 ) -> tuple[int, list[float]]:
-    """Train the editors' parameters on a batch; returns (rounds, last loss per request).
+    """Train the editors' parameters on requests; returns (rounds, last loss per request).
 
-    One round takes a step of Adam for every `minibatch` requests, in their order; the rounds end
-    when the mean loss of one is below stop_loss. The model's own weights are not touched.
+    One round takes a step of Adam for every `options.per_step` requests, in their order; the rounds
+    end when the mean loss of one is below stop_loss. The model's own weights are not touched.
     """
     rows = [encode_pair(lm.tokenizer, request.text, request.target_new) for request in requests]
     parameters = [editor.trainable() for editor in editors.values()]
     adam = torch.optim.Adam(parameters, lr=options.learning_rate)
     loss = [float("nan")] * len(rows)
+    per_step = options.per_step or len(rows)
     done = step = 0
     for done in range(1, options.steps + 1):
-        for start in range(0, len(rows), options.minibatch):
+        for start in range(0, len(rows), per_step):
             step += 1
-            members = slice(start, start + options.minibatch)
+            members = slice(start, start + per_step)
             losses = _losses(lm, editors, rows[members])
             check_finite(
                 losses,

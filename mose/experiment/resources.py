@@ -12,8 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mose.editing.pass_size import target_tokens
-from mose.methods.options import MoseOptions, TargetOptions, TrainedOptions, Variant
+from mose.methods.options import (
+    MoseOptions,
+    TargetOptions,
+    TrainedOptions,
+    TrainedRotationOptions,
+    Variant,
+)
 
 ITEM_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 # Python with torch and transformers; with CUDA's libraries and context (from others' reports: no
@@ -274,6 +279,10 @@ def _solve_operations(shape: Shape, variant: Variant, work: Work) -> float:
         return layers * (batches * (solve + 5 * side**3 + 2 * d * f * side) + 9 * side**3)
     if isinstance(options, TargetOptions):
         return layers * (2 * f**2 * work.requests + f**3 / 3)
+    if isinstance(options, TrainedRotationOptions):
+        # Inverses and products of all blocks, forward and backward, at every step.
+        block = f / options.blocks
+        return layers * work.requests * options.steps * (8 * f * block**2 + 6 * d * f * block)
     return 0
 
 

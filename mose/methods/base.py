@@ -113,10 +113,10 @@ class AdditiveEditor(ClosedFormEditor):
 
 
 class GradientEditor(Editor):
-    """An editor that is trained on the target loss of a whole batch. Its state is one parameter.
+    """An editor that is trained on the target loss of requests. Its state is one parameter.
 
-    The loop asks for `trainable` once per batch, then for `trained` at every step, and calls
-    `constrain` after every step of the optimiser and `finish` after the last.
+    The loop asks for `trainable` once per batch, or once per request, then for `trained` at every
+    step, and calls `constrain` after every step of the optimiser and `finish` after the last.
     """
 
     def __init__(self, parameter: Tensor) -> None:
@@ -124,7 +124,7 @@ class GradientEditor(Editor):
         self._training = parameter
 
     def trainable(self) -> Tensor:
-        """The parameter (a leaf that requires grad), as the last batch left it."""
+        """The parameter (a leaf that requires grad), as the last training left it."""
         self._training = self._kept.clone().requires_grad_()
         return self._training
 

@@ -3,9 +3,11 @@
     W = W_0 blockdiag(Q_1, ..., Q_r),  Q = (I - S)(I + S)^-1,  S = (G - G^T) / 2
 
 Orthogonal fine-tuning (Qiu et al., NeurIPS 2023, arXiv 2306.07280) of the frozen W_0: Adam on the
-generators G, which start at zero and go on from batch to batch, so that there is one rotation
-of W_0 and not a product; nothing protects earlier edits. Each G is kept in a ball of radius
-ball b^2 / sqrt(r) for blocks of width b (COFT). Options: TrainedRotationOptions.
+generators G, which start at zero and go on from request to request, so that there is one rotation
+of W_0 and not a product; nothing protects earlier edits. As in that code every request is trained
+alone, with an Adam of its own, for `steps` steps (20 or 25 there, without an early stop). Each G is
+kept in a ball of radius ball b^2 / sqrt(r) for blocks of width b (COFT).
+Options: TrainedRotationOptions.
 """
 
 import math

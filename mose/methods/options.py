@@ -31,6 +31,8 @@ class EditOptions:
     stop_loss: float = 0.05
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}
+    # Whether a batch's requests are written one after another, each from where the last one led.
+    ONE_BY_ONE: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for name, allowed in self.CHOICES.items():
@@ -71,8 +73,6 @@ class TargetOptions(EditOptions):
     }
     # What clamp and weight decay are relative to: the block's output, or the projection's.
     LENGTH_OF: ClassVar[str] = "hidden"
-    # Whether a batch's requests are written one after another, each from where the last one led.
-    ONE_BY_ONE: ClassVar[bool] = False
     # How context templates are weighed in a mean key (mose.statistics.keys.template_weights).
     TEMPLATE_MEAN: ClassVar[str] = "half"
 
@@ -226,27 +226,37 @@ class AlphaEditOptions(AdditiveOptions):
 class TrainedOptions(EditOptions):
     """What methods need that are trained on the new objects, without statistics or targets.
 
-    minibatch: requests per step of Adam.
+    steps: rounds through the requests that are trained together; every one ends with a step.
     """
 
     learning_rate: float = 5e-4
-    minibatch: int = 10
+
+    @property
+    def per_step(self) -> int | None:
+        """Requests per step of Adam; None for all that are trained together."""
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuneOptions(TrainedOptions):
     """Fine-tuning of the edited projections on the new objects.
 
+    minibatch: requests per step of Adam.
     norm_constraint: bound of every entry's change in a batch of edits; None for none.
     """
 
     stop_loss: float = 0.01
+    minibatch: int = 10
     norm_constraint: float | None = None
+
+    @property
+    def per_step(self) -> int | None:
+        return self.minibatch
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedRotationOptions(TrainedOptions):
-    """A block-diagonal rotation of the input, trained by Adam.
+    """A block-diagonal rotation of the input, trained by Adam, one request after another.
 
     blocks: diagonal blocks; they must divide the width of the input.
     ball: size of the ball that each block's generator is kept in, per entry (COFT's eps).
@@ -255,6 +265,8 @@ class TrainedRotationOptions(TrainedOptions):
     stop_loss: float = 0.0
     blocks: int = 4
     ball: float = 1e-5
+
+    ONE_BY_ONE: ClassVar[bool] = True
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import tiny
 import torch
 
 from mose.editing import sequence, training
-from mose.errors import NumericalError
+from mose.errors import ConfigError, NumericalError
 from mose.methods.options import parse_variant
 
 
@@ -24,6 +24,55 @@ def plain_fine_tuning(lm, requests, layer, learning_rate, rounds):
         torch.stack(losses).mean().backward()
         adam.step()
     return lm.weight(layer).detach(), [float(loss.detach()) for loss in losses]
+
+
+def plain_rotation(lm, requests, layer, learning_rate, steps):
+    """W after each request's own Adam on one set of generators, and each request's last loss."""
+    base = lm.weight(layer).clone()
+    name = next(n for n, p in lm.model.named_parameters() if p is lm.projection(layer).weight)
+    generators = torch.zeros(4, 12, 12, requires_grad=True)
+    eye = torch.eye(12)
+
+    def weight():
+        skew = [(g - g.mT) / 2 for g in generators]
+        return base @ torch.block_diag(*[(eye - s) @ torch.linalg.inv(eye + s) for s in skew])
+
+    losses = []
+    for request in requests:
+        prompt = lm.tokenizer(request.text)["input_ids"]
+        target = lm.tokenizer(f" {request.target_new}")["input_ids"]
+        adam = torch.optim.Adam([generators], lr=learning_rate)
+        for _ in range(steps):
+            ids = torch.tensor([prompt + target])
+            out = torch.func.functional_call(lm.model, {name: weight()}, (ids,), tie_weights=False)
+            logits = out.logits[0, len(prompt) - 1 : -1]
+            loss = torch.nn.functional.cross_entropy(logits, torch.tensor(target))
+            adam.zero_grad()
+            loss.backward()
+            adam.step()
+        losses.append(float(loss.detach()))
+    return weight().detach(), losses
+
+
+def test_a_rotation_is_trained_on_one_request_after_another(requests):
+    entry = {"method": "oft", "layers": [2], "learning_rate": 0.01, "ball": 1.0}
+    assert parse_variant(entry).edit.steps == 25
+    variant = parse_variant({**entry, "steps": 5})
+    lm = tiny.model()
+    before = lm.weight(2).clone()
+    editors = sequence.make_editors({2: before}, {}, variant)
+    outcomes = sequence.write_batch(lm, editors, variant, requests[:3], ["{}"])
+    expected, losses = plain_rotation(tiny.model(), requests[:3], 2, 0.01, 5)
+    assert [outcome[0] for outcome in outcomes] == [5, 5, 5]
+    assert [outcome[1] for outcome in outcomes] == pytest.approx(losses, rel=1e-3)
+    assert len({outcome[3] for outcome in outcomes}) == 3
+    moved = torch.linalg.matrix_norm(expected - before)
+    assert torch.linalg.matrix_norm(lm.weight(2) - expected) < 1e-3 * moved
+
+
+def test_what_takes_one_request_at_a_time_has_no_minibatch():
+    with pytest.raises(ConfigError, match="unknown key 'minibatch' for method oft"):
+        parse_variant({"method": "oft", "layers": [2], "minibatch": 2})
 
 
 @pytest.mark.parametrize("kind", tiny.KINDS)
