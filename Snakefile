@@ -15,6 +15,7 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/tasks.smk"
 include: "workflow/rules/scan.smk"
 include: "workflow/rules/layer_choice.smk"
+include: "workflow/rules/target_norms.smk"
 
 
 localrules:
@@ -28,6 +29,7 @@ localrules:
     scan,
     so_far,
     tables,
+    target_norms,
     task_figures,
     task_tables,
 

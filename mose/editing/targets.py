@@ -8,8 +8,9 @@ et al. 2022, equation 4; MEMIT, Meng et al. 2023):
                   + kl_weight KL(p_delta || p_0) after "{subject}" in "{subject} is a"
                   + weight_decay ||delta|| / ||h||^2                        (free targets only)
 
-h is the edited block's output (MEMIT), or the edited projection's (ROME). Targets that are
-"rescaled" are put back to the length of h once they are found (NAS, arXiv 2602.02543).
+h is the edited block's output (MEMIT), or the edited projection's (ROME). Targets may be changed
+once they are found: "rescaled" ones are put back to the length of h, "anchored" ones bring the
+projection's output to a length of their own (`anchored_shift`).
 
 A whole batch is optimised at once, each request with its own Adam state, so that a request's
 result does not depend on its company. Blocks up to the edited layer, and all positions before
@@ -29,7 +30,7 @@ from torch import Tensor
 from mose.editing.pass_size import target_tokens
 from mose.facts.requests import EditRequest
 from mose.linalg.orthogonal import on_sphere
-from mose.methods.options import TargetOptions
+from mose.methods.options import AdditiveOptions, TargetOptions
 from mose.models.causal_lm import CausalLM
 from mose.models.losses import check_finite
 from mose.models.ragged import Above
@@ -83,6 +84,19 @@ def optimise(
             steps[i], loss[i] = run.steps[place], run.loss[place]
             seconds[i] = spent * run.steps[place]
     return Targets(torch.stack(shift), steps, loss, seconds)
+
+
+def anchored_shift(value: Tensor, delta: Tensor, anchor: float) -> Tensor:
+    """What NAS (arXiv 2602.02543) writes of a free shift: (d,).
+
+    value: v0 (d,), the edited projection's output in the bare prompt; delta: (d,). With
+    v* = v0 + delta it is anchor v* / ||v*|| - v0, and nothing where ||v*|| > 2 anchor.
+    """
+    asked = value + delta
+    length = torch.linalg.vector_norm(asked)
+    if length > 2 * anchor:
+        return torch.zeros_like(asked)
+    return asked * (anchor / length) - value
 
 
 def _groups(sizes: Sequence[int], tokens: int) -> list[list[int]]:
@@ -167,11 +181,10 @@ class _Group:
             self.essence0 = self._log_probs(self.above.final[self._essence()])
         # The bare prompt is each request's first row.
         bare = torch.searchsorted(self.reader.owner, torch.arange(len(rows), device=lm.device))
-        origin = self.above.hidden[self.above.layout.starts[bare]]
-        if options.LENGTH_OF == "value":
-            origin = lm.project(layer, self.above.keys[bare])
-        self.origin = origin
-        self.length = torch.linalg.vector_norm(origin, dim=-1)
+        hidden = self.above.hidden[self.above.layout.starts[bare]]
+        self.value = lm.project(layer, self.above.keys[bare])
+        self.origin = self.value if options.LENGTH_OF == "value" else hidden
+        self.length = torch.linalg.vector_norm(self.origin, dim=-1)
         width = self.weight.shape[1 if options.target_space == "key" else 0]
         self.delta = torch.zeros(len(rows), width, device=lm.device)
         self.steps, self.loss = [0] * len(rows), [math.nan] * len(rows)
@@ -218,9 +231,12 @@ class _Group:
 
     def shift(self, place: int) -> Tensor:
         """What was found for one request."""
-        if self.options.targets != "rescaled":
-            return self.delta[place]
-        return on_sphere(self.origin[place], self.delta[place]) - self.origin[place]
+        delta = self.delta[place]
+        if self.options.targets == "rescaled":
+            return on_sphere(self.origin[place], delta) - self.origin[place]
+        if isinstance(self.options, AdditiveOptions) and self.options.anchor is not None:
+            return anchored_shift(self.value[place], delta, self.options.anchor)
+        return delta
 
     def _clamped(self, delta: Tensor) -> Tensor:
         if self.options.target_space != "free":

@@ -97,6 +97,8 @@ class Plan:
             return Work(requests=2 * edits["total"])
         if stage in ("tasks", "tasks_unedited"):
             return Work(variant=variant, items=sum(t["samples"] for t in config["tasks"].values()))
+        if stage == "target_norms":
+            return Work(variant=variant, requests=config["pilot_edits"], batch=edits["batch"])
         if stage == "layer_scores":
             return Work(requests=edits["total"])
         # The prompt, two paraphrases and the neighbours.

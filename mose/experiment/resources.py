@@ -315,6 +315,13 @@ def _edit(shape: Shape, machine: Machine, work: Work) -> Needs:
     )  # fmt: skip
 
 
+def _target_norms(shape: Shape, machine: Machine, work: Work) -> Needs:
+    edit = _edit(shape, machine, work)
+    # Nothing is solved or kept.
+    unsolved = 0 if work.variant is None else _solved_bytes(shape, work.variant)
+    return Needs(edit.host - unsolved, edit.device, 0, edit.seconds)
+
+
 def _scoring_bytes(shape: Shape, machine: Machine) -> float:
     return _pass_bytes(shape, machine, PASS_TOKENS) + 8 * HEAD_ROWS * shape.vocabulary
 
@@ -377,4 +384,5 @@ STAGES = {
     "tasks": _measure,
     "tasks_unedited": _measure,
     "layer_scores": _layer_scores,
+    "target_norms": _target_norms,
 }

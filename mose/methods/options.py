@@ -135,13 +135,32 @@ class MoseOptions(RetentionOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class AdditiveOptions(TargetOptions):
-    """W <- W + Delta. targets: "rescaled" puts free targets back to the length of the hidden
-    state they started from (NAS)."""
+    """W <- W + Delta.
+
+    targets: "rescaled" puts free targets back to the length of the hidden state they started
+    from; "anchored" brings the projection's wanted output to one length for all requests (NAS).
+    anchor: that length, in the model's units (anchored targets only).
+    """
+
+    anchor: float | None = None
 
     CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
         **TargetOptions.CHOICES,
-        "targets": ("free", "rescaled"),
+        "targets": ("free", "rescaled", "anchored"),
     }
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.targets == "anchored" and self.anchor is None:
+            raise ConfigError(
+                "anchor: missing, and targets: anchored needs a length; measure it "
+                "(snakemake ... -- target_norms) and put it into the model's file"
+            )
+        if self.targets != "anchored" and self.anchor is not None:
+            raise ConfigError(
+                f"anchor: found {self.anchor}, but targets: {self.targets} has no use for it; "
+                "take it out, or set targets: anchored"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import pytest
 import tiny
 import torch
 
+from mose import anchors
 from mose.editing import targets
 from mose.errors import NumericalError
 from mose.facts.requests import EditRequest
@@ -23,11 +24,15 @@ KEY = dataclasses.replace(FREE, targets="reachable", side="input", learning_rate
 COMMON = {"layers": (1,), "learning_rate": 0.05, "steps": 6, "stop_loss": 0.0}
 ROME = RomeOptions(**COMMON, clamp=0.2, weight_decay=0.0)
 RESCALED = MemitOptions(**COMMON, retention_weight=1.0, targets="rescaled", weight_decay=0.0)
+ANCHORED = dataclasses.replace(RESCALED, targets="anchored", anchor=40.0)
 PATIENT = MemitOptions(
     **{**COMMON, "learning_rate": 0.1, "steps": 20}, retention_weight=1.0, clamp=10.0,
     weight_decay=0.0, patience=2,
 )  # fmt: skip
-FORMS = {"free": FREE, "value": VALUE, "key": KEY, "rome": ROME, "rescaled": RESCALED}
+FORMS = {
+    "free": FREE, "value": VALUE, "key": KEY, "rome": ROME, "rescaled": RESCALED,
+    "anchored": ANCHORED,
+}  # fmt: skip
 
 
 def plain_targets(lm, request, templates, options):
@@ -70,9 +75,8 @@ def plain_targets(lm, request, templates, options):
 
     with torch.no_grad():
         _, _, seen = forward(prompts[0], target[:-1], lambda key: 0 * (weight @ key))
-        origin = (
-            lm.projection(layer)(seen["key"]) if options.LENGTH_OF == "value" else seen["hidden"]
-        )
+        value = lm.projection(layer)(seen["key"])
+        origin = value if options.LENGTH_OF == "value" else seen["hidden"]
         length = origin.norm()
         logits, at, _ = forward(f"{request.subject} is a", [], lambda key: 0 * (weight @ key))
         essence0 = logits[at].log_softmax(-1)
@@ -119,6 +123,11 @@ def plain_targets(lm, request, templates, options):
                 delta *= (options.clamp * length / delta.norm()).clamp(max=1)
     if options.targets == "rescaled":
         return (on_sphere(origin, delta) - origin).detach(), losses
+    if options.targets == "anchored":
+        asked = (value + delta).detach()
+        if asked.norm() > 2 * options.anchor:
+            return torch.zeros_like(asked), losses
+        return asked / asked.norm() * options.anchor - value, losses
     return delta.detach(), losses
 
 
@@ -194,6 +203,38 @@ def test_rescaled_targets_keep_the_length_of_the_hidden_state(llama, requests, t
     moved = torch.linalg.vector_norm(hidden + found.shift.mT, dim=0)
     assert torch.allclose(moved, torch.linalg.vector_norm(hidden, dim=0), rtol=1e-5)
     assert found.shift.norm() > 0.1
+
+
+def test_a_target_over_twice_the_anchor_is_not_written(llama, requests, templates):
+    """The shift of NAS: nothing where ||v*|| > 2 anchor, else v* at the anchor's length."""
+    free = dataclasses.replace(ANCHORED, targets="free", anchor=None)
+    delta = targets.optimise(llama, requests, templates, free).shift
+    key = keys.collect(llama, requests, templates, [1]).bare_keys[1]
+    value = llama.project(1, key.mT.float()).double()
+    norms = torch.linalg.vector_norm(value + delta, dim=1)
+    anchor = float(norms.median()) / 2 * 1.001
+    options = dataclasses.replace(ANCHORED, anchor=anchor)
+    found = targets.optimise(llama, requests, templates, options)
+    skipped = norms > 2 * anchor
+    assert 0 < skipped.sum() < len(requests)
+    assert (found.shift[skipped] == 0).all()
+    lengths = torch.linalg.vector_norm(value + found.shift, dim=1)[~skipped]
+    assert torch.allclose(lengths, torch.full_like(lengths, anchor), rtol=1e-5)
+
+
+def test_pilot_norms_are_those_of_plain_targets_of_the_bare_prompt(llama, requests):
+    free = dataclasses.replace(RESCALED, targets="free")
+    norms = anchors.pilot_norms(llama, requests, free)
+    for i, request in enumerate(requests):
+        shift, _ = plain_targets(llama, request, ["{}"], free)
+        upto = request.text[: request.text.rindex(request.subject) + len(request.subject)]
+        seen = []
+        hook = llama.projection(1).register_forward_hook(lambda *args, to=seen: to.append(args[2]))
+        llama.model(torch.tensor([llama.tokenizer(upto)["input_ids"]]))
+        hook.remove()
+        assert norms[i] == pytest.approx(float((seen[0][0, -1] + shift).norm()), rel=1e-4)
+    with pytest.raises(ValueError, match="of free targets, found rescaled"):
+        anchors.pilot_norms(llama, requests, RESCALED)
 
 
 def test_the_clamp_bounds_free_shifts(llama, requests, templates):
