@@ -257,6 +257,20 @@ def test_an_unknown_mean_is_refused(llama, requests, templates):
         keys.collect(llama, requests, templates, [1], template_mean="median")
 
 
+@pytest.mark.parametrize(("anchor", "written"), [(40.0, True), (0.01, False)])
+def test_anchored_targets_are_written_unless_they_are_too_long(
+    anchor, written, second_moments, requests, templates
+):
+    variant = parse("alphaedit", targets="anchored", anchor=anchor)
+    lm, weights, state = fresh(variant, second_moments)
+    sequence.run(lm, state, variant, requests, templates, 2, 4)
+    for diagnosis in state.diagnoses:
+        assert (0.5 < diagnosis.attained < 1.5) if written else (diagnosis.attained == 0)
+    for layer, before in weights.items():
+        moved = torch.linalg.matrix_norm(lm.weight(layer) - before)
+        assert (moved > 0.1) if written else (moved < 1e-6)
+
+
 def test_every_method_is_run():
     assert {entry["method"] for entry in VARIANTS.values()} == set(METHODS)
 
