@@ -17,8 +17,8 @@ DEPTH = {
     "smollm2-135m": 30,
 }  # fmt: skip
 NAMES = {
-    "alphaedit", "emmet", "encore", "ft", "ft-bound", "memit", "memit-rescaled", "mose", "oft", "prune",
-    "r-rome", "rect", "rome", "sphere",
+    "alphaedit", "emmet", "encore", "ft", "ft-bound", "memit", "memit-rescaled", "mose", "oft",
+    "prune", "r-rome", "rect", "rome", "sphere",
 }  # fmt: skip
 
 
