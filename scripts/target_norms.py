@@ -12,7 +12,7 @@ logger = logging.getLogger(__name__)
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import anchors
+    from mose.editing import anchors
     from mose.facts import requests
     from mose.methods.options import parse_variant
     from mose.models import loading

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mose.editing.pass_size import target_tokens
 from mose.methods.options import (
     MoseOptions,
     TargetOptions,

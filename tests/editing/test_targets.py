@@ -7,8 +7,7 @@ import pytest
 import tiny
 import torch
 
-from mose import anchors
-from mose.editing import targets
+from mose.editing import anchors, targets
 from mose.errors import NumericalError
 from mose.facts.requests import EditRequest
 from mose.linalg.orthogonal import on_sphere

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from project import METHODS, TARGETS, Project
 
-from mose.anchors import anchor_of
+from mose.editing.anchors import anchor_of
 
 ALPHAEDIT = {"method": "alphaedit", "layers": [1, 2], "null_threshold": 1.0, **TARGETS}
 OF = "results/small/tiny/capitals/target_norms"

@@ -24,7 +24,7 @@ rule target_norms_of:
     resources:
         **resources_of("target_norms"),
     params:
-        code=code_of("mose/anchors.py"),
+        code=code_of("mose/editing/anchors.py"),
         variant=variant_json,
         pilots=config["pilot_edits"],
         compute=COMPUTE,

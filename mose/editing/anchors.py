@@ -2,8 +2,8 @@
 
 It is the mean length of the values that pilot edits ask for, v* = v0 + delta, each alone on the
 unedited model, without outliers. v0 is the edited projection's output at the subject's last token
-and delta a free value target (mose.editing.targets). As in the authors' code the pilot edits see the bare
-prompt alone, and the largest twentieth of the lengths is left out.
+and delta a free value target (`mose.editing.targets`). As in the authors' code the pilot edits see
+the bare prompt alone, and the largest twentieth of the lengths is left out.
 """
 
 import math

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mose.anchors import anchor_of
+from mose.editing.anchors import anchor_of
 from mose.errors import ConfigError, NumericalError
 from mose.methods.options import parse_variant
 
