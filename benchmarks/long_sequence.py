@@ -21,7 +21,7 @@ from mose.evaluation import stability
 from mose.facts.requests import EditRequest
 from mose.linalg import second_moment
 from mose.methods.base import Editor
-from mose.methods.options import parse_variant
+from mose.methods.register import parse_variant
 from mose.models.causal_lm import CausalLM
 from mose.report import pages
 from mose.statistics import second_moments

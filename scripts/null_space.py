@@ -10,7 +10,7 @@ def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
     from mose.methods.alphaedit import null_share, protected_directions
-    from mose.methods.options import parse_variant
+    from mose.methods.register import parse_variant
     from mose.models import loading
     from mose.statistics import second_moments
     from mose.storage import files, hdf5

@@ -4,7 +4,7 @@ import torch
 
 from mose.linalg.orthogonal import on_sphere
 from mose.methods.editors import make_editor
-from mose.methods.options import parse_variant
+from mose.methods.register import parse_variant
 
 D_OUT, D_IN = 20, 32
 

@@ -12,7 +12,8 @@ from mose.errors import StoreError
 from mose.facts import requests
 from mose.facts.requests import EditRequest
 from mose.linalg import second_moment
-from mose.methods.options import TargetOptions, Variant, parse_variant
+from mose.methods.options import TargetOptions, Variant
+from mose.methods.register import parse_variant
 from mose.models import loading
 from mose.models.causal_lm import CausalLM
 from mose.statistics import second_moments

@@ -11,7 +11,7 @@ import psutil
 
 from mose.errors import ResourceError
 from mose.experiment.resources import ESTIMATE_ERROR, ITEM_BYTES, Machine, Needs, Shape, Work, needs
-from mose.methods.options import parse_variant
+from mose.methods.register import parse_variant
 from mose.storage import files
 
 CGROUP = Path("/sys/fs/cgroup")

@@ -1,93 +1,30 @@
-"""Reading a configuration: schema, defaults, and what a schema cannot say.
+"""Reading a configuration: its blocks, its variants and tasks, and what no block can say alone.
 
 Free of torch, so that a workflow can be planned without it. Every refusal is one line that names
 the key.
 """
 
-import difflib
 import itertools
 import re
-from collections.abc import Iterator, Mapping
-from copy import deepcopy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jsonschema
-import yaml
-from jsonschema import Draft202012Validator
-from jsonschema.exceptions import ValidationError, best_match
-
 from mose.errors import ConfigError
 from mose.evaluation.tasks.definition import Task, parse_task
+from mose.experiment.blocks import Experiment, ModelFile
 from mose.experiment.resources import Shape
-from mose.methods.options import Variant, parse_variant
+from mose.methods.options import Variant
+from mose.methods.register import read_variant
+from mose.storage.yaml_files import read_yaml
+from mose.validation.refusals import KeyRefused, shown
+from mose.validation.strict import read_block
 
 # A model's name is part of paths, and of patterns of paths.
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # What the workflow itself keeps under results/.
 TAKEN = ("models", "logs", "benchmarks")
-
-
-def read_yaml(path: str | Path) -> Any:
-    """Read a YAML file; a missing or malformed one is a ConfigError that names it."""
-    try:
-        return yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
-
-
-def _fill_defaults(
-    validator: Draft202012Validator, properties: Mapping[str, Any], instance: Any, schema: Any
-) -> Iterator[ValidationError]:
-    if isinstance(instance, dict):
-        for key, part in properties.items():
-            if "default" in part:
-                instance.setdefault(key, deepcopy(part["default"]))
-    yield from Draft202012Validator.VALIDATORS["properties"](
-        validator, properties, instance, schema
-    )
-
-
-_WithDefaults = jsonschema.validators.extend(Draft202012Validator, {"properties": _fill_defaults})
-
-
-def validated(config: Mapping[str, Any], schema_path: str | Path, name: str) -> dict[str, Any]:
-    """A copy of `config` that fits the schema, with the defaults filled in.
-
-    name: what the configuration is called in errors.
-    """
-    return _checked(config, read_yaml(schema_path), name)
-
-
-def _checked(config: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> dict[str, Any]:
-    filled = deepcopy(dict(config))
-    error = best_match(_WithDefaults(schema).iter_errors(filled))
-    if error is not None:
-        raise ConfigError(f"{name}: {_explain(error)}")
-    return filled
-
-
-def _explain(error: ValidationError) -> str:
-    where = ".".join(map(str, error.absolute_path)) or "top level"
-    if error.validator == "additionalProperties":
-        known = list(error.schema.get("properties", {}))
-        for key in error.instance:
-            if key not in known:
-                close = difflib.get_close_matches(key, known, 1)
-                hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
-                return f"{where}: unknown key {key!r}; {hint}"
-    if error.validator == "required":
-        missing = [key for key in error.validator_value if key not in error.instance]
-        return f"{where}: missing key {missing[0]!r}"
-    if "propertyNames" in error.absolute_schema_path or error.validator == "pattern":
-        return (
-            f"{where}: {error.instance!r} cannot be used as a name here; use letters, digits, "
-            "'-' and '_', beginning with a letter or digit ('unedited' is taken)"
-        )
-    return f"{where}: found {error.instance!r}; {error.message}"
 
 
 def expand_scan(label: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -96,12 +33,12 @@ def expand_scan(label: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any
     scan = entry.pop("scan", None)
     if scan is None:
         return {label: entry}
-    made = {}
+    entries = {}
     for values in itertools.product(*scan.values()):
         chosen = dict(zip(scan, values, strict=True))
         parts = [f"{key}{_in_label(value)}" for key, value in chosen.items() if len(scan[key]) > 1]
-        made["_".join([label, *parts])] = {**entry, **chosen}
-    return made
+        entries["_".join([label, *parts])] = {**entry, **chosen}
+    return entries
 
 
 def _in_label(value: Any) -> str:
@@ -112,59 +49,68 @@ def _in_label(value: Any) -> str:
 
 
 def variants(
-    methods: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    schema: Mapping[str, Any],
-    name: str,
-    model: str,
+    methods: Mapping[str, Any], settings: Mapping[str, Any], name: str, model: str
 ) -> dict[str, Variant]:
     """The parsed `methods:` block for one model, by label.
 
-    settings: the model's own `methods:`, which an entry's `settings` names; model: its file.
-    schema: of the whole experiment. Every entry is checked against its part for a variant again
-    when it is complete: what settings and scans bring is not in the experiment's own text.
+    settings: the model's own `methods:`, which an entry's `settings` names. name, model: what the
+    experiment and the model's file are called in errors, which name the file that has the key.
     """
-    made: dict[str, Variant] = {}
-    variant_schema = {**schema["$defs"]["variant"], "$defs": schema["$defs"]}
+    parsed: dict[str, Variant] = {}
     for label, given in methods.items():
-        entry = dict(given)
+        own = dict(given)
         where = f"{name}: methods.{label}"
-        wanted = entry.pop("settings", None)
+        wanted = own.pop("settings", None)
+        found: Mapping[str, Any] = {}
         if wanted is not None:
             if wanted not in settings:
                 known = ", ".join(settings) or "none"
                 raise ConfigError(f"{where}.settings: {model} has no {wanted!r}; known are {known}")
-            if "scan" in settings[wanted]:
+            found = settings[wanted]
+            if "scan" in found:
                 raise ConfigError(f"{model}: methods.{wanted}: scan belongs to an experiment")
-            entry = {**settings[wanted], **entry}
-        for one, options in expand_scan(label, entry).items():
-            if one in made:
+        for one, options in expand_scan(label, {**found, **own}).items():
+            if one in parsed:
                 raise ConfigError(f"{where}: {one!r} is the label of another variant as well")
-            made[one] = parse_variant(_checked(options, variant_schema, where), where)
-            layers = list(made[one].edit.layers)
-            if layers != sorted(layers):
-                raise ConfigError(f"{where}.layers must ascend: {layers}")
-    return made
+            try:
+                parsed[one] = read_variant(options)
+            except KeyRefused as error:
+                stated = error.key.partition("[")[0]
+                in_settings = stated in found and stated not in {**own, **own.get("scan", {})}
+                place = f"{model}: methods.{wanted}" if in_settings else where
+                raise error.within(place) from None
+    return parsed
 
 
-def read_tasks(entries: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> dict[str, Task]:
+def read_tasks(entries: Mapping[str, Any], name: str) -> dict[str, Task]:
     """The parsed `tasks:` block, by label.
 
     An entry is the name of a file in config/tasks/ without .yaml, the path of such a file, or a
     task of its own; with `task: NAME` its other keys change what the file says.
     """
-    made = {}
-    task_schema = {**schema["$defs"]["task"], "$defs": schema["$defs"]}
+    parsed = {}
     for label, given in entries.items():
-        entry = {"task": given} if isinstance(given, str) else dict(given)
         where = f"{name}: tasks.{label}"
+        entry = _mapping({"task": given} if isinstance(given, str) else given, where)
         wanted = entry.pop("task", None)
         if wanted is not None:
-            named = wanted.endswith(".yaml")
-            path = Path(wanted) if named else Path("config/tasks") / f"{wanted}.yaml"
-            entry = {**_checked(read_yaml(path) or {}, task_schema, str(path)), **entry}
-        made[label] = parse_task(_checked(entry, task_schema, where), where)
-    return made
+            path = _named(wanted, "config/tasks", f"{where}.task")
+            entry = {**_mapping(read_yaml(path), str(path)), **entry}
+        parsed[label] = parse_task(entry, where)
+    return parsed
+
+
+def _mapping(entry: Any, where: str) -> dict[str, Any]:
+    if not isinstance(entry, Mapping):
+        raise ConfigError(f"{where}: found {shown(entry)}, expected keys with values")
+    return dict(entry)
+
+
+def _named(name: Any, folder: str, where: str) -> Path:
+    """The file that a name means: of this folder, unless it is the path of a .yaml file."""
+    if not isinstance(name, str) or not name:
+        raise ConfigError(f"{where}: found {shown(name)}, expected a name or the path of a file")
+    return Path(name) if name.endswith(".yaml") else Path(folder) / f"{name}.yaml"
 
 
 def check_tasks(filled: Mapping[str, Any], tasks: Mapping[str, Task], name: str) -> None:
@@ -208,12 +154,13 @@ def check_consistency(filled: Mapping[str, Any], name: str) -> None:
 
 @dataclass(frozen=True)
 class Model:
-    """A model of an experiment: its source, the variants that are run on it, by label, and its
-    shape, where its file has it."""
+    """A model of an experiment: its source, the variants that are run on it, by label, its shape
+    where its file has it, and the file."""
 
     source: dict[str, Any]
     variants: dict[str, Variant]
     shape: Shape | None = None
+    file: str = ""
 
     @property
     def layers(self) -> list[int]:
@@ -222,16 +169,25 @@ class Model:
 
 
 def read_experiment(
-    config: Mapping[str, Any], schemas: str | Path, name: str = "config"
+    config: Mapping[str, Any], name: str = "config"
 ) -> tuple[dict[str, Any], dict[str, Model]]:
     """Everything a plan needs: the filled config, and its models by label.
 
-    schemas: the folder of the schemas; model files are looked for in config/models/.
+    name: what the config is called in errors. Files of models and tasks are looked for in
+    config/models/ and config/tasks/.
     """
     if not config:
         raise ConfigError("no configuration; give one with --configfile config/demo.yaml")
-    schema = read_yaml(Path(schemas) / "config.schema.yaml")
-    filled = _checked(config, schema, name)
+    filled = read_block(Experiment, dict(config), name).model_dump()
+    check_experiment(filled, name)
+    tasks = read_tasks(filled["tasks"], name)
+    check_tasks(filled, tasks, name)
+    filled["tasks"] = {label: task.as_dict() for label, task in tasks.items()}
+    return filled, read_models(filled, name)
+
+
+def check_experiment(filled: Mapping[str, Any], name: str) -> None:
+    """Refuse what the blocks allow one by one and not together."""
     if filled["experiment"] in TAKEN:
         raise ConfigError(
             f"{name}: experiment: {filled['experiment']!r} is taken; results/ keeps "
@@ -249,12 +205,13 @@ def read_experiment(
             f"{name}: gpus: {filled['gpus']} needs device: cuda, found {filled['device']!r}"
         )
     check_consistency(filled, name)
-    tasks = read_tasks(filled["tasks"], schema, name)
-    check_tasks(filled, tasks, name)
-    filled["tasks"] = {label: task.as_dict() for label, task in tasks.items()}
+
+
+def read_models(filled: Mapping[str, Any], name: str) -> dict[str, Model]:
+    """The models of an experiment by label, each with its variants."""
     models: dict[str, Model] = {}
     for model in filled["models"]:
-        path = Path(model) if model.endswith(".yaml") else Path("config/models") / f"{model}.yaml"
+        path = _named(model, "config/models", f"{name}: models")
         if not MODEL_NAME.fullmatch(path.stem):
             raise ConfigError(
                 f"{name}: models: {model!r} cannot be used; name the file with letters, digits, "
@@ -265,8 +222,8 @@ def read_experiment(
                 f"{name}: models: {path.stem!r} is the name of two files, whose results would "
                 "share a folder; rename one"
             )
-        entry = validated(read_yaml(path) or {}, Path(schemas) / "model.schema.yaml", str(path))
-        own = variants(filled["methods"], entry["methods"], schema, name, str(path))
-        shape = Shape(**entry["shape"]) if "shape" in entry else None
-        models[path.stem] = Model(entry["source"], own, shape)
-    return filled, models
+        file = read_block(ModelFile, read_yaml(path), str(path))
+        own = variants(filled["methods"], file.methods, name, str(path))
+        shape = None if file.shape is None else Shape(**file.shape.model_dump())
+        models[path.stem] = Model(file.source.model_dump(), own, shape, str(path))
+    return models

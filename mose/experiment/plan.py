@@ -1,7 +1,7 @@
 """What every job of an experiment needs, from its configuration: torch-free, for the workflow."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 from mose.errors import ConfigError
 from mose.experiment.config import Model
-from mose.experiment.resources import LIGHT, Machine, Needs, Shape, Work, needs
+from mose.experiment.resources import LIGHT, STAGES, Machine, Needs, Shape, Work, needs
 from mose.storage import files
 
 # Of a model whose shape nothing tells yet: the file has none, and it was not fetched.
@@ -20,7 +20,7 @@ STARTERS = 5
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment's jobs and what they need.
+    """An experiment and what its jobs need.
 
     config: as `mose.experiment.config.read_experiment` fills it; models: by label.
     """
@@ -39,8 +39,8 @@ class Plan:
         directory that it names has it."""
         stated, source = self.models[model].shape, self.models[model].source
         if stated is None and "local" in source:
-            stated = _shape_of_directory(Path(source["local"]))
-        path = Path(f"results/models/{model}/manifest.json")
+            stated = _shape_of_directory(_path(source["local"]))
+        path = _manifest(model)
         if not path.exists():
             return stated
         found = _shape_of_manifest(path)
@@ -117,60 +117,72 @@ class Plan:
             tokens=corpus["heldout"] + generated,
         )  # fmt: skip
 
-    def jobs(self, model: str) -> Iterator[tuple[str, Needs]]:
-        """Every job of a model that is not light: its rule and what it needs."""
-        config = self.config
-        edits, corpus = config["edits"], config["corpus"]
-        checkpoints = range(edits["checkpoint"], edits["total"] + 1, edits["checkpoint"])
-        every = edits.get("tasks_every", edits["checkpoint"])
+    def check(self) -> None:
+        """Refuse what no job could do: a local model that is not there, a layer that its model
+        does not have, a stated shape that is not the model's.
 
-        def one(stage: str, **wildcards: Any) -> tuple[str, Needs]:
-            return stage, self.needs(stage, {"model": model, **wildcards})
-
-        yield one("model")
-        for part in ["heldout", *(f"windows{i}" for i in range(corpus["shards"]))]:
-            yield one("corpus", part=part)
-        yield from [one("second_moments")] * corpus["shards"]
-        yield one("add_second_moments")
-        yield one("perplexity_unedited")
-        if config["tasks"]:
-            yield one("tasks_unedited")
-        for _ in config["seeds"]:
-            yield one("templates")
-        for dataset in config["datasets"]:
-            yield one("facts", dataset=dataset)
-            for _ in config["seeds"]:
-                yield from (one("measure_unedited", dataset=dataset, n=n) for n in checkpoints)
-                for method in self.models[model].variants:
-                    for n in checkpoints:
-                        names = {"dataset": dataset, "method": method, "n": n}
-                        yield one("edit", **names)
-                        yield one("stability", **names)
-                        yield one("measure", **names)
-                        if config["tasks"] and n % every == 0:
-                            yield one("tasks", **names)
-
-    def overview(self) -> str:
-        """What the whole experiment needs, a line per model."""
-        lines = ["What all of it needs, counted from the models' shapes (docs/scale.md):"]
-        for model in self.models:
-            if self.shape(model) is None:
-                lines.append(
-                    f"  {model}: not known, {_gb(UNKNOWN.host)} a job are assumed; give its "
-                    "`shape:` in the model's file"
+        Shapes that nothing tells yet are not asked for. Raises ConfigError.
+        """
+        for name, model in self.models.items():
+            local = model.source.get("local")
+            # A model whose manifest is there was found once; jobs that load it look again.
+            if local is not None and not (_manifest(name).exists() or _path(local).exists()):
+                raise ConfigError(
+                    f"{model.file}: source.local: {local}: no such file or directory; put the "
+                    "model there, or name where it is"
                 )
-                continue
-            jobs = list(self.jobs(model))
-            host = max(jobs, key=lambda job: job[1].host)
-            device = max(jobs, key=lambda job: job[1].device)
-            seconds = sum(job.seconds for _, job in jobs)
-            disk = sum(job.disk for _, job in jobs)
-            gpu = f", {_gb(device[1].device)} of a GPU ({device[0]})" if self.machine.gpu else ""
-            lines.append(
-                f"  {model}: {len(jobs)} jobs, {seconds / 3600:,.1f} hours one after another; "
-                f"memory {_gb(host[1].host)} ({host[0]}){gpu}; disk {_gb(disk)}"
-            )
+            shape = self.shape(name)
+            if shape is not None:
+                _check_layers(name, model, shape)
+
+    def overview(self, jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
+        """What jobs need in sum, a line per model.
+
+        jobs: the rule and the wildcards of each that is to run; those that load no model do not
+        count.
+        """
+        needed: dict[str, list[tuple[str, Needs]]] = {model: [] for model in self.models}
+        for stage, wildcards in jobs:
+            if stage in STAGES:
+                needed[wildcards["model"]].append((stage, self.needs(stage, wildcards)))
+        lines = ["What is to run needs, counted from the models' shapes (docs/scale.md):"]
+        lines += [f"  {model}: {self._sum(model, needs)}" for model, needs in needed.items()]
         return "\n".join(lines)
+
+    def _sum(self, model: str, jobs: Sequence[tuple[str, Needs]]) -> str:
+        if not jobs:
+            return "nothing"
+        if self.shape(model) is None:
+            return (
+                f"not known, {_gb(UNKNOWN.host)} a job are assumed; give its `shape:` in the "
+                "model's file"
+            )
+        host = max(jobs, key=lambda job: job[1].host)
+        device = max(jobs, key=lambda job: job[1].device)
+        seconds = sum(job.seconds for _, job in jobs)
+        gpu = f", {_gb(device[1].device)} of a GPU ({device[0]})" if self.machine.gpu else ""
+        return (
+            f"{len(jobs)} jobs, {seconds / 3600:,.1f} hours one after another; "
+            f"memory {_gb(host[1].host)} ({host[0]}){gpu}; disk {_gb(sum(j.disk for _, j in jobs))}"
+        )
+
+
+def _check_layers(name: str, model: Model, shape: Shape) -> None:
+    for label, variant in model.variants.items():
+        last = max(variant.edit.layers)
+        if last >= shape.blocks:
+            raise ConfigError(
+                f"config: methods.{label}.layers: found {last}, expected 0 to {shape.blocks - 1}: "
+                f"{name} has {shape.blocks} blocks"
+            )
+
+
+def _manifest(model: str) -> Path:
+    return Path(f"results/models/{model}/manifest.json")
+
+
+def _path(local: str) -> Path:
+    return Path(local).expanduser()
 
 
 def _compare(model: str, stated: Shape, found: Shape) -> None:

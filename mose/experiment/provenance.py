@@ -14,6 +14,7 @@ CARRIERS = frozenset(
     (
         *("errors", "progress", "storage/files", "storage/hdf5", "storage/hub"),
         *("storage/symmetric", "facts/requests", "models/causal_lm", "methods/options"),
+        *("methods/register", "validation/refusals", "validation/strict"),
     )
 )
 

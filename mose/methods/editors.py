@@ -13,7 +13,8 @@ from mose.methods.base import (
     GradientEditor,
     WrappedEditor,
 )
-from mose.methods.options import METHODS, Variant, WrapperOptions
+from mose.methods.options import Variant, WrapperOptions
+from mose.methods.register import METHODS
 
 __all__ = [
     "AdditiveEditor",

@@ -1,45 +1,54 @@
-"""The options of the editing methods, as dataclasses that check themselves, and their register.
+"""The options of the editing methods, as dataclasses that check themselves.
 
 Free of torch, so that a configuration can be refused before anything heavy is imported. The keys
 of a config's `methods:` block are these fields; `lambda` is written `retention_weight` here,
-since Python reserves the word. docs/methods.md gives the formulas and their sources.
+since Python reserves the word. mose/methods/register.py says which method has which; docs/methods.md gives
+the formulas and their sources.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
-from mose.errors import ConfigError
+from pydantic import Field, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+from mose.validation.refusals import KeyRefused
+from mose.validation.strict import (
+    AS_WRITTEN,
+    ASCENDING,
+    LISTED,
+    Count,
+    Natural,
+    NonNegative,
+    Positive,
+    checked,
+)
 
 RESERVED = {"lambda": "retention_weight"}
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class EditOptions:
-    """What every method needs.
+    """What every method needs."""
 
-    layers: the edited blocks, counted from 0; value targets are optimised at the last of them.
-    learning_rate: Adam's, in units of what is optimised.
-    steps: evaluations of the loss per request; one step fewer is taken.
-    stop_loss: a request is done once its loss is below this.
-    """
+    layers: Annotated[tuple[Natural, ...], LISTED, Field(min_length=1), ASCENDING] = Field(
+        description="Edited blocks, counted from 0, ascending. Value targets are optimised at the "
+        "last of them."
+    )
+    learning_rate: Positive = Field(
+        description="Adam's learning rate, in units of what is optimised: a value (free targets, "
+        "output side), a key (input side) or a weight (trained methods)."
+    )
+    steps: Count = Field(
+        25, description="Evaluations of the loss per request, at most. One step fewer is taken."
+    )
+    stop_loss: NonNegative = Field(
+        0.05, description="A request is done once its loss is below this."
+    )
 
-    layers: tuple[int, ...]
-    learning_rate: float
-    steps: int = 25
-    stop_loss: float = 0.05
-
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {}
     # Whether a batch's requests are written one after another, each from where the last one led.
     ONE_BY_ONE: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        for name, allowed in self.CHOICES.items():
-            if getattr(self, name) not in allowed:
-                raise ConfigError(
-                    f"{name}: found {getattr(self, name)!r}, expected {' or '.join(allowed)}"
-                )
 
     @property
     def edit(self) -> "EditOptions":
@@ -47,30 +56,37 @@ class EditOptions:
         return self
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TargetOptions(EditOptions):
-    """What methods need that optimise value targets and then write them in closed form.
+    """What methods need that optimise value targets and then write them in closed form."""
 
-    second_moment: "corpus", or "identity" for no statistics at all.
-    targets: "free"; some methods know other spaces.
-    weight_decay: weight of ||delta|| / ||h||^2 in the loss (free targets only).
-    clamp: bound of ||delta|| / ||h||, h the edited block's output (free targets only).
-    kl_weight: weight of KL(edited || unedited) of the next token after the bare subject.
-    patience: a request also leaves this many steps after the new object is the most probable in
-    all templates (ENCORE's early stop); None for never.
-    """
+    second_moment: Literal["corpus", "identity"] = Field(
+        "corpus",
+        description="Statistics of old knowledge: the keys' second moment over the corpus, or "
+        "identity for no statistics at all.",
+    )
+    targets: str = Field(
+        "free",
+        description="Where the value target is sought: free, as published, or in another space.",
+    )
+    weight_decay: NonNegative = Field(
+        0.5, description="Weight of ||delta|| / ||h||^2 in the loss. Free targets only."
+    )
+    clamp: Positive = Field(
+        0.75,
+        description="Bound of ||delta|| / ||h||; h is the edited block's output (for rome and "
+        "r-rome the projection's). Free targets only.",
+    )
+    kl_weight: NonNegative = Field(
+        0.0625,
+        description="Weight of KL(edited || unedited) of the next token after the bare subject.",
+    )
+    patience: Natural | None = Field(
+        None,
+        description="A request also stops this many steps after its new object is the most "
+        "probable in all templates (ENCORE's early stop). null for never.",
+    )
 
-    second_moment: str = "corpus"
-    targets: str = "free"
-    weight_decay: float = 0.5
-    clamp: float = 0.75
-    kl_weight: float = 0.0625
-    patience: int | None = None
-
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
-        "second_moment": ("corpus", "identity"),
-        "targets": ("free",),
-    }
     # What clamp and weight decay are relative to: the block's output, or the projection's.
     LENGTH_OF: ClassVar[str] = "hidden"
     # How context templates are weighed in a mean key (mose.statistics.keys.template_weights).
@@ -83,45 +99,44 @@ class TargetOptions(EditOptions):
 
     def _needs_one_layer(self, why: str) -> None:
         if len(self.layers) > 1:
-            raise ConfigError(f"{why} needs one layer, found {list(self.layers)}")
+            raise KeyRefused("layers", f"{why} needs one layer, found {list(self.layers)}")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class RetentionOptions(TargetOptions):
-    """Methods that weigh old knowledge against new.
+    """Methods that weigh old knowledge against new."""
 
-    retention_weight: lambda, the weight of the second moment, in units of edits.
-    """
+    retention_weight: Positive = Field(
+        validation_alias="lambda",
+        description="Retention weight: weight of old knowledge (the second moment per token) "
+        "against new, in units of edits.",
+    )
 
-    retention_weight: float
 
-
-@dataclass(frozen=True, kw_only=True)
+@checked
 class MoseOptions(RetentionOptions):
-    """MOSE: W <- R W as published, or one of the forms proposed here.
+    """MOSE: W <- R W as published, or one of the forms proposed here."""
 
-    side: "output", W <- R W; "input", W <- W Q.
-    targets: "free" as published; "reachable": on the sphere that a rotation can reach.
-    memory: "none" as published: a product of rotations, each for its own batch; "accumulate":
-    one rotation for all edits so far.
-    """
-
-    side: str = "output"
-    memory: str = "none"
-
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
-        **TargetOptions.CHOICES,
-        "side": ("output", "input"),
-        "targets": ("free", "reachable"),
-        "memory": ("none", "accumulate"),
-    }
+    side: Literal["output", "input"] = Field(
+        "output", description="output: W <- R W, as published; input: W <- W Q."
+    )
+    targets: Literal["free", "reachable"] = Field(
+        "free",
+        description="free, as published; reachable: on the sphere that a rotation can reach, for "
+        "one layer.",
+    )
+    memory: Literal["none", "accumulate"] = Field(
+        "none",
+        description="none, as published: a product of rotations, each for its own batch; "
+        "accumulate: one rotation for all edits so far.",
+    )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.side == "input" and self.targets == "free":
-            raise ConfigError(
-                "side: input needs targets: reachable; a rotated key keeps its length, "
-                "so a free key is never reached, and no one has published that form"
+            raise KeyRefused(
+                "side",
+                "input needs targets: reachable; a rotated key keeps its length, "
+                "so a free key is never reached, and no one has published that form",
             )
         if self.targets == "reachable":
             self._needs_one_layer("several layers share no sphere; targets: reachable")
@@ -133,80 +148,84 @@ class MoseOptions(RetentionOptions):
         return "value" if self.side == "output" else "key"
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class AdditiveOptions(TargetOptions):
-    """W <- W + Delta.
+    """W <- W + Delta."""
 
-    targets: "rescaled" puts free targets back to the length of the hidden state they started
-    from; "anchored" brings the projection's wanted output to one length for all requests (NAS).
-    anchor: that length, in the model's units (anchored targets only).
-    """
-
-    anchor: float | None = None
-
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
-        **TargetOptions.CHOICES,
-        "targets": ("free", "rescaled", "anchored"),
-    }
+    targets: Literal["free", "rescaled", "anchored"] = Field(
+        "free",
+        description="free, as published; rescaled: put back to the length of the hidden state "
+        "they started from; anchored: the projection's wanted output gets one length for all "
+        "requests (NAS).",
+    )
+    anchor: Positive | None = Field(
+        None,
+        description="That length, in the model's units. Anchored targets only, which need it; the "
+        "target target_norms measures it.",
+    )
 
     def __post_init__(self) -> None:
-        super().__post_init__()
         if self.targets == "anchored" and self.anchor is None:
-            raise ConfigError(
-                "anchor: missing, and targets: anchored needs a length; measure it "
-                "(snakemake ... -- target_norms) and put it into the model's file"
+            raise KeyRefused(
+                "anchor",
+                "missing, and targets: anchored needs a length; measure it "
+                "(snakemake ... -- target_norms) and put it into the model's file",
             )
         if self.targets != "anchored" and self.anchor is not None:
-            raise ConfigError(
-                f"anchor: found {self.anchor}, but targets: {self.targets} has no use for it; "
-                "take it out, or set targets: anchored"
+            raise KeyRefused(
+                "anchor",
+                f"found {self.anchor}, but targets: {self.targets} has no use for it; "
+                "take it out, or set targets: anchored",
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class MemitOptions(AdditiveOptions, RetentionOptions):
-    """MEMIT.
+    """MEMIT."""
 
-    memory: "none": each batch for itself, as published; "keys": earlier edited keys are kept
-    where they are, by the term K_p K_p^T (MEMIT's sequential form).
-    """
-
-    memory: str = "none"
-
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
-        **AdditiveOptions.CHOICES,
-        "memory": ("none", "keys"),
-    }
+    memory: Literal["none", "keys"] = Field(
+        "none",
+        description="none, as published: each batch for itself; keys: earlier edited keys keep "
+        "their values, by the term K_p K_p^T (MEMIT's sequential form).",
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class EncoreOptions(MemitOptions):
-    """ENCORE: MEMIT with memory, a bound on the update's norm, and an early stop.
+    """ENCORE: MEMIT with memory, a bound on the update's norm, and an early stop."""
 
-    norm_weight: weight of ||Delta||_F^2, in units of edits.
-    """
+    norm_weight: NonNegative = Field(
+        10.0, description="Weight of ||Delta||_F^2, in units of edits."
+    )
+    memory: Literal["none", "keys"] = Field(
+        "keys", description="keys, as published: earlier edited keys keep their values; none."
+    )
+    patience: Natural | None = Field(
+        2,
+        description="A request also stops this many steps after its new object is the most "
+        "probable in all templates. null for never.",
+    )
 
-    norm_weight: float = 10.0
-    memory: str = "keys"
-    patience: int | None = 2
 
-
-@dataclass(frozen=True, kw_only=True)
+@checked
 class EmmetOptions(AdditiveOptions, RetentionOptions):
-    """EMMET.
+    """EMMET."""
 
-    relaxation: e, how far the equality constraint is loosened in a batch of several; 0 for
-    equality, which a request alone always has.
-    """
+    relaxation: NonNegative = Field(
+        0.1,
+        description="e, how far the equality constraint is loosened in a batch of several; 0 for "
+        "equality, which a request alone always has.",
+    )
 
-    relaxation: float = 0.1
 
-
-@dataclass(frozen=True, kw_only=True)
+@checked
 class RomeOptions(AdditiveOptions):
     """ROME and R-ROME: rank one, one layer, one request after another."""
 
-    clamp: float = 4.0
+    clamp: Positive = Field(
+        4.0,
+        description="Bound of ||delta|| / ||v||, v the projection's output. Free targets only.",
+    )
 
     LENGTH_OF: ClassVar[str] = "value"
     ONE_BY_ONE: ClassVar[bool] = True
@@ -217,38 +236,38 @@ class RomeOptions(AdditiveOptions):
         self._needs_one_layer("a rank-one update")
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class AlphaEditOptions(AdditiveOptions):
-    """AlphaEdit.
+    """AlphaEdit."""
 
-    ridge: weight of ||Delta||_F^2 (the authors' L2).
-    null_space: "threshold": eigenvectors of the second moment with eigenvalues below
-    null_threshold, as the authors do; "energy": all but the leading ones that hold the share
-    null_energy of the trace.
-    memory: "keys": earlier edited keys keep their values, as published; "none".
-    """
-
-    ridge: float = 10.0
-    null_space: str = "threshold"
-    null_threshold: float = 0.02
-    null_energy: float = 0.99
-    memory: str = "keys"
-
-    CHOICES: ClassVar[dict[str, tuple[str, ...]]] = {
-        **AdditiveOptions.CHOICES,
-        "null_space": ("threshold", "energy"),
-        "memory": ("none", "keys"),
-    }
+    ridge: Positive = Field(10.0, description="Weight of ||Delta||_F^2 (the authors' L2).")
+    null_space: Literal["threshold", "energy"] = Field(
+        "threshold",
+        description="How the second moment's null space is told. threshold: eigenvectors with "
+        "eigenvalues below null_threshold, as published; energy: all but the leading ones that "
+        "hold the share null_energy of the trace.",
+    )
+    null_threshold: Positive = Field(
+        0.02, description="Eigenvalues below this are null (null_space: threshold)."
+    )
+    null_energy: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN] = Field(
+        0.99, description="Share of the trace that is not null (null_space: energy)."
+    )
+    memory: Literal["none", "keys"] = Field(
+        "keys", description="keys, as published: earlier edited keys keep their values; none."
+    )
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TrainedOptions(EditOptions):
-    """What methods need that are trained on the new objects, without statistics or targets.
+    """What methods need that are trained on the new objects, without statistics or targets."""
 
-    steps: rounds through the requests that are trained together; every one ends with a step.
-    """
-
-    learning_rate: float = 5e-4
+    learning_rate: Positive = Field(5e-4, description="Adam's learning rate, in units of a weight.")
+    steps: Count = Field(
+        25,
+        description="Rounds through the requests that are trained together, at most. Each ends "
+        "with a step.",
+    )
 
     @property
     def per_step(self) -> int | None:
@@ -256,104 +275,38 @@ class TrainedOptions(EditOptions):
         return None
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class FineTuneOptions(TrainedOptions):
-    """Fine-tuning of the edited projections on the new objects.
+    """Fine-tuning of the edited projections on the new objects."""
 
-    minibatch: requests per step of Adam.
-    norm_constraint: bound of every entry's change in a batch of edits; None for none.
-    """
-
-    stop_loss: float = 0.01
-    minibatch: int = 10
-    norm_constraint: float | None = None
+    stop_loss: NonNegative = Field(0.01, description="A batch is done once its loss is below this.")
+    norm_constraint: Positive | None = Field(
+        None, description="Bound of every entry's change in a batch of edits. null for none."
+    )
+    minibatch: Count = Field(10, description="Requests per step of Adam.")
 
     @property
     def per_step(self) -> int | None:
         return self.minibatch
 
 
-@dataclass(frozen=True, kw_only=True)
+@checked
 class TrainedRotationOptions(TrainedOptions):
-    """A block-diagonal rotation of the input, trained by Adam, one request after another.
+    """A block-diagonal rotation of the input, trained by Adam, one request after another."""
 
-    blocks: diagonal blocks; they must divide the width of the input.
-    ball: size of the ball that each block's generator is kept in, per entry (COFT's eps).
-    """
-
-    stop_loss: float = 0.0
-    blocks: int = 4
-    ball: float = 1e-5
+    stop_loss: NonNegative = Field(
+        0.0, description="A request is done once its loss is below this."
+    )
+    blocks: Count = Field(
+        4, description="Diagonal blocks of the rotation; they must divide the width of the input."
+    )
+    ball: Positive = Field(
+        1e-5,
+        description="Size, per entry, of the ball that each block's generator is kept in "
+        "(COFT's eps).",
+    )
 
     ONE_BY_ONE: ClassVar[bool] = True
-
-
-@dataclass(frozen=True, kw_only=True)
-class WrapperOptions:
-    """A method that changes what another one does; the other keys are that one's options.
-
-    base: the wrapped method.
-    """
-
-    base: "Variant"
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.base.options, AdditiveOptions):
-            raise ConfigError(f"base: {self.base.method} is not a closed-form additive method")
-
-    @property
-    def edit(self) -> EditOptions:
-        return self.base.options.edit
-
-
-@dataclass(frozen=True, kw_only=True)
-class RectOptions(WrapperOptions):
-    """RECT. kept_share: share of the update's entries that is kept."""
-
-    kept_share: float = 0.4
-
-
-@dataclass(frozen=True, kw_only=True)
-class PruneOptions(WrapperOptions):
-    """PRUNE. log_base: base of the logarithm that large singular values are reduced by."""
-
-    log_base: float = math.e
-
-
-@dataclass(frozen=True, kw_only=True)
-class SphereOptions(WrapperOptions):
-    """SPHERE.
-
-    strength: alpha, how much of the update along the weight's main directions is taken out.
-    energy: eta, share of the directions' energy that makes them main.
-    """
-
-    strength: float = 0.8
-    energy: float = 0.5
-
-
-@dataclass(frozen=True)
-class Method:
-    """One row of the register: options, and where the editor is ("module:name")."""
-
-    options: type[EditOptions] | type[WrapperOptions]
-    editor: str
-
-
-METHODS: dict[str, Method] = {
-    "mose": Method(MoseOptions, "mose.methods.mose:mose_editor"),
-    "rome": Method(RomeOptions, "mose.methods.rome:RomeEditor"),
-    "r-rome": Method(RomeOptions, "mose.methods.rome:ConsistentRomeEditor"),
-    "memit": Method(MemitOptions, "mose.methods.memit:MemitEditor"),
-    "emmet": Method(EmmetOptions, "mose.methods.emmet:EmmetEditor"),
-    "alphaedit": Method(AlphaEditOptions, "mose.methods.alphaedit:AlphaEditEditor"),
-    "encore": Method(EncoreOptions, "mose.methods.encore:EncoreEditor"),
-    "ft": Method(FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
-    "oft": Method(TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
-    "rect": Method(RectOptions, "mose.methods.rect:RectEditor"),
-    "prune": Method(PruneOptions, "mose.methods.prune:PruneEditor"),
-    "sphere": Method(SphereOptions, "mose.methods.sphere:SphereEditor"),
-}
 
 
 @dataclass(frozen=True)
@@ -361,7 +314,7 @@ class Variant:
     """One entry of the `methods:` block: a method and its options."""
 
     method: str
-    options: EditOptions | WrapperOptions
+    options: "EditOptions | WrapperOptions"
 
     @property
     def edit(self) -> EditOptions:
@@ -381,37 +334,59 @@ class Variant:
                 entry[back.get(f.name, f.name)] = list(value) if isinstance(value, tuple) else value
         return entry
 
-    def files(self) -> list[str]:
-        """The library's files that define the method, relative to the repository."""
-        module = METHODS[self.method].editor.partition(":")[0]
-        base = self.options.base.files() if isinstance(self.options, WrapperOptions) else []
-        return [f"{module.replace('.', '/')}.py", *base]
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.is_instance_schema(cls)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        return {"type": "string"}
 
 
-def parse_variant(entry: Mapping[str, Any], where: str = "methods") -> Variant:
-    """Read one entry of the `methods:` block; `where` names it in errors."""
-    entry = dict(entry)
-    method = entry.pop("method", None)
-    if method not in METHODS:
-        raise ConfigError(f"{where}.method: found {method!r}, expected one of {sorted(METHODS)}")
-    kind = METHODS[method].options
-    known = {f.name for f in fields(kind)}
-    values = {RESERVED.get(key, key): value for key, value in entry.items()}
-    if issubclass(kind, WrapperOptions):
-        inner = {key: value for key, value in entry.items() if key not in known}
-        values = {key: value for key, value in values.items() if key in known}
-        values["base"] = parse_variant({**inner, "method": entry.get("base", "memit")}, where)
-    for key in values:
-        if key not in known:
-            raise ConfigError(f"{where}: unknown key {key!r} for method {method}")
-    if "layers" in values:
-        values["layers"] = tuple(values["layers"])
-    try:
-        return Variant(method, kind(**values))
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    except TypeError as error:
-        missing = (
-            str(error).split("argument")[-1].lstrip("s: ").replace("retention_weight", "lambda")
-        )
-        raise ConfigError(f"{where}: missing key {missing}") from None
+@checked
+class WrapperOptions:
+    """A method that changes what another one does; the other keys are that one's options."""
+
+    base: Variant = Field(description="The wrapped method, whose options stand beside this key.")
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.base.options, AdditiveOptions):
+            raise KeyRefused("base", f"{self.base.method} is not a closed-form additive method")
+
+    @property
+    def edit(self) -> EditOptions:
+        return self.base.options.edit
+
+
+@checked
+class RectOptions(WrapperOptions):
+    """RECT."""
+
+    kept_share: Annotated[float, Field(gt=0, le=1), AS_WRITTEN] = Field(
+        0.4, description="Share of the update's entries that is kept."
+    )
+
+
+@checked
+class PruneOptions(WrapperOptions):
+    """PRUNE."""
+
+    log_base: Annotated[float, Field(gt=1), AS_WRITTEN] = Field(
+        math.e, description="Base of the logarithm that large singular values are reduced by."
+    )
+
+
+@checked
+class SphereOptions(WrapperOptions):
+    """SPHERE."""
+
+    strength: Annotated[float, Field(ge=0, le=1), AS_WRITTEN] = Field(
+        0.8,
+        description="alpha, how much of the update along the weight's main directions is taken "
+        "out.",
+    )
+    energy: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN] = Field(
+        0.5, description="eta, share of the directions' energy that makes them main."
+    )

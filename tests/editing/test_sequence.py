@@ -11,7 +11,7 @@ import torch
 from mose.editing import checkpoints, sequence
 from mose.errors import StoreError
 from mose.linalg import second_moment
-from mose.methods.options import METHODS, parse_variant
+from mose.methods.register import METHODS, parse_variant
 from mose.statistics import keys, second_moments
 from mose.storage import hdf5
 

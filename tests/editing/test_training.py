@@ -6,7 +6,7 @@ import torch
 
 from mose.editing import sequence, training
 from mose.errors import ConfigError, NumericalError
-from mose.methods.options import parse_variant
+from mose.methods.register import parse_variant
 
 
 def plain_fine_tuning(lm, requests, layer, learning_rate, rounds):

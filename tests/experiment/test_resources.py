@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, GPT2Config, GPTJConfig, LlamaConf
 from mose.errors import ConfigError, ResourceError
 from mose.experiment import capacity, config, plan, resources
 from mose.experiment.resources import Machine, Shape, Work
-from mose.methods.options import parse_variant
+from mose.methods.register import parse_variant
 from mose.models import sources
 from mose.storage import files
 

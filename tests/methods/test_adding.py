@@ -9,7 +9,8 @@ import torch
 from plain import batch, make
 
 from mose.methods.editors import make_editor
-from mose.methods.options import METHODS, MemitOptions, Method, parse_variant
+from mose.methods.options import MemitOptions
+from mose.methods.register import METHODS, Method, parse_variant
 
 DOCS = Path(__file__).parents[2] / "docs" / "methods.md"
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from plain import CLOSED_FORM, WITHOUT_LAMBDA, batch, make
 
-from mose.methods.options import METHODS
+from mose.methods.register import METHODS
 
 
 def test_every_closed_form_method_has_its_row():

@@ -8,7 +8,7 @@ from plain import D_IN, D_OUT, draw, make
 from mose.editing import sequence, targets
 from mose.errors import ConfigError
 from mose.linalg.second_moment import SecondMoment
-from mose.methods.options import parse_variant
+from mose.methods.register import parse_variant
 from mose.methods.rome import rome_delta
 
 

@@ -8,7 +8,7 @@ from mose.errors import ConfigError
 from mose.linalg.orthogonal import orthogonality_error
 from mose.methods.editors import make_editor
 from mose.methods.oft import cayley
-from mose.methods.options import parse_variant
+from mose.methods.register import parse_variant
 
 
 def train(editor, keys, wanted, steps=40, learning_rate=0.02):

@@ -11,9 +11,9 @@ from mose.editing import sequence, targets
 from mose.errors import ConfigError
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.editors import make_editor
-from mose.methods.options import parse_variant
 from mose.methods.prune import reduce_spectrum
 from mose.methods.rect import keep_largest
+from mose.methods.register import parse_variant
 from mose.methods.sphere import main_directions
 from mose.statistics import keys as keys_of
 

@@ -8,7 +8,7 @@ import torch
 
 from mose.editing import targets
 from mose.errors import ConfigError, ModelError
-from mose.methods.options import parse_variant
+from mose.methods.register import parse_variant
 from mose.models import architectures, causal_lm, loading, sources
 from mose.models.tokens import pad
 from mose.statistics.keys import collect

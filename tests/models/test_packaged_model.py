@@ -11,7 +11,7 @@ from mose.evaluation import prompt_scores
 from mose.experiment import config
 from mose.facts.requests import EditRequest
 from mose.linalg import second_moment
-from mose.methods.options import parse_variant
+from mose.methods.register import parse_variant
 from mose.models import loading, sources
 from mose.statistics import second_moments
 from mose.storage import files

@@ -1,12 +1,14 @@
 """
 Reads the configuration and says what depends on what, by name only: nothing here opens a model.
 
-REQUIRED INPUTS: the config (schema in workflow/schemas/), config/models/<model>.yaml
+REQUIRED INPUTS: the config (keys in docs/config.md), config/models/<model>.yaml
 OUTPUTS: names and functions for the other rule files
 """
 
 import gc
 import json
+import logging
+import os
 import shlex
 import sys
 from functools import cache
@@ -18,7 +20,10 @@ from mose.experiment.resources import LIGHT
 from mose.experiment.plan import Plan
 from mose.experiment.provenance import defining
 from mose.storage.files import check_writable, digest_of, sha256_of_file
+from mose.methods.register import files_of
+from mose.storage.yaml_files import read_yaml
 from snakemake.exceptions import WorkflowError
+from snakemake_interface_logger_plugins.common import LogEvent
 
 # Of the many small objects that a plan consists of none is garbage: looking for some would take an
 # eighth of the time of planning 6,000 jobs.
@@ -28,13 +33,16 @@ gc.set_threshold(200_000, 50, 1000)
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 try:
-    config, MODELS = read_experiment(
-        config, Path(workflow.basedir) / "workflow" / "schemas"
-    )
+    # Snakemake read and merged the files already; of a key that is stated twice it took the last.
+    for path in workflow.configfiles:
+        if Path(path).suffix in (".yaml", ".yml"):
+            read_yaml(os.path.relpath(path))
+    config, MODELS = read_experiment(config)
+    PLAN = Plan(config, MODELS)
+    PLAN.check()
 except MoseError as error:
     raise WorkflowError(str(error)) from None
 
-PLAN = Plan(config, MODELS)
 EXPERIMENT = config["experiment"]
 # For files that a run makes once: a wildcard in its place would let Snakemake compare every file
 # of the run with each of their names.
@@ -184,11 +192,19 @@ def check_folders():
         raise WorkflowError(f"error: {error}") from None
 
 
+class Overview(logging.Handler):
+    """Prints what the run needs, once Snakemake has told which jobs there are to run."""
+
+    def emit(self, record):
+        if getattr(record, "event", None) == LogEvent.RUN_INFO:
+            logger.removeHandler(self)
+            jobs = workflow.dag.needrun_jobs()
+            said = PLAN.overview((job.rule.name, job.wildcards_dict) for job in jobs)
+            print(said, file=sys.stderr)
+
+
 if workflow.is_main_process:
-    try:
-        print(PLAN.overview(), file=sys.stderr)
-    except MoseError as error:
-        raise WorkflowError(str(error)) from None
+    logger.addHandler(Overview())
 
 
 def print_summary():

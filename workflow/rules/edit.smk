@@ -35,7 +35,7 @@ rule edit:
         **resources_of("edit"),
     params:
         code=lambda wildcards: code_of(
-            "mose/editing/sequence.py", *variant_of(wildcards).files()
+            "mose/editing/sequence.py", *files_of(variant_of(wildcards))
         ),
         variant=variant_json,
         previous=lambda wildcards, input: (

@@ -113,5 +113,5 @@ def null_space_files():
         f"results/{EXPERIMENT}/{model}/null_space/{method}.csv"
         for model, made in MODELS.items()
         for method, variant in made.variants.items()
-        if "mose/methods/alphaedit.py" in variant.files()
+        if "mose/methods/alphaedit.py" in files_of(variant)
     ]

@@ -3,22 +3,25 @@
 import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import Discriminator, Field, Tag
+from typing_extensions import TypedDict
 
 from mose.errors import ConfigError
+from mose.validation.refusals import KeyRefused, one_of, unknown_key
+from mose.validation.strict import DISTINCT, LISTED, STRICT, Count, Natural, Text, by_key, checked
 
-BUILTIN = ("sentiment", "inference", "facts")
 FIELD = re.compile(r"\{(\w+)\}")
 
-GENERATED = ("exact_match", "contains", "token_f1", "rouge1", "rouge2", "rougeL", "rouge")
-# What retained ability is computed from: the first unless `headline` says otherwise.
+Kind = Literal["choice", "generate", "continuation", "perplexity", "harness"]
+TextMetric = Literal["exact_match", "contains", "token_f1", "rouge1", "rouge2", "rougeL", "rouge"]
+# What retained ability is computed from: the first unless `headline` says otherwise; for generated
+# text, of the task's own metrics, and for a task of the harness whatever `headline` says.
 HEADLINES = {
     "choice": ("accuracy", "accuracy_norm", "f1"),
-    "generate": GENERATED,
     "continuation": ("accuracy",),
     "perplexity": ("perplexity",),
-    "harness": (),
 }
 NEEDS = {
     "choice": ("source", "prompt", "choices", "label"),
@@ -29,52 +32,145 @@ NEEDS = {
 }
 
 
-@dataclass(frozen=True)
+class TaskSource(TypedDict, total=False):
+    """Where a task's records come from: exactly one of file, hub and builtin."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    file: Annotated[
+        Text, Field(description="JSON, JSON lines, CSV, TSV or Parquet; plain text for perplexity.")
+    ]
+    hub: Annotated[Text, Field(description="Id of a data set of the Hugging Face hub.")]
+    subset: Annotated[str, Field(description="Subset (configuration) of the hub's data set.")]
+    split: Annotated[str, Field(description="Split of the hub's data set.")]
+    revision: Annotated[
+        str, Field(description="A commit's hash or a tag; without it, what the hub holds today.")
+    ]
+    builtin: Annotated[
+        Literal["sentiment", "inference", "facts"],
+        Field(description="A set that comes with the package."),
+    ]
+    part: Annotated[
+        Literal["tuning", "evaluation"],
+        Field(description="Of the built-in facts: whose subjects are asked for."),
+    ]
+
+
+class Harness(TypedDict, total=False):
+    """A task of lm-evaluation-harness."""
+
+    __pydantic_config__ = STRICT  # type: ignore[misc]
+
+    task: Annotated[Text, Field(description="Name of the task. Required.")]
+    folder: Annotated[Text, Field(description="Directory of the task's YAML files.")]
+
+
+@checked
 class Task:
-    """A task, as a YAML file or an experiment's `tasks:` block gives it.
+    """A task, as a YAML file or an experiment's `tasks:` block gives it."""
 
-    kind: "choice" (the likeliest of several answers), "generate" (greedy text), "continuation" (is
-        one given answer the greedy one), "perplexity" (sliding window over a text), "harness".
-    source: {"file": PATH}, {"hub": ID, "subset", "split", "revision"}, or {"builtin": NAME}.
-    prompt: text with a record's fields in braces; the answer follows it after a space.
-    description: put once in front of everything. examples: records with the same fields, rendered
-        before every prompt with their right answers (few-shot).
-    choices: texts with fields in braces, or the name of the field that lists them. label: field of
-        the right one: its place from 0, or one of `labels`, which are in the choices' order.
-    answer: field of the right text, or list of right texts.
-    last_word: field whose last word is the answer where a record has no field `answer`; the rest
-        becomes its field "context" (continuation: LAMBADA).
-    metrics: of generated text, of GENERATED. max_tokens, stop: where generated text ends.
-    field: of the text (perplexity, in files of records). window, stride: tokens.
-    samples: items at most, drawn by `seed`; the same at every checkpoint.
-    harness: {"task": NAME, "folder": DIRECTORY of task files}.
-    headline: the metric that retained ability is computed from.
-    """
+    kind: Kind = Field(
+        description="choice: the likeliest of several answers; generate: greedy text; "
+        "continuation: is the given answer the greedy one; perplexity: of a text, by sliding "
+        "window; harness: of lm-evaluation-harness."
+    )
+    source: TaskSource = Field(
+        default_factory=lambda: TaskSource(),
+        description="{file: PATH}, {hub: ID, subset, split, revision}, or {builtin: NAME}.",
+    )
+    prompt: str = Field(
+        "",
+        description="Text with a record's fields in braces; the answer follows it after a space.",
+    )
+    description: str = Field(
+        "", description="Text that stands once in front of examples and prompt."
+    )
+    examples: Annotated[tuple[dict[str, Any], ...], LISTED] = Field(
+        (),
+        description="Records that stand before every prompt with their right answers (few-shot).",
+    )
+    choices: Annotated[
+        Annotated[tuple[Text, ...], LISTED, Tag("~array")] | Annotated[Text, Tag("~string")],
+        Discriminator(by_key()),
+    ] = Field(
+        (),
+        description="choice: the possible answers, with fields in braces, or the name of the field "
+        "that lists them.",
+    )
+    label: str = Field(
+        "",
+        description="choice: field of the right choice, its place from 0 or one of labels.",
+    )
+    labels: Annotated[tuple[Any, ...], LISTED] = Field(
+        (), description="choice: what the label's field holds, in the order of the choices."
+    )
+    answer: str = Field(
+        "",
+        description="generate, continuation: field of the right text, or list of right texts.",
+    )
+    last_word: str = Field(
+        "",
+        description="continuation: field that is split into the field context and its last word, "
+        "the answer, where a record has no answer (LAMBADA).",
+    )
+    metrics: Annotated[tuple[TextMetric, ...], LISTED, DISTINCT] = Field(
+        (), description="generate: what the text is scored by."
+    )
+    max_tokens: Count = Field(32, description="generate: tokens, at most.")
+    stop: Annotated[tuple[Text, ...], LISTED] = Field(
+        (), description="generate: texts that end the answer, after its leading whitespace."
+    )
+    field: str = Field("text", description="perplexity: field of the text in a file of records.")
+    window: Annotated[int, Field(ge=2)] = Field(512, description="perplexity: tokens of a window.")
+    stride: Count = Field(
+        256, description="perplexity: tokens from one window to the next; fewer than window."
+    )
+    samples: Count = Field(
+        100,
+        description="Items (windows, for perplexity) at most; the same at every checkpoint.",
+    )
+    seed: Natural = Field(0, description="Draws the items.")
+    harness: Harness = Field(
+        default_factory=lambda: Harness(),
+        description="{task: NAME, folder: DIRECTORY of its YAML files}.",
+    )
+    headline: str = Field(
+        "",
+        description="The metric that retained ability is computed from; the kind's first where it "
+        "is not given.",
+    )
 
-    kind: str
-    source: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    prompt: str = ""
-    description: str = ""
-    examples: tuple[Mapping[str, Any], ...] = ()
-    choices: tuple[str, ...] | str = ()
-    label: str = ""
-    labels: tuple[Any, ...] = ()
-    answer: str = ""
-    last_word: str = ""
-    metrics: tuple[str, ...] = ()
-    max_tokens: int = 32
-    stop: tuple[str, ...] = ()
-    field: str = "text"
-    window: int = 512
-    stride: int = 256
-    samples: int = 100
-    seed: int = 0
-    harness: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    headline: str = ""
+    def __post_init__(self) -> None:
+        for key in NEEDS[self.kind]:
+            if not getattr(self, key):
+                raise KeyRefused("", f"a task of kind {self.kind} needs {key!r}")
+        self._check_source()
+        for key, values in (("choices", self.choices), ("labels", self.labels)):
+            if isinstance(values, tuple) and len(values) == 1:
+                raise KeyRefused(key, f"found one ({values[0]!r}), expected at least two")
+        if self.stride > self.window - 1:
+            raise KeyRefused("stride", f"{self.stride} must be less than window {self.window}")
+        headlines = self.metrics if self.kind == "generate" else HEADLINES.get(self.kind, ())
+        if self.headline and headlines and self.headline not in headlines:
+            raise KeyRefused("headline", one_of(self.headline, headlines))
+        object.__setattr__(self, "headline", self.headline or headlines[0])
+
+    def _check_source(self) -> None:
+        if self.kind == "harness":
+            if "task" not in self.harness:
+                raise KeyRefused("harness", "missing key 'task', expected the task's name")
+            return
+        given = [key for key in ("file", "hub", "builtin") if key in self.source]
+        if len(given) != 1:
+            found = ", ".join(given) or "none of them"
+            raise KeyRefused("source", f"found {found}, expected one of file, hub, builtin")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; `parse_task` reads it again."""
-        return dataclasses.asdict(self)
+        return dataclasses.asdict(self)  # type: ignore[call-overload]
+
+
+TASK_KEYS = tuple(f.name for f in dataclasses.fields(Task))  # type: ignore[arg-type]
 
 
 def parse_task(entry: Mapping[str, Any], where: str) -> Task:
@@ -82,38 +178,10 @@ def parse_task(entry: Mapping[str, Any], where: str) -> Task:
 
     Raises ConfigError for missing keys, keys of another kind, and contradictions.
     """
-    known = {f.name for f in dataclasses.fields(Task)}
-    unknown = [key for key in entry if key not in known]
-    if unknown:
-        raise ConfigError(f"{where}: unknown key {unknown[0]!r}; known are {', '.join(known)}")
-    if entry.get("kind") not in NEEDS:
-        raise ConfigError(f"{where}.kind: found {entry.get('kind')!r}, expected {', '.join(NEEDS)}")
-    lists: dict[str, Any] = {
-        k: tuple(v) if isinstance(v, list | tuple) else v for k, v in entry.items()
-    }
-    task = Task(**lists)
-    for key in NEEDS[task.kind]:
-        if not getattr(task, key):
-            raise ConfigError(f"{where}: a task of kind {task.kind} needs {key!r}")
-    _check_source(task, where)
-    wrong = [name for name in task.metrics if name not in GENERATED]
-    if wrong:
-        raise ConfigError(f"{where}.metrics: found {wrong[0]!r}; known are {', '.join(GENERATED)}")
-    if task.stride > task.window - 1:
-        raise ConfigError(f"{where}.stride: {task.stride} must be less than window {task.window}")
-    headlines = task.metrics if task.kind == "generate" else HEADLINES[task.kind]
-    if task.headline and headlines and task.headline not in headlines:
-        expected = ", ".join(headlines)
-        raise ConfigError(f"{where}.headline: found {task.headline!r}, expected one of {expected}")
-    return Task(**{**lists, "headline": task.headline or headlines[0]})
-
-
-def _check_source(task: Task, where: str) -> None:
-    if task.kind == "harness":
-        return
-    kinds = [key for key in ("file", "hub", "builtin") if key in task.source]
-    if len(kinds) != 1:
-        raise ConfigError(f"{where}.source: expected one of file, hub, builtin; found {kinds}")
-    name = task.source.get("builtin", BUILTIN[0])
-    if name not in BUILTIN:
-        raise ConfigError(f"{where}.source.builtin: found {name!r}, expected {', '.join(BUILTIN)}")
+    for key in entry:
+        if key not in TASK_KEYS:
+            raise ConfigError(f"{where}: {unknown_key(key, TASK_KEYS)}")
+    try:
+        return Task(**entry)
+    except KeyRefused as error:
+        raise error.within(where) from None

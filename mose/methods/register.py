@@ -1,0 +1,98 @@
+"""The register of the editing methods: their options, their editors, and reading an entry.
+
+Free of torch: an editor is named as text, and imported where a layer is edited.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from mose.errors import ConfigError
+from mose.methods import options
+from mose.methods.options import RESERVED, AdditiveOptions, EditOptions, Variant, WrapperOptions
+from mose.validation.refusals import KeyRefused, one_of, unknown_key
+
+# What a wrapper wraps where its entry does not say.
+BASE = "memit"
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the register: options, and where the editor is ("module:name")."""
+
+    options: type[EditOptions] | type[WrapperOptions]
+    editor: str
+
+
+METHODS: dict[str, Method] = {
+    "mose": Method(options.MoseOptions, "mose.methods.mose:mose_editor"),
+    "rome": Method(options.RomeOptions, "mose.methods.rome:RomeEditor"),
+    "r-rome": Method(options.RomeOptions, "mose.methods.rome:ConsistentRomeEditor"),
+    "memit": Method(options.MemitOptions, "mose.methods.memit:MemitEditor"),
+    "emmet": Method(options.EmmetOptions, "mose.methods.emmet:EmmetEditor"),
+    "alphaedit": Method(options.AlphaEditOptions, "mose.methods.alphaedit:AlphaEditEditor"),
+    "encore": Method(options.EncoreOptions, "mose.methods.encore:EncoreEditor"),
+    "ft": Method(options.FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
+    "oft": Method(options.TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
+    "rect": Method(options.RectOptions, "mose.methods.rect:RectEditor"),
+    "prune": Method(options.PruneOptions, "mose.methods.prune:PruneEditor"),
+    "sphere": Method(options.SphereOptions, "mose.methods.sphere:SphereEditor"),
+}
+
+
+def additive_methods() -> list[str]:
+    """What a wrapper can wrap."""
+    return sorted(n for n, method in METHODS.items() if issubclass(method.options, AdditiveOptions))
+
+
+def keys_of(kind: type[EditOptions] | type[WrapperOptions]) -> list[str]:
+    """The options' names as an entry spells them."""
+    spelt = {name: key for key, name in RESERVED.items()}
+    return [spelt.get(f.name, f.name) for f in fields(kind)]
+
+
+def files_of(variant: Variant) -> list[str]:
+    """The library's files that define a variant's method, relative to the repository."""
+    module = METHODS[variant.method].editor.partition(":")[0]
+    own = f"{module.replace('.', '/')}.py"
+    wrapper = variant.options
+    return [own, *(files_of(wrapper.base) if isinstance(wrapper, WrapperOptions) else [])]
+
+
+def read_variant(entry: Mapping[str, Any]) -> Variant:
+    """Read one entry of the `methods:` block.
+
+    Raises KeyRefused, which knows the key; `parse_variant` says where the entry is as well.
+    """
+    values = dict(entry)
+    method = values.pop("method", None)
+    if not isinstance(method, str) or method not in METHODS:
+        raise KeyRefused("method", one_of(method, sorted(METHODS)))
+    kind = METHODS[method].options
+    known = keys_of(kind)
+    if issubclass(kind, WrapperOptions):
+        base = values.pop("base", BASE)
+        if base not in additive_methods():
+            raise KeyRefused("base", one_of(base, additive_methods()))
+        known += keys_of(METHODS[base].options)
+        _refuse_unknown(values, known, f"{method} of {base}")
+        own = {key: values.pop(key) for key in keys_of(kind) if key in values}
+        return Variant(method, kind(base=read_variant({**values, "method": base}), **own))
+    _refuse_unknown(values, known, method)
+    return Variant(method, kind(**values))
+
+
+def parse_variant(entry: Mapping[str, Any], where: str = "methods") -> Variant:
+    """Read one entry of the `methods:` block; `where` names it in errors (ConfigError)."""
+    try:
+        return read_variant(entry)
+    except KeyRefused as error:
+        raise error.within(where) from None
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: list[str], method: str) -> None:
+    for key in values:
+        if key not in known:
+            raise KeyRefused("", unknown_key(key, known, f" for method {method}"))

@@ -1,0 +1,62 @@
+"""Reading the YAML files that people write."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from yaml import MappingNode, ScalarNode
+
+from mose.errors import ConfigError
+
+MERGE = "tag:yaml.org,2002:merge"
+
+
+class _RepeatedKey(Exception):
+    """A mapping states one key twice."""
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, which refuses a key that is stated twice: PyYAML keeps the last value.
+
+    The check belongs to composing, where a mapping holds what is written in it and not yet what
+    `<<` merges into it: keys beside `<<` may replace merged ones.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> MappingNode:
+        node: MappingNode = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
+        lines: dict[tuple[str, str], int] = {}
+        for key, _ in node.value:
+            if not isinstance(key, ScalarNode) or key.tag == MERGE:
+                continue
+            line = key.start_mark.line + 1
+            if (key.tag, key.value) in lines:
+                raise _RepeatedKey(
+                    f"line {line}: key {key.value!r} is stated twice (first on line "
+                    f"{lines[key.tag, key.value]}), and only one value can count; remove one"
+                )
+            lines[key.tag, key.value] = line
+        return node
+
+
+def read_yaml(path: str | Path) -> Any:
+    """Read a YAML file.
+
+    Raises ConfigError that names the file where it is missing, unreadable, not YAML, or states a
+    key twice.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "not UTF-8 text"
+        raise ConfigError(f"{path}: cannot be read ({reason})") from None
+    loader = _Loader(text)
+    try:
+        return loader.get_single_data()
+    except _RepeatedKey as error:
+        raise ConfigError(f"{path}: {error}") from None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    finally:
+        loader.dispose()
