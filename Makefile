@@ -5,7 +5,7 @@ VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
 
-.PHONY: demo test lint bench figures clean
+.PHONY: demo test lint bench figures reference clean
 
 demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -24,6 +24,9 @@ bench: $(READY)
 
 figures: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml --forcerun figures
+
+reference: $(READY)
+	$(BIN)/python scripts/write_reference.py
 
 clean:
 	rm -rf results/demo results/logs results/benchmarks .snakemake .pytest_cache .mypy_cache .ruff_cache

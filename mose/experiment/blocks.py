@@ -1,6 +1,6 @@
 """The blocks of an experiment's configuration and of a model's file: every key, stated once.
 
-docs/config.md and workflow/schemas/ are written from these (`mose.reference`). What a block alone
+docs/config.md and workflow/schemas/ are written from these (`mose.experiment.reference`). What a block alone
 cannot say is checked by `mose.experiment.config`. Free of torch.
 """
 
@@ -24,6 +24,7 @@ from mose.validation.strict import (
 )
 
 NUMBER_FORMAT = Literal["float32", "bfloat16", "float16"]
+SCAN = Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)]
 HUB_NAME = pattern("[A-Za-z0-9][A-Za-z0-9._/-]*", "a name of the hub, such as openai/gpt2")
 
 
@@ -63,25 +64,26 @@ class DataSet(Block):
         "(docs/data.md)."
     )
     conflicts: Literal["all", "last", "refuse"] = Field(
-        "all",
+        default="all",
         description="Records that give one subject and relation different new objects: all are "
         "kept, only the last is, or the later ones are refused.",
     )
     known_only: bool = Field(
-        False, description="Edit only facts whose true object the model says by itself (greedily)."
+        default=False,
+        description="Edit only facts whose true object the model says by itself (greedily).",
     )
     neighbours: Natural = Field(
-        3,
+        default=3,
         description="Locality prompts, and questions about instances of a concept, per request, at "
         "most. requests.json says how many were left out.",
     )
     held_out: Annotated[float, Field(ge=0, lt=1), AS_WRITTEN] = Field(
-        0.2,
+        default=0.2,
         description="Share of subjects that are never edited. They give the locality prompts where "
         "the data set does not bring its own.",
     )
     part: Literal["all", "tuning", "evaluation"] = Field(
-        "all",
+        default="all",
         description="Whose subjects are edited: tuning (a fifth, the same for every seed) for "
         "choosing settings, evaluation (the others) for comparing, or all.",
     )
@@ -112,32 +114,33 @@ class Corpus(Block):
         | Annotated[HubText, Tag("~hub")],
         Discriminator(by_key("file", "hub")),
     ] = Field(
-        "sampled",
+        default="sampled",
         description="sampled (text that the model itself samples; no download), {file: PATH}, or "
         "{hub: ID, subset, split, field, revision}.",
     )
     tokens: Count = Field(
-        100000,
+        default=100000,
         description="Tokens for the second moments. At least ten times the width of the edited "
         "projection's input are advised.",
     )
     heldout: Count = Field(
-        8192, description="Tokens for the perplexity, which the second moments never see."
+        default=8192, description="Tokens for the perplexity, which the second moments never see."
     )
-    window: Annotated[int, Field(ge=2)] = Field(128, description="Tokens per window.")
-    shards: Count = Field(2, description="Jobs that the corpus is divided among.")
+    window: Annotated[int, Field(ge=2)] = Field(default=128, description="Tokens per window.")
+    shards: Count = Field(default=2, description="Jobs that the corpus is divided among.")
     include_first: bool = Field(
-        False, description="Whether the first position of a window counts in the second moments."
+        default=False,
+        description="Whether the first position of a window counts in the second moments.",
     )
-    seed: Natural = Field(0, description="Seed of sampled text.")
+    seed: Natural = Field(default=0, description="Seed of sampled text.")
 
 
 class Templates(Block):
     """Context templates, sampled from the model, in which targets and keys are sought."""
 
-    length: Count = Field(10, description="Tokens per context.")
+    length: Count = Field(default=10, description="Tokens per context.")
     per_starter: Natural = Field(
-        1,
+        default=1,
         description="Contexts for each of the five starting words; 0 for the bare prompt alone.",
     )
 
@@ -150,10 +153,10 @@ class Edits(Block):
         "new."
     )
     batch: Count = Field(
-        10, description="Requests written at once; 1 for single sequential editing."
+        default=10, description="Requests written at once; 1 for single sequential editing."
     )
     checkpoint: Count = Field(
-        100, description="Edits between two checkpoints, a multiple of batch."
+        default=100, description="Edits between two checkpoints, a multiple of batch."
     )
     tasks_every: Count | None = absent(
         "Edits between two evaluations of the tasks, a multiple of checkpoint. Without it, tasks "
@@ -165,26 +168,28 @@ class Measure(Block):
     """What is measured at a checkpoint beyond what always is."""
 
     earlier: Natural | None = Field(
-        None,
+        default=None,
         description="Of the requests before a checkpoint's own segment, at most so many are "
         "scored, always the same ones of a seed; null for all. means.csv says how many were left "
         "out.",
     )
     generate: Natural = Field(
-        0,
+        default=0,
         description="So many of the requests are also answered greedily at every checkpoint, at a "
         "pass of the model for every token. 0 for none.",
     )
-    generated_tokens: Count = Field(20, description="Tokens of such an answer, at most.")
+    generated_tokens: Count = Field(default=20, description="Tokens of such an answer, at most.")
     fluency: Natural = Field(
-        0,
+        default=0,
         description="For so many of the requests texts are sampled at every checkpoint, after "
         "their generation prompts (or the edit prompt, where there are none), and the entropy of "
         "their n-grams is measured. 0 for none.",
     )
-    fluency_tokens: Count = Field(100, description="Tokens of such a text, its prompt included.")
+    fluency_tokens: Count = Field(
+        default=100, description="Tokens of such a text, its prompt included."
+    )
     consistency: bool = Field(
-        False,
+        default=False,
         description="Whether these texts are also compared with the requests' reference texts, "
         "which the data set must bring (docs/data.md).",
     )
@@ -202,9 +207,7 @@ class MethodEntry(Block):
         "Take the entry of this name from `methods:` of the model's file; other keys here change "
         "it."
     )
-    scan: (
-        Annotated[dict[str, Annotated[list[Any], Field(min_length=1)]], Field(min_length=1)] | None
-    ) = absent(
+    scan: SCAN | None = absent(
         "Options and the values to try: every combination becomes a variant of its own, and the "
         "target `scan` ranks them."
     )
@@ -223,29 +226,20 @@ class Experiment(Block):
     datasets: Annotated[dict[Label, DataSet], Field(min_length=1)] = Field(
         description="Data sets, by a label of your own."
     )
-    corpus: Corpus = Field(
-        default_factory=Corpus, description="The text of the second moments and of the perplexity."
-    )
-    templates: Templates = Field(
-        default_factory=Templates,
-        description="Context templates, sampled from the model, in which targets and keys are "
-        "sought.",
-    )
+    corpus: Corpus = Corpus()
+    templates: Templates = Templates()
     seeds: Annotated[list[Natural], Field(min_length=1), DISTINCT] = Field(
-        default_factory=lambda: [0],
+        default=[0],
         description="Seeds; each gives targets, order and templates of its own.",
     )
-    edits: Edits = Field(description="How many edits, and in what portions.")
+    edits: Edits
     tasks: dict[TaskLabel, Any] = Field(
         default_factory=dict,
         description="Downstream tasks, by a label of your own: the name of a file in "
         "config/tasks/, the path of such a file, or a task. Each is evaluated on the unedited "
         "model and every edits.tasks_every edits.",
     )
-    measure: Measure = Field(
-        default_factory=Measure,
-        description="What is measured at a checkpoint beyond what always is.",
-    )
+    measure: Measure = Measure()
     methods: Annotated[dict[VariantLabel, MethodEntry], Field(min_length=1)] = Field(
         description="What is compared, by a label of your own: a method and its options."
     )
@@ -257,23 +251,23 @@ class Experiment(Block):
             **dict.fromkeys(("gpu", "GPU", "nvidia"), "cuda"),
         ),
     ] = Field(
-        "auto",
+        default="auto",
         description="What the model runs on: auto (a GPU if there is one), cpu, cuda, cuda:1, ... "
         "On a cluster, jobs ask for a GPU where this is cuda.",
     )
     gpus: Count = Field(
-        1,
+        default=1,
         description="GPUs of each job that loads the model, where device is cuda. Its blocks are "
         "divided among them (device_map of transformers, which needs the package accelerate; "
         "untested for want of such a machine).",
     )
     dtype: NUMBER_FORMAT = Field(
-        "float32",
+        default="float32",
         description="What the model runs in. The edited matrices are always kept in float32 or "
         "better.",
     )
     threads: Count = Field(
-        1,
+        default=1,
         description="CPU threads of each job. One is best where several jobs run side by side on "
         "few cores.",
     )
@@ -319,7 +313,7 @@ class ShapeBlock(Block):
     width: Count = Field(description="Width of the residual stream, d_out.")
     mlp_width: Count = Field(description="Width of the edited projection's input, d_in.")
     vocabulary: Count = Field(description="Rows of the head.")
-    dtype: NUMBER_FORMAT = Field("float32", description="Number format of the files.")
+    dtype: NUMBER_FORMAT = Field(default="float32", description="Number format of the files.")
 
 
 class ModelFile(Block):

@@ -41,10 +41,11 @@ class EditOptions:
         "output side), a key (input side) or a weight (trained methods)."
     )
     steps: Count = Field(
-        25, description="Evaluations of the loss per request, at most. One step fewer is taken."
+        default=25,
+        description="Evaluations of the loss per request, at most. One step fewer is taken.",
     )
     stop_loss: NonNegative = Field(
-        0.05, description="A request is done once its loss is below this."
+        default=0.05, description="A request is done once its loss is below this."
     )
 
     # Whether a batch's requests are written one after another, each from where the last one led.
@@ -61,28 +62,27 @@ class TargetOptions(EditOptions):
     """What methods need that optimise value targets and then write them in closed form."""
 
     second_moment: Literal["corpus", "identity"] = Field(
-        "corpus",
+        default="corpus",
         description="Statistics of old knowledge: the keys' second moment over the corpus, or "
         "identity for no statistics at all.",
     )
     targets: str = Field(
-        "free",
+        default="free",
         description="Where the value target is sought: free, as published, or in another space.",
     )
     weight_decay: NonNegative = Field(
-        0.5, description="Weight of ||delta|| / ||h||^2 in the loss. Free targets only."
+        default=0.5, description="Weight of ||delta|| / ||h||^2 in the loss. Free targets only."
     )
     clamp: Positive = Field(
-        0.75,
-        description="Bound of ||delta|| / ||h||; h is the edited block's output (for rome and "
-        "r-rome the projection's). Free targets only.",
+        default=0.75,
+        description="Bound of ||delta|| / ||h||, h the edited block's output. Free targets only.",
     )
     kl_weight: NonNegative = Field(
-        0.0625,
+        default=0.0625,
         description="Weight of KL(edited || unedited) of the next token after the bare subject.",
     )
     patience: Natural | None = Field(
-        None,
+        default=None,
         description="A request also stops this many steps after its new object is the most "
         "probable in all templates (ENCORE's early stop). null for never.",
     )
@@ -118,15 +118,15 @@ class MoseOptions(RetentionOptions):
     """MOSE: W <- R W as published, or one of the forms proposed here."""
 
     side: Literal["output", "input"] = Field(
-        "output", description="output: W <- R W, as published; input: W <- W Q."
+        default="output", description="output: W <- R W, as published; input: W <- W Q."
     )
     targets: Literal["free", "reachable"] = Field(
-        "free",
+        default="free",
         description="free, as published; reachable: on the sphere that a rotation can reach, for "
         "one layer.",
     )
     memory: Literal["none", "accumulate"] = Field(
-        "none",
+        default="none",
         description="none, as published: a product of rotations, each for its own batch; "
         "accumulate: one rotation for all edits so far.",
     )
@@ -153,13 +153,13 @@ class AdditiveOptions(TargetOptions):
     """W <- W + Delta."""
 
     targets: Literal["free", "rescaled", "anchored"] = Field(
-        "free",
+        default="free",
         description="free, as published; rescaled: put back to the length of the hidden state "
         "they started from; anchored: the projection's wanted output gets one length for all "
         "requests (NAS).",
     )
     anchor: Positive | None = Field(
-        None,
+        default=None,
         description="That length, in the model's units. Anchored targets only, which need it; the "
         "target target_norms measures it.",
     )
@@ -184,7 +184,7 @@ class MemitOptions(AdditiveOptions, RetentionOptions):
     """MEMIT."""
 
     memory: Literal["none", "keys"] = Field(
-        "none",
+        default="none",
         description="none, as published: each batch for itself; keys: earlier edited keys keep "
         "their values, by the term K_p K_p^T (MEMIT's sequential form).",
     )
@@ -195,13 +195,14 @@ class EncoreOptions(MemitOptions):
     """ENCORE: MEMIT with memory, a bound on the update's norm, and an early stop."""
 
     norm_weight: NonNegative = Field(
-        10.0, description="Weight of ||Delta||_F^2, in units of edits."
+        default=10.0, description="Weight of ||Delta||_F^2, in units of edits."
     )
     memory: Literal["none", "keys"] = Field(
-        "keys", description="keys, as published: earlier edited keys keep their values; none."
+        default="keys",
+        description="keys, as published: earlier edited keys keep their values; none.",
     )
     patience: Natural | None = Field(
-        2,
+        default=2,
         description="A request also stops this many steps after its new object is the most "
         "probable in all templates. null for never.",
     )
@@ -212,7 +213,7 @@ class EmmetOptions(AdditiveOptions, RetentionOptions):
     """EMMET."""
 
     relaxation: NonNegative = Field(
-        0.1,
+        default=0.1,
         description="e, how far the equality constraint is loosened in a batch of several; 0 for "
         "equality, which a request alone always has.",
     )
@@ -223,7 +224,7 @@ class RomeOptions(AdditiveOptions):
     """ROME and R-ROME: rank one, one layer, one request after another."""
 
     clamp: Positive = Field(
-        4.0,
+        default=4.0,
         description="Bound of ||delta|| / ||v||, v the projection's output. Free targets only.",
     )
 
@@ -240,21 +241,22 @@ class RomeOptions(AdditiveOptions):
 class AlphaEditOptions(AdditiveOptions):
     """AlphaEdit."""
 
-    ridge: Positive = Field(10.0, description="Weight of ||Delta||_F^2 (the authors' L2).")
+    ridge: Positive = Field(default=10.0, description="Weight of ||Delta||_F^2 (the authors' L2).")
     null_space: Literal["threshold", "energy"] = Field(
-        "threshold",
+        default="threshold",
         description="How the second moment's null space is told. threshold: eigenvectors with "
         "eigenvalues below null_threshold, as published; energy: all but the leading ones that "
         "hold the share null_energy of the trace.",
     )
     null_threshold: Positive = Field(
-        0.02, description="Eigenvalues below this are null (null_space: threshold)."
+        default=0.02, description="Eigenvalues below this are null (null_space: threshold)."
     )
     null_energy: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN] = Field(
-        0.99, description="Share of the trace that is not null (null_space: energy)."
+        default=0.99, description="Share of the trace that is not null (null_space: energy)."
     )
     memory: Literal["none", "keys"] = Field(
-        "keys", description="keys, as published: earlier edited keys keep their values; none."
+        default="keys",
+        description="keys, as published: earlier edited keys keep their values; none.",
     )
 
 
@@ -262,9 +264,11 @@ class AlphaEditOptions(AdditiveOptions):
 class TrainedOptions(EditOptions):
     """What methods need that are trained on the new objects, without statistics or targets."""
 
-    learning_rate: Positive = Field(5e-4, description="Adam's learning rate, in units of a weight.")
+    learning_rate: Positive = Field(
+        default=5e-4, description="Adam's learning rate, in units of a weight."
+    )
     steps: Count = Field(
-        25,
+        default=25,
         description="Rounds through the requests that are trained together, at most. Each ends "
         "with a step.",
     )
@@ -279,11 +283,14 @@ class TrainedOptions(EditOptions):
 class FineTuneOptions(TrainedOptions):
     """Fine-tuning of the edited projections on the new objects."""
 
-    stop_loss: NonNegative = Field(0.01, description="A batch is done once its loss is below this.")
-    norm_constraint: Positive | None = Field(
-        None, description="Bound of every entry's change in a batch of edits. null for none."
+    stop_loss: NonNegative = Field(
+        default=0.01, description="A batch is done once its loss is below this."
     )
-    minibatch: Count = Field(10, description="Requests per step of Adam.")
+    norm_constraint: Positive | None = Field(
+        default=None,
+        description="Bound of every entry's change in a batch of edits. null for none.",
+    )
+    minibatch: Count = Field(default=10, description="Requests per step of Adam.")
 
     @property
     def per_step(self) -> int | None:
@@ -295,13 +302,14 @@ class TrainedRotationOptions(TrainedOptions):
     """A block-diagonal rotation of the input, trained by Adam, one request after another."""
 
     stop_loss: NonNegative = Field(
-        0.0, description="A request is done once its loss is below this."
+        default=0.0, description="A request is done once its loss is below this."
     )
     blocks: Count = Field(
-        4, description="Diagonal blocks of the rotation; they must divide the width of the input."
+        default=4,
+        description="Diagonal blocks of the rotation; they must divide the width of the input.",
     )
     ball: Positive = Field(
-        1e-5,
+        default=1e-5,
         description="Size, per entry, of the ball that each block's generator is kept in "
         "(COFT's eps).",
     )
@@ -365,7 +373,7 @@ class RectOptions(WrapperOptions):
     """RECT."""
 
     kept_share: Annotated[float, Field(gt=0, le=1), AS_WRITTEN] = Field(
-        0.4, description="Share of the update's entries that is kept."
+        default=0.4, description="Share of the update's entries that is kept."
     )
 
 
@@ -374,7 +382,8 @@ class PruneOptions(WrapperOptions):
     """PRUNE."""
 
     log_base: Annotated[float, Field(gt=1), AS_WRITTEN] = Field(
-        math.e, description="Base of the logarithm that large singular values are reduced by."
+        default=math.e,
+        description="Base of the logarithm that large singular values are reduced by.",
     )
 
 
@@ -383,10 +392,10 @@ class SphereOptions(WrapperOptions):
     """SPHERE."""
 
     strength: Annotated[float, Field(ge=0, le=1), AS_WRITTEN] = Field(
-        0.8,
+        default=0.8,
         description="alpha, how much of the update along the weight's main directions is taken "
         "out.",
     )
     energy: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN] = Field(
-        0.5, description="eta, share of the directions' energy that makes them main."
+        default=0.5, description="eta, share of the directions' energy that makes them main."
     )

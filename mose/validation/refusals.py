@@ -16,6 +16,8 @@ from mose.errors import ConfigError
 JsonSchema = Mapping[str, Any]
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 MISSING = ("missing", "missing_keyword_only_argument")
+# Beside a schema's own keywords: what is expected, where these do not say it well.
+WORDS = "x-expected"
 SHOWN = 60  # characters of a value
 # YAML 1.1 reads these as text; whoever writes them means a number.
 EXPONENT = re.compile(r"([-+]?\d+)(\.\d*)?e([-+]?)(\d+)", re.IGNORECASE)
@@ -83,14 +85,14 @@ def shown(value: Any) -> str:
 def expected(part: JsonSchema, defs: JsonSchema) -> str:
     """In words, what a part of a JSON schema allows."""
     part = resolved(part, defs)
+    if WORDS in part:
+        return str(part[WORDS])
     if "const" in part:
         return _plain(part["const"])
     if "enum" in part:
         return _either([_plain(value) for value in part["enum"]])
-    if branches := _branches(part):
+    if branches := branches_of(part):
         return _either([expected(branch, defs) for branch in branches])
-    if "examples" in part:
-        return _either([*map(str, part["examples"])])
     kind = part.get("type")
     if kind in ("integer", "number"):
         return ("a whole number" if kind == "integer" else "a number") + _bounds(part)
@@ -98,7 +100,8 @@ def expected(part: JsonSchema, defs: JsonSchema) -> str:
         items = part.get("items") or {}
         each = f" (each {expected(items, defs)})" if items else ""
         filled = " that is not empty" if part.get("minItems") else ""
-        return f"a list{filled}{each}"
+        distinct = " without repetitions" if part.get("uniqueItems") else ""
+        return f"a list{distinct}{filled}{each}"
     if kind == "object" and part.get("required"):
         return f"{{{', '.join(f'{name}: ...' for name in part['required'])}}}"
     return {
@@ -121,7 +124,7 @@ def resolved(part: JsonSchema, defs: JsonSchema) -> JsonSchema:
 
 def _schema(kind: type) -> JsonSchema:
     """The schema of a model, whose keys have both of their names: YAML's and Python's."""
-    adapter = TypeAdapter(kind)
+    adapter = TypeAdapter[Any](kind)
     schema = adapter.json_schema()
     by_name = adapter.json_schema(by_alias=False)
     return {**schema, "properties": {**by_name["properties"], **schema["properties"]}}
@@ -147,7 +150,7 @@ def _place(
             if i < len(loc) - 1:
                 part = _branch(part, step[1:], defs)
         else:
-            for branch in _branches(part):
+            for branch in branches_of(part):
                 if resolved(branch, defs).get("type") in ("object", "array"):
                     part = resolved(branch, defs)
             block = part
@@ -166,19 +169,24 @@ def _inside(part: JsonSchema, step: str | int) -> JsonSchema:
     if isinstance(step, int):
         return part.get("items") or {}
     known = part.get("properties", {})
-    if step in known:
-        return known[step]
+    return known[step] if step in known else values_of(part)
+
+
+def values_of(part: JsonSchema) -> JsonSchema:
+    """What a mapping with keys of one's own holds; empty for other parts."""
     other = part.get("additionalProperties")
-    return other if isinstance(other, dict) else {}
+    patterns = list(part.get("patternProperties", {}).values())
+    return other if isinstance(other, dict) else next(iter(patterns), {})
 
 
-def _branches(part: JsonSchema) -> Sequence[JsonSchema]:
+def branches_of(part: JsonSchema) -> Sequence[JsonSchema]:
+    """The forms of a union, none for other parts."""
     return part.get("anyOf") or part.get("oneOf") or ()
 
 
 def _branch(part: JsonSchema, tag: str, defs: JsonSchema) -> JsonSchema:
     """The branch of a union that a tag names: by its type, or by a key that it requires."""
-    for branch in _branches(part):
+    for branch in branches_of(part):
         branch = resolved(branch, defs)
         if tag == branch.get("type") or tag in branch.get("required", ()):
             return branch
@@ -209,7 +217,7 @@ def _found(value: Any, error: str) -> str:
 
 def _hint(value: Any, part: JsonSchema, defs: JsonSchema) -> str:
     """What was probably meant."""
-    parts = [part, *(resolved(branch, defs) for branch in _branches(part))]
+    parts = [part, *(resolved(branch, defs) for branch in branches_of(part))]
     number = EXPONENT.fullmatch(value) if isinstance(value, str) else None
     if number and any(one.get("type") == "number" for one in parts):
         whole, fraction, sign, exponent = number.groups()

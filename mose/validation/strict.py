@@ -1,9 +1,10 @@
-"""What configurations are made of: strict types, blocks of a file, and options that check themselves.
+"""What configurations are made of: strict types, blocks of a file, options that check themselves.
 
 A key is stated once, as a field with type, bounds, default and meaning. From the field follow the
 check, the words of its refusal, the JSON schema for editors, and docs/config.md. Free of torch.
 """
 
+import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,7 +25,7 @@ from pydantic.dataclasses import dataclass as pydantic_dataclass
 from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 
 from mose.errors import ConfigError
-from mose.validation.refusals import refusal, shown
+from mose.validation.refusals import WORDS, refusal, shown
 
 Kind = TypeVar("Kind", bound=type)
 BlockKind = TypeVar("BlockKind", bound="Block")
@@ -65,13 +66,25 @@ class Rule:
         raise PydanticCustomError("rule", "{said}", {"said": said})
 
 
+@dataclass(frozen=True, eq=False)
+class Like:
+    """The checks of another type: of a TypedDict, for a value that stays a plain mapping."""
+
+    kind: Any
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return handler.generate_schema(self.kind)
+
+
 def pattern(text: str, expected: str, **meant: str) -> Rule:
     """Text that fits a regular expression as a whole."""
     compiled = re.compile(text)
     return Rule(
         lambda value: compiled.fullmatch(value) is not None,
         expected,
-        {"pattern": f"^(?:{text})$"},
+        {"pattern": f"^(?:{text})$", WORDS: expected},
         meant,
     )
 
@@ -79,14 +92,13 @@ def pattern(text: str, expected: str, **meant: str) -> Rule:
 def _label(taken: str = "") -> Rule:
     """A name that becomes part of paths; taken: one that is not free."""
     compiled = re.compile(NAME)
-    schema: dict[str, Any] = {"pattern": f"^{NAME}$"}
+    expected = "a name of letters, digits, '-' and '_' that begins with a letter or digit"
+    schema: dict[str, Any] = {"pattern": f"^{NAME}$", WORDS: expected}
     if taken:
         schema["not"] = {"const": taken}
+        expected += f" ({taken!r} is taken)"
     return Rule(
-        lambda value: compiled.fullmatch(value) is not None and value != taken,
-        "a name of letters, digits, '-' and '_' that begins with a letter or digit"
-        + (f" ({taken!r} is taken)" if taken else ""),
-        schema,
+        lambda value: compiled.fullmatch(value) is not None and value != taken, expected, schema
     )
 
 
@@ -114,15 +126,26 @@ DISTINCT = Rule(
     {"uniqueItems": True},
 )
 ASCENDING = Rule(
-    lambda values: all(a < b for a, b in zip(values, values[1:], strict=False)),
-    "whole numbers that ascend",
-    {"uniqueItems": True},
+    lambda values: all(a < b for a, b in itertools.pairwise(values)),
+    "a list of whole numbers that ascend, at least one",
+    {"uniqueItems": True, WORDS: "a list of whole numbers that ascend, at least one"},
 )
 
 
 def absent(description: str) -> Any:
     """The field of a key that has no default: where it is not given, it is not there."""
-    return Field(None, exclude_if=lambda value: value is None, description=description)
+    return Field(
+        default=None,
+        exclude_if=lambda value: value is None,
+        json_schema_extra=_without_null,
+        description=description,
+    )
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    del schema["default"]
+    (form,) = (form for form in schema.pop("anyOf") if form.get("type") != "null")
+    schema.update(form)
 
 
 def by_key(*keys: str) -> Callable[[Any], str | None]:

@@ -10,7 +10,17 @@ from typing_extensions import TypedDict
 
 from mose.errors import ConfigError
 from mose.validation.refusals import KeyRefused, one_of, unknown_key
-from mose.validation.strict import DISTINCT, LISTED, STRICT, Count, Natural, Text, by_key, checked
+from mose.validation.strict import (
+    DISTINCT,
+    LISTED,
+    STRICT,
+    Count,
+    Like,
+    Natural,
+    Text,
+    by_key,
+    checked,
+)
 
 FIELD = re.compile(r"\{(\w+)\}")
 
@@ -74,68 +84,73 @@ class Task:
         "continuation: is the given answer the greedy one; perplexity: of a text, by sliding "
         "window; harness: of lm-evaluation-harness."
     )
-    source: TaskSource = Field(
-        default_factory=lambda: TaskSource(),
+    source: Annotated[Mapping[str, str], Like(TaskSource)] = Field(
+        default_factory=dict,
         description="{file: PATH}, {hub: ID, subset, split, revision}, or {builtin: NAME}.",
     )
     prompt: str = Field(
-        "",
+        default="",
         description="Text with a record's fields in braces; the answer follows it after a space.",
     )
     description: str = Field(
-        "", description="Text that stands once in front of examples and prompt."
+        default="", description="Text that stands once in front of examples and prompt."
     )
     examples: Annotated[tuple[dict[str, Any], ...], LISTED] = Field(
-        (),
+        default=(),
         description="Records that stand before every prompt with their right answers (few-shot).",
     )
     choices: Annotated[
         Annotated[tuple[Text, ...], LISTED, Tag("~array")] | Annotated[Text, Tag("~string")],
         Discriminator(by_key()),
     ] = Field(
-        (),
+        default=(),
         description="choice: the possible answers, with fields in braces, or the name of the field "
         "that lists them.",
     )
     label: str = Field(
-        "",
+        default="",
         description="choice: field of the right choice, its place from 0 or one of labels.",
     )
     labels: Annotated[tuple[Any, ...], LISTED] = Field(
-        (), description="choice: what the label's field holds, in the order of the choices."
+        default=(), description="choice: what the label's field holds, in the order of the choices."
     )
     answer: str = Field(
-        "",
+        default="",
         description="generate, continuation: field of the right text, or list of right texts.",
     )
     last_word: str = Field(
-        "",
+        default="",
         description="continuation: field that is split into the field context and its last word, "
         "the answer, where a record has no answer (LAMBADA).",
     )
     metrics: Annotated[tuple[TextMetric, ...], LISTED, DISTINCT] = Field(
-        (), description="generate: what the text is scored by."
+        default=(), description="generate: what the text is scored by."
     )
-    max_tokens: Count = Field(32, description="generate: tokens, at most.")
+    max_tokens: Count = Field(default=32, description="generate: tokens, at most.")
     stop: Annotated[tuple[Text, ...], LISTED] = Field(
-        (), description="generate: texts that end the answer, after its leading whitespace."
+        default=(), description="generate: texts that end the answer, after its leading whitespace."
     )
-    field: str = Field("text", description="perplexity: field of the text in a file of records.")
-    window: Annotated[int, Field(ge=2)] = Field(512, description="perplexity: tokens of a window.")
+    field: str = Field(
+        default="text", description="perplexity: field of the text in a file of records."
+    )
+    window: Annotated[int, Field(ge=2)] = Field(
+        default=512, description="perplexity: tokens of a window."
+    )
     stride: Count = Field(
-        256, description="perplexity: tokens from one window to the next; fewer than window."
+        default=256,
+        description="perplexity: tokens from one window to the next; fewer than window.",
     )
     samples: Count = Field(
-        100,
+        default=100,
         description="Items (windows, for perplexity) at most; the same at every checkpoint.",
     )
-    seed: Natural = Field(0, description="Draws the items.")
-    harness: Harness = Field(
-        default_factory=lambda: Harness(),
+    seed: Natural = Field(default=0, description="Draws the items.")
+    harness: Annotated[Mapping[str, str], Like(Harness)] = Field(
+        default_factory=dict,
         description="{task: NAME, folder: DIRECTORY of its YAML files}.",
     )
     headline: str = Field(
-        "",
+        default="",
         description="The metric that retained ability is computed from; the kind's first where it "
         "is not given.",
     )
@@ -167,10 +182,10 @@ class Task:
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; `parse_task` reads it again."""
-        return dataclasses.asdict(self)  # type: ignore[call-overload]
+        return dataclasses.asdict(self)
 
 
-TASK_KEYS = tuple(f.name for f in dataclasses.fields(Task))  # type: ignore[arg-type]
+TASK_KEYS = tuple(f.name for f in dataclasses.fields(Task))
 
 
 def parse_task(entry: Mapping[str, Any], where: str) -> Task:
