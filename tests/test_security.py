@@ -16,7 +16,6 @@ from mose.models import loading
 from mose.report import pages
 
 ROOT = Path(__file__).parents[1]
-SCHEMAS = ROOT / "workflow" / "schemas"
 SOURCES = sorted(
     p for folder in ("mose", "scripts", "benchmarks") for p in (ROOT / folder).rglob("*.py")
 )
@@ -103,20 +102,20 @@ def test_names_that_are_no_names_are_refused_wherever_they_become_paths(name, tm
         "device": name,
     }.items():
         with pytest.raises(ConfigError, match=key):
-            config.read_experiment(experiment(**{key: value}), SCHEMAS)
+            config.read_experiment(experiment(**{key: value}))
     if name not in ("../x", "a/b"):  # a path before the name is what `models` may have
         with pytest.raises(ConfigError, match="models"):
-            config.read_experiment(experiment(models=[f"{name}.yaml"]), SCHEMAS)
+            config.read_experiment(experiment(models=[f"{name}.yaml"]))
 
 
 def test_names_that_would_share_a_folder_are_refused(tmp_path):
     (tmp_path / "smollm2-135m.yaml").write_text("source: {local: x}\n")
     both = [*experiment()["models"], str(tmp_path / "smollm2-135m.yaml")]
     with pytest.raises(ConfigError, match="'smollm2-135m' is the name of two files"):
-        config.read_experiment(experiment(models=both), SCHEMAS)
+        config.read_experiment(experiment(models=both))
     for taken in ("models", "logs", "benchmarks"):
         with pytest.raises(ConfigError, match=f"experiment: '{taken}' is taken"):
-            config.read_experiment(experiment(experiment=taken), SCHEMAS)
+            config.read_experiment(experiment(experiment=taken))
 
 
 def test_paths_and_texts_that_a_shell_or_a_browser_would_obey_are_data(tmp_path):

@@ -3,14 +3,14 @@
 Free of torch: an editor is named as text, and imported where a layer is edited.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 from mose.errors import ConfigError
 from mose.methods import options
 from mose.methods.options import RESERVED, AdditiveOptions, EditOptions, Variant, WrapperOptions
-from mose.validation.refusals import KeyRefused, one_of, unknown_key
+from mose.validation.refusals import KeyRefused, either, one_of, unknown_key
 
 # What a wrapper wraps where its entry does not say.
 BASE = "memit"
@@ -51,6 +51,12 @@ def keys_of(kind: type[EditOptions] | type[WrapperOptions]) -> list[str]:
     return [spelt.get(f.name, f.name) for f in fields(kind)]
 
 
+def entry_keys() -> list[str]:
+    """What an entry may say at all: keys of its own, and every method's options."""
+    options_of_all = [key for method in METHODS.values() for key in keys_of(method.options)]
+    return list(dict.fromkeys(["settings", "method", "scan", *options_of_all]))
+
+
 def files_of(variant: Variant) -> list[str]:
     """The library's files that define a variant's method, relative to the repository."""
     module = METHODS[variant.method].editor.partition(":")[0]
@@ -65,20 +71,27 @@ def read_variant(entry: Mapping[str, Any]) -> Variant:
     Raises KeyRefused, which knows the key; `parse_variant` says where the entry is as well.
     """
     values = dict(entry)
-    method = values.pop("method", None)
+    if "method" not in values:
+        _refuse_unknown(values, entry_keys())
+        raise KeyRefused("", f"missing key 'method', expected {either(sorted(METHODS))}")
+    method = values.pop("method")
     if not isinstance(method, str) or method not in METHODS:
         raise KeyRefused("method", one_of(method, sorted(METHODS)))
     kind = METHODS[method].options
     known = keys_of(kind)
     if issubclass(kind, WrapperOptions):
         base = values.pop("base", BASE)
+        if base in [*METHODS] and base not in additive_methods():
+            wrapped = either(additive_methods())
+            reason = f"{base} is not a closed-form additive method, expected {wrapped}"
+            raise KeyRefused("base", reason)
         if base not in additive_methods():
             raise KeyRefused("base", one_of(base, additive_methods()))
         known += keys_of(METHODS[base].options)
-        _refuse_unknown(values, known, f"{method} of {base}")
+        _refuse_unknown(values, known, f" for method {method} of {base}")
         own = {key: values.pop(key) for key in keys_of(kind) if key in values}
         return Variant(method, kind(base=read_variant({**values, "method": base}), **own))
-    _refuse_unknown(values, known, method)
+    _refuse_unknown(values, known, f" for method {method}")
     return Variant(method, kind(**values))
 
 
@@ -92,7 +105,7 @@ def parse_variant(entry: Mapping[str, Any], where: str = "methods") -> Variant:
         raise ConfigError(f"{where}: {error}") from None
 
 
-def _refuse_unknown(values: Mapping[str, Any], known: list[str], method: str) -> None:
+def _refuse_unknown(values: Mapping[str, Any], known: Sequence[str], whose: str = "") -> None:
     for key in values:
         if key not in known:
-            raise KeyRefused("", unknown_key(key, known, f" for method {method}"))
+            raise KeyRefused("", unknown_key(key, known, whose))

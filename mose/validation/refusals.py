@@ -71,7 +71,7 @@ def unknown_key(key: Any, known: Iterable[str], whose: str = "") -> str:
 
 def one_of(value: Any, allowed: Sequence[str]) -> str:
     """What to say of a value that is none of the allowed ones."""
-    return f"found {shown(value)}, expected {_either(allowed)}{_close(value, allowed)}"
+    return f"found {shown(value)}, expected {either(allowed)}{_close(value, allowed)}"
 
 
 def shown(value: Any) -> str:
@@ -90,9 +90,9 @@ def expected(part: JsonSchema, defs: JsonSchema) -> str:
     if "const" in part:
         return _plain(part["const"])
     if "enum" in part:
-        return _either([_plain(value) for value in part["enum"]])
+        return either([_plain(value) for value in part["enum"]])
     if branches := branches_of(part):
-        return _either([expected(branch, defs) for branch in branches])
+        return either([expected(branch, defs) for branch in branches])
     kind = part.get("type")
     if kind in ("integer", "number"):
         return ("a whole number" if kind == "integer" else "a number") + _bounds(part)
@@ -206,7 +206,8 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else shown(value)
 
 
-def _either(words: Sequence[str]) -> str:
+def either(words: Sequence[str]) -> str:
+    """Words as "a, b or c"."""
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from mose.experiment import config
-from mose.methods import options
+from mose.methods.register import parse_variant
+from mose.storage import yaml_files
 
 ROOT = Path(__file__).parents[2]
-SCHEMAS = ROOT / "workflow" / "schemas"
-FILES = {path.stem: config.read_yaml(path) for path in (ROOT / "config" / "models").glob("*.yaml")}
+FILES = {
+    path.stem: yaml_files.read_yaml(path) for path in (ROOT / "config" / "models").glob("*.yaml")
+}
 SETTINGS = {name: FILES[name]["methods"] for name in sorted(FILES) if FILES[name].get("methods")}
 # Blocks of the models.
 DEPTH = {
@@ -31,21 +33,21 @@ def test_every_entry_is_one_that_an_experiment_can_take(model, monkeypatch):
         "datasets": {"facts": {"source": "builtin"}},
         "edits": {"total": 10, "batch": 10, "checkpoint": 10},
     }
-    # Once as written out, which the schema checks, and once by name.
-    config.read_experiment({**made, "methods": SETTINGS[model]}, SCHEMAS, model)
+    # Once as written out, and once by name.
+    config.read_experiment({**made, "methods": SETTINGS[model]}, model)
     by_name = {**made, "methods": {name: {"settings": name} for name in SETTINGS[model]}}
-    variants = config.read_experiment(by_name, SCHEMAS, model)[1][model].variants
-    assert variants == {k: options.parse_variant(v) for k, v in SETTINGS[model].items()}
+    variants = config.read_experiment(by_name, model)[1][model].variants
+    assert variants == {k: parse_variant(v) for k, v in SETTINGS[model].items()}
 
 
 @pytest.mark.parametrize("model", DEPTH)
 def test_every_method_has_settings_within_the_models_depth(model):
     assert set(SETTINGS[model]) >= NAMES
     for name, entry in SETTINGS[model].items():
-        assert max(options.parse_variant(entry).edit.layers) < DEPTH[model], name
+        assert max(parse_variant(entry).edit.layers) < DEPTH[model], name
 
 
 @pytest.mark.parametrize("model", DEPTH)
 def test_mose_is_as_published(model):
-    mose = options.parse_variant(SETTINGS[model]["mose"]).options
+    mose = parse_variant(SETTINGS[model]["mose"]).options
     assert (mose.side, mose.editing.targets, mose.memory) == ("output", "free", "none")

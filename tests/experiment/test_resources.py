@@ -17,7 +17,7 @@ from mose.experiment import capacity, config, plan, resources
 from mose.experiment.resources import Machine, Shape, Work
 from mose.methods.register import parse_variant
 from mose.models import sources
-from mose.storage import files
+from mose.storage import files, yaml_files
 
 ROOT = Path(__file__).parents[2]
 SMOLLM2 = Shape(134_515_008, 30, 576, 1536, 49_152)
@@ -52,7 +52,7 @@ ARCHITECTURES = {
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "config/models").iterdir()))
 def test_the_shapes_in_the_model_files_are_those_of_the_architectures(name):
-    stated = config.read_yaml(ROOT / "config" / "models" / f"{name}.yaml")["shape"]
+    stated = yaml_files.read_yaml(ROOT / "config" / "models" / f"{name}.yaml")["shape"]
     architecture = ARCHITECTURES[name]
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(architecture)
@@ -239,30 +239,64 @@ def test_files_that_have_no_room_are_refused_by_folder(tmp_path):
 
 def planned(name, **changed):
     filled, models = config.read_experiment(
-        {**config.read_yaml(ROOT / "config" / name), **changed}, ROOT / "workflow" / "schemas"
+        {**yaml_files.read_yaml(ROOT / "config" / name), **changed}
     )
     return plan.Plan(filled, models)
 
 
-def test_an_overview_adds_up_the_jobs(monkeypatch, tmp_path):
+def test_an_overview_adds_up_the_jobs_that_it_is_given(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     made = planned("paper.yaml")
     monkeypatch.chdir(tmp_path)  # without results of earlier runs
-    jobs = list(made.jobs("llama3-8b"))
-    methods, datasets, checkpoints = 17, 3, 20
-    assert sum(stage == "edit" for stage, _ in jobs) == methods * datasets * checkpoints
-    assert sum(stage == "tasks" for stage, _ in jobs) == methods * datasets * 4
-    said = made.overview()
-    assert f"llama3-8b: {len(jobs)} jobs, " in said
-    for model in ("llama3-8b", "llama2-13b", "qwen2.5-7b"):
-        assert f"  {model}: " in said
-    assert "of a GPU" in said
-    # Later checkpoints are scored for longer: all requests so far.
-    at = {"model": "llama3-8b", "dataset": "zsre", "method": "memit"}
-    assert (
-        made.needs("measure", {**at, "n": "400"}).seconds
-        > made.needs("measure", {**at, "n": "20"}).seconds
+    at = {"model": "llama3-8b", "dataset": "zsre", "method": "alphaedit", "seed": "0", "n": "20"}
+    null_space = {"model": "llama3-8b", "method": "alphaedit", "experiment": "paper"}
+    jobs = [("edit", at), ("measure", at), ("null_space", null_space), ("tables", {}), ("all", {})]
+    said = made.overview(iter(jobs)).splitlines()
+    costs = [made.needs(stage, wildcards) for stage, wildcards in jobs[:3]]
+    hours = sum(cost.seconds for cost in costs) / 3600
+    assert said[1] == (
+        f"  llama3-8b: 3 jobs, {hours:,.1f} hours one after another; "
+        f"memory {max(c.host for c in costs) / 1e9:,.1f} GB (edit), "
+        f"{max(c.device for c in costs) / 1e9:,.1f} GB of a GPU (edit); "
+        f"disk {sum(c.disk for c in costs) / 1e9:,.1f} GB"
     )
+    assert said[2:] == ["  llama2-13b: nothing", "  qwen2.5-7b: nothing"]
+    # Later checkpoints are scored for longer: all requests so far.
+    assert made.needs("measure", {**at, "n": "400"}).seconds > made.needs("measure", at).seconds
+
+
+def test_a_layer_that_the_model_does_not_have_is_refused(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    memit = {"settings": "memit", "layers": [29, 30]}
+    message = r"methods\.memit\.layers: found 30, expected 0 to 29: smollm2-135m has 30 blocks"
+    with pytest.raises(ConfigError, match=message):
+        planned("demo.yaml", methods={"memit": memit}).check()
+    planned("demo.yaml", methods={"memit": {**memit, "layers": [28, 29]}}).check()
+    # Where the model's file states no shape: of the local directory.
+    tiny.save(tmp_path / "model")
+    path = tmp_path / "mine.yaml"
+    path.write_text(json.dumps({"source": {"local": str(tmp_path / "model")}}))
+    last = tiny.model("llama").n_layers - 1
+    entry = {"method": "ft", "layers": [last]}
+    planned("demo.yaml", models=[str(path)], methods={"a": entry}).check()
+    methods = {"a": {**entry, "scan": {"layers": [[last], [last + 1]]}}}
+    with pytest.raises(ConfigError, match=rf"found {last + 1}, expected 0 to {last}: mine has"):
+        planned("demo.yaml", models=[str(path)], methods=methods).check()
+
+
+def test_a_local_model_that_is_not_there_is_refused_by_key(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    path = tmp_path / "mine.yaml"
+    path.write_text(json.dumps({"source": {"local": "no/such"}}))
+    made = planned("demo.yaml", models=[str(path)], tasks={})
+    with pytest.raises(ConfigError, match=r"mine\.yaml: source\.local: no/such: no such file or"):
+        made.check()
+    # What was made from it stays usable without it.
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results" / "models" / "mine"
+    folder.mkdir(parents=True)
+    fake_manifest(folder)
+    made.check()
 
 
 def test_a_shape_that_is_not_the_models_is_refused(monkeypatch, tmp_path):
@@ -273,4 +307,4 @@ def test_a_shape_that_is_not_the_models_is_refused(monkeypatch, tmp_path):
     folder.mkdir(parents=True)
     fake_manifest(folder)
     with pytest.raises(ConfigError, match=r"shape\.parameters: 134515008, the model has 700"):
-        made.overview()
+        made.check()

@@ -2,19 +2,16 @@
 
 import json
 import random
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from mose.errors import RequestError
+from mose.experiment.blocks import DataSet
 from mose.facts import readers
 from mose.facts.drawing import draw_requests
 from mose.facts.forms import FORMS
 from mose.facts.requests import Probe
-
-SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 
 
 def write(path, records):
@@ -143,10 +140,9 @@ def test_conflicting_edits_are_the_readers_choice(tmp_path, conflicts, kept):
     assert sum(report.refused.values()) == 6 - len(kept)
 
 
-def test_forms_are_those_of_the_schema_and_no_others(tmp_path):
-    schema = yaml.safe_load(SCHEMA.read_text())
-    options = schema["properties"]["datasets"]["additionalProperties"]["properties"]
-    assert sorted(options["form"]["enum"]) == sorted(FORMS)
+def test_forms_are_those_of_the_configuration_and_no_others(tmp_path):
+    form = DataSet.model_json_schema()["properties"]["form"]
+    assert sorted(form["enum"]) == sorted(FORMS)
     with pytest.raises(
         RequestError, match=r"datasets\.\*\.form: found csv, expected one of counter"
     ):

@@ -157,5 +157,5 @@ def test_only_additive_closed_forms_can_be_wrapped():
     entry = {"method": "sphere", "base": "mose", "layers": [3], "lambda": 1.0, "learning_rate": 0.1}
     with pytest.raises(ConfigError, match="mose is not a closed-form additive method"):
         parse_variant(entry)
-    with pytest.raises(ConfigError, match="unknown key 'ridge' for method memit"):
+    with pytest.raises(ConfigError, match="unknown key 'ridge' for method sphere of memit"):
         parse_variant({**entry, "base": "memit", "ridge": 1.0})

@@ -8,16 +8,15 @@ import torch
 from mose.editing import sequence
 from mose.errors import ModelError
 from mose.evaluation import prompt_scores
-from mose.experiment import config
 from mose.facts.requests import EditRequest
 from mose.linalg import second_moment
 from mose.methods.register import parse_variant
 from mose.models import loading, sources
 from mose.statistics import second_moments
-from mose.storage import files
+from mose.storage import files, yaml_files
 
 ROOT = Path(__file__).parents[2]
-SOURCE = config.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
+SOURCE = yaml_files.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
 
 pytestmark = pytest.mark.package
 

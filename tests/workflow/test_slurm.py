@@ -11,6 +11,7 @@ from project import CONFIG, METHODS, ROOT, Project
 
 from mose.experiment import config
 from mose.experiment.plan import Plan
+from mose.storage import yaml_files
 
 # What a cluster without accounting needs, and polling fit for jobs of seconds.
 SITE = [
@@ -72,9 +73,7 @@ def test_what_costs_ran_as_jobs_with_what_it_needs(finished, monkeypatch):
     assert {job["JobState"] for job in jobs} == {"COMPLETED"}
     # What the model's shape says, and not what the site has as its default.
     monkeypatch.chdir(by_slurm.folder)
-    filled, models = config.read_experiment(
-        config.read_yaml("config.yaml"), ROOT / "workflow" / "schemas"
-    )
+    filled, models = config.read_experiment(yaml_files.read_yaml("config.yaml"))
     at = {"model": "tiny", "dataset": "capitals", "method": "memit", "n": "2"}
     needed = Plan(filled, models).needs("edit", at)
     edit = next(job for job in jobs if job["Comment"].startswith("rule_edit"))

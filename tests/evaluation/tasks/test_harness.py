@@ -12,8 +12,8 @@ import yaml
 from mose.errors import ConfigError
 from mose.evaluation.tasks import harness, items, records, scoring
 from mose.evaluation.tasks.definition import parse_task
-from mose.experiment import config
 from mose.models import causal_lm, loading, sources
+from mose.storage import yaml_files
 
 ROOT = Path(__file__).parents[3]
 
@@ -119,9 +119,9 @@ def test_its_log_likelihoods_are_ours():
 @pytest.mark.parametrize(("name", "file"), [("rte", "rte.tsv"), ("sst2", "sst2.jsonl")])
 def test_so_they_are_on_real_tasks_with_a_real_model(real_data, tmp_path, name, file):
     pytest.importorskip("lm_eval")
-    source = config.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
+    source = yaml_files.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
     sources.obtain(source, tmp_path)
-    entry = config.read_yaml(ROOT / "config" / "tasks" / f"{name}.yaml")
+    entry = yaml_files.read_yaml(ROOT / "config" / "tasks" / f"{name}.yaml")
     made = prepared(
         **{**entry, "source": {"file": str(real_data / "tasks" / file)}, "samples": 200}
     )
