@@ -1,7 +1,7 @@
 """The blocks of an experiment's configuration and of a model's file: every key, stated once.
 
-docs/config.md and workflow/schemas/ are written from these (`mose.experiment.reference`). What a block alone
-cannot say is checked by `mose.experiment.config`. Free of torch.
+docs/config.md and workflow/schemas/ are written from these (`.reference`). What a block alone
+cannot say is checked by `.config`. Free of torch.
 """
 
 from typing import Annotated, Any, Literal
@@ -47,7 +47,7 @@ class DataSet(Block):
         Discriminator(by_key("hub")),
     ] = Field(
         description="builtin (the table of facts in mose/data/), the path of a JSON, JSON lines, "
-        "CSV or Parquet file, or {hub: ID, revision: SHA, subset, split}."
+        "CSV, TSV or Parquet file, or {hub: ID, revision: SHA, subset, split}."
     )
     form: (
         Literal[
@@ -59,10 +59,23 @@ class DataSet(Block):
         "Form of the file's records (docs/data.md). Told by their fields where it is not given; "
         "ZsRE and ConceptEdit's concept_data need it, for their two targets are two experiments."
     )  # fmt: skip
-    columns: dict[Text, Text] | None = absent(
-        "Names of the file's columns, by the field of the plain form that each holds "
-        "(docs/data.md)."
-    )
+    columns: (
+        Annotated[
+            dict[
+                Literal[
+                    "subject", "prompt", "target_new", "id", "case_id", "target_true", "relation",
+                    "paraphrases", "locality", "portability", "instances", "generation",
+                    "references",
+                ],
+                Text,
+            ],
+            Field(min_length=1),
+        ]
+        | None
+    ) = absent(
+        "Names of the file's columns, by the field of the plain form that each holds, where they "
+        "differ: {subject: Subj, target_new: answer} (docs/data.md)."
+    )  # fmt: skip
     conflicts: Literal["all", "last", "refuse"] = Field(
         default="all",
         description="Records that give one subject and relation different new objects: all are "
@@ -92,7 +105,7 @@ class DataSet(Block):
 class TextFile(Block):
     """A local text."""
 
-    file: Text = Field(description="Path of plain text, or of JSON lines with a field text.")
+    file: Text = Field(description="Path of plain text, or of a file of records with a field text.")
 
 
 class HubText(Block):
@@ -240,6 +253,11 @@ class Experiment(Block):
         "model and every edits.tasks_every edits.",
     )
     measure: Measure = Measure()
+    pilot_edits: Count = Field(
+        default=1000,
+        description="Requests whose value targets the target target_norms measures, for the anchor "
+        "of anchored targets; fewer where there are fewer.",
+    )
     methods: Annotated[dict[VariantLabel, MethodEntry], Field(min_length=1)] = Field(
         description="What is compared, by a label of your own: a method and its options."
     )

@@ -35,10 +35,10 @@ BASE_KEY = {
 HEADER = """\
 # Every key of a configuration
 
-Written from the library by `make reference`: change `mose/experiment/blocks.py`, `mose/methods/options.py` or
-`mose/evaluation/tasks/definition.py`, not this page. What is not allowed is refused in one line that names the
-key, before anything runs. Editors with a YAML language server complete the keys by
-`workflow/schemas/`.
+Written from the library by `make reference`: change `mose/experiment/blocks.py`,
+`mose/methods/options.py` or `mose/evaluation/tasks/definition.py`, not this page. What is not
+allowed is refused in one line that names the key, before anything runs. Editors with a YAML
+language server complete the keys by `workflow/schemas/`.
 
 An experiment is a file in `config/`, named with `--configfile`. Of several files a later one
 changes what an earlier one says (`config/overlays/`).

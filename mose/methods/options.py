@@ -2,11 +2,10 @@
 
 Free of torch, so that a configuration can be refused before anything heavy is imported. The keys
 of a config's `methods:` block are these fields; `lambda` is written `retention_weight` here,
-since Python reserves the word. mose/methods/register.py says which method has which; docs/methods.md gives
-the formulas and their sources.
+since Python reserves the word. `register` says which method has which, `wrapper_options` has those
+of RECT, PRUNE and SPHERE; docs/methods.md gives the formulas and their sources.
 """
 
-import math
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -366,36 +365,3 @@ class WrapperOptions:
     @property
     def edit(self) -> EditOptions:
         return self.base.options.edit
-
-
-@checked
-class RectOptions(WrapperOptions):
-    """RECT."""
-
-    kept_share: Annotated[float, Field(gt=0, le=1), AS_WRITTEN] = Field(
-        default=0.4, description="Share of the update's entries that is kept."
-    )
-
-
-@checked
-class PruneOptions(WrapperOptions):
-    """PRUNE."""
-
-    log_base: Annotated[float, Field(gt=1), AS_WRITTEN] = Field(
-        default=math.e,
-        description="Base of the logarithm that large singular values are reduced by.",
-    )
-
-
-@checked
-class SphereOptions(WrapperOptions):
-    """SPHERE."""
-
-    strength: Annotated[float, Field(ge=0, le=1), AS_WRITTEN] = Field(
-        default=0.8,
-        description="alpha, how much of the update along the weight's main directions is taken "
-        "out.",
-    )
-    energy: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN] = Field(
-        default=0.5, description="eta, share of the directions' energy that makes them main."
-    )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from mose.methods.base import AdditiveEditor, WrappedEditor
-from mose.methods.options import PruneOptions
+from mose.methods.wrapper_options import PruneOptions
 
 
 def reduce_spectrum(change: Tensor, largest: float, log_base: float) -> Tensor:

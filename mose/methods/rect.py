@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from mose.methods.base import AdditiveEditor, DeferredWrapper
-from mose.methods.options import RectOptions
+from mose.methods.wrapper_options import RectOptions
 
 # The authors' guard against entries of W that are zero.
 EPS = 1e-8

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mose.errors import ConfigError
-from mose.methods import options
+from mose.methods import options, wrapper_options
 from mose.methods.options import RESERVED, AdditiveOptions, EditOptions, Variant, WrapperOptions
 from mose.validation.refusals import KeyRefused, either, one_of, unknown_key
 
@@ -34,9 +34,9 @@ METHODS: dict[str, Method] = {
     "encore": Method(options.EncoreOptions, "mose.methods.encore:EncoreEditor"),
     "ft": Method(options.FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
     "oft": Method(options.TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
-    "rect": Method(options.RectOptions, "mose.methods.rect:RectEditor"),
-    "prune": Method(options.PruneOptions, "mose.methods.prune:PruneEditor"),
-    "sphere": Method(options.SphereOptions, "mose.methods.sphere:SphereEditor"),
+    "rect": Method(wrapper_options.RectOptions, "mose.methods.rect:RectEditor"),
+    "prune": Method(wrapper_options.PruneOptions, "mose.methods.prune:PruneEditor"),
+    "sphere": Method(wrapper_options.SphereOptions, "mose.methods.sphere:SphereEditor"),
 }
 
 

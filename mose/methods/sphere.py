@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from mose.methods.base import AdditiveEditor, DeferredWrapper
-from mose.methods.options import SphereOptions
+from mose.methods.wrapper_options import SphereOptions
 
 # Bases whose change is projected before the next layer's is computed.
 PROJECTED_AT_ONCE = {"alphaedit"}

@@ -1,18 +1,16 @@
 """A user's own file: its columns are named, or what is wrong is said in one short line."""
 
 import json
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from mose.errors import RequestError
+from mose.experiment.blocks import DataSet
 from mose.facts import fields, readers
 from mose.facts.forms import PLAIN_FIELDS
 from mose.facts.requests import Fact
 
-SCHEMA = Path(__file__).parents[2] / "workflow" / "schemas" / "config.schema.yaml"
 PLAIN = {"subject": "France", "prompt": "The capital of {} is", "target_new": "Rome"}
 OTHER = {"Subj": "France", "prompt": "The capital of {} is", "answer": "Rome"}
 COLUMNS = {"subject": "Subj", "target_new": "answer"}
@@ -76,10 +74,9 @@ def test_unknown_columns_are_refused_with_those_there_are(tmp_path, columns, mes
     assert "remove it" in refusal("builtin", columns=columns)
 
 
-def test_columns_are_those_of_the_schema():
-    schema = yaml.safe_load(SCHEMA.read_text())
-    options = schema["properties"]["datasets"]["additionalProperties"]["properties"]
-    assert sorted(options["columns"]["properties"]) == sorted(PLAIN_FIELDS)
+def test_columns_are_those_of_the_configuration():
+    columns = DataSet.model_json_schema()["properties"]["columns"]
+    assert sorted(columns["propertyNames"]["enum"]) == sorted(PLAIN_FIELDS)
 
 
 @pytest.mark.parametrize(
