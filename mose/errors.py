@@ -29,6 +29,16 @@ class ResourceError(MoseError):
     """A job does not fit the machine that it is about to run on."""
 
 
+class ExtraMissing(MoseError, ImportError):
+    """A part of this project needs a package that is installed with one of its extras only."""
+
+    def __init__(self, what: str, package: str, extra: str) -> None:
+        """what: is to be done; package: is absent; extra: of pyproject.toml, which brings it."""
+        super().__init__(
+            f"{what} needs {package}, which is not installed; pip install 'mose[{extra}]'"
+        )
+
+
 def shortened(value: object, length: int = 160) -> str:
     """A value as text for a message, cut to `length` characters."""
     text = str(value)

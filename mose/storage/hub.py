@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mose.errors import RequestError
+from mose.errors import ExtraMissing, RequestError
 from mose.storage.records import without_nulls
 
 
@@ -11,9 +11,13 @@ def records(source: Mapping[str, Any], key: str) -> Iterator[dict[str, Any]]:
     """Stream the records of `source`: hub (id or folder), subset, split ("train"), revision.
 
     Fields that are null are left out.
-    key: names the source in errors. Raises RequestError when it cannot be had or read.
+    key: names the source in errors. Raises RequestError when it cannot be had or read,
+    ExtraMissing without `datasets`.
     """
-    import datasets
+    try:
+        import datasets
+    except ImportError:
+        raise ExtraMissing(f"{key}: {source['hub']}", "datasets", "workflow") from None
 
     try:
         rows = datasets.load_dataset(

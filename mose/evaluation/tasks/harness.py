@@ -1,6 +1,6 @@
 """Tasks of lm-evaluation-harness, run on a model that is loaded and edited already.
 
-An optional extra of the package (`pip install -e '.[harness]'`); imported when a task asks for it.
+An optional extra of the package (`pip install 'mose[harness]'`); imported when a task asks for it.
 """
 
 import logging
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from numbers import Real
 from typing import Any
 
-from mose.errors import ConfigError
+from mose.errors import ConfigError, ExtraMissing
 from mose.evaluation.tasks.items import Prepared
 from mose.evaluation.tasks.scoring import Outcome, Row
 from mose.models.causal_lm import CausalLM
@@ -86,8 +86,5 @@ def _load() -> tuple[Any, Any, Any]:
         from lm_eval import tasks
         from lm_eval.models import huggingface
     except ImportError as error:
-        raise ConfigError(
-            f"tasks of kind harness need lm-evaluation-harness ({error}); "
-            "pip install -e '.[harness]'"
-        ) from None
+        raise ExtraMissing("a task of kind harness", f"lm_eval ({error})", "harness") from None
     return lm_eval, tasks, huggingface
