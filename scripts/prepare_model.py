@@ -9,15 +9,19 @@ from mose.cli import programs
 
 def program(args: argparse.Namespace) -> None:
     from mose.models import sources
+    from mose.models.architectures import Architecture
     from mose.storage import files
 
     out = Path(args.out)
-    files.write_json(out, sources.obtain(json.loads(args.source), out.parent / "weights"))
+    named = None if args.architecture is None else Architecture(**json.loads(args.architecture))
+    manifest = sources.obtain(json.loads(args.source), out.parent / "weights", named)
+    files.write_json(out, manifest)
 
 
 if __name__ == "__main__":
     made = programs.parser(__doc__)
     made.add_argument("--source", required=True, help="the model file's `source` block, as JSON")
+    made.add_argument("--architecture", help="the model file's `architecture` block, as JSON")
     made.add_argument("--threads", type=int, default=1, help="CPU threads of this program")
     made.add_argument("--out", required=True, help="manifest.json to write")
     programs.run(program, made)

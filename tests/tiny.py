@@ -10,14 +10,19 @@ from transformers import (
     GPT2Config,
     GPTJConfig,
     GPTNeoXConfig,
+    GraniteConfig,
     LlamaConfig,
     MistralConfig,
+    Olmo2Config,
     OPTConfig,
     PhiConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    StableLmConfig,
+    Starcoder2Config,
 )
 
+from mose.models.architectures import Architecture
 from mose.models.causal_lm import CausalLM
 
 TEXT = [
@@ -97,10 +102,23 @@ def _configs() -> dict:
             num_attention_heads=4, max_position_embeddings=128, word_embed_proj_dim=32,
             bos_token_id=0, eos_token_id=0, pad_token_id=0,
         ),
+        "stablelm": StableLmConfig(**llama_like),
+        "square": StableLmConfig(**{**llama_like, "intermediate_size": 32}),
+        "starcoder2": Starcoder2Config(**llama_like),
+        "olmo2": Olmo2Config(**llama_like),
+        "granite": GraniteConfig(**llama_like, residual_multiplier=0.2),
     }  # fmt: skip
 
 
 KINDS = ("llama", "qwen2", "mistral", "gpt2", "gptj", "gpt_neox", "phi", "opt")
+# Classes that are not in the table of architectures.
+NAMED = {
+    "stablelm": Architecture("model.layers", "mlp.down_proj", "model.norm"),
+    "square": Architecture("model.layers", "mlp.down_proj", "model.norm"),
+    "starcoder2": Architecture("model.layers", "mlp.c_proj", "model.norm"),
+    "olmo2": Architecture("model.layers", "mlp.down_proj", "model.norm"),
+    "granite": Architecture("model.layers", "mlp.down_proj", "model.norm"),
+}
 
 
 def model(kind: str = "llama", seed: int = 0) -> CausalLM:
@@ -113,7 +131,7 @@ def model(kind: str = "llama", seed: int = 0) -> CausalLM:
                 parameter.mul_(4.0)
             elif name.endswith("bias"):
                 parameter.normal_(std=0.1)
-    return CausalLM(made, tokenizer(), f"tiny-{kind}-{seed}")
+    return CausalLM(made, tokenizer(), f"tiny-{kind}-{seed}", NAMED.get(kind))
 
 
 def save(directory: Path, kind: str = "llama", seed: int = 0) -> Path:

@@ -334,6 +334,25 @@ class ShapeBlock(Block):
     dtype: NUMBER_FORMAT = Field(default="float32", description="Number format of the files.")
 
 
+MODULE_NAME = pattern(
+    "[A-Za-z_][A-Za-z0-9_]*([.][A-Za-z0-9_]+)*", "a name of model.named_modules(), as model.layers"
+)
+
+
+class ArchitectureBlock(Block):
+    """Where a model's class keeps what is edited. Names are those of `model.named_modules()`."""
+
+    blocks: Annotated[str, MODULE_NAME] = Field(description="The list of blocks: model.layers.")
+    projection: Annotated[str, MODULE_NAME] = Field(
+        description="The output projection of the MLP, within a block: mlp.down_proj."
+    )
+    norm: Annotated[str, MODULE_NAME] = Field(description="The norm before the head: model.norm.")
+    transposed: bool = Field(
+        default=False,
+        description="Whether the projection stores (d_in, d_out), as GPT-2's Conv1D does.",
+    )
+
+
 class ModelFile(Block):
     """One model: a file in config/models/."""
 
@@ -343,6 +362,10 @@ class ModelFile(Block):
         | Annotated[HubModel, Tag("~hub")],
         Discriminator(by_key("package", "local", "hub")),
     ] = Field(description="Where the model comes from, one of three forms.")
+    architecture: ArchitectureBlock | None = absent(
+        "Where the model's class keeps what is edited, for classes that "
+        "mose/models/architectures.py does not list."
+    )
     shape: ShapeBlock | None = absent(
         "The model's shape, so that a run can be planned before the model is there. It is compared "
         "with the model once that is."

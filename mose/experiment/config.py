@@ -155,12 +155,13 @@ def check_consistency(filled: Mapping[str, Any], name: str) -> None:
 @dataclass(frozen=True)
 class Model:
     """A model of an experiment: its source, the variants that are run on it, by label, its shape
-    where its file has it, and the file."""
+    and architecture where its file has them, and the file."""
 
     source: dict[str, Any]
     variants: dict[str, Variant]
     shape: Shape | None = None
     file: str = ""
+    architecture: dict[str, Any] | None = None
 
     @property
     def layers(self) -> list[int]:
@@ -225,5 +226,6 @@ def read_models(filled: Mapping[str, Any], name: str) -> dict[str, Model]:
         file = read_block(ModelFile, read_yaml(path), str(path))
         own = variants(filled["methods"], file.methods, name, str(path))
         shape = None if file.shape is None else Shape(**file.shape.model_dump())
-        models[path.stem] = Model(file.source.model_dump(), own, shape, str(path))
+        named = None if file.architecture is None else file.architecture.model_dump()
+        models[path.stem] = Model(file.source.model_dump(), own, shape, str(path), named)
     return models

@@ -20,8 +20,8 @@ from transformers import (
 )
 from transformers.cache_utils import Cache
 
-from mose.errors import ConfigError, ModelError
-from mose.models.architectures import architecture_of
+from mose.errors import ConfigError, ModelError, shortened
+from mose.models.architectures import Architecture, architecture_of
 from mose.models.ragged import Above, Layout, Prefix, attending
 from mose.models.tokens import pad
 
@@ -48,9 +48,14 @@ class CausalLM:
     """A model in evaluation mode with frozen weights, and its tokenizer."""
 
     def __init__(
-        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, fingerprint: str
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        fingerprint: str,
+        architecture: Architecture | None = None,
     ) -> None:
-        self.architecture = architecture_of(type(model).__name__)
+        """architecture: None for that of the model's class in the table."""
+        self.architecture = architecture or architecture_of(type(model).__name__)
         if not tokenizer.is_fast:
             raise ModelError(
                 f"{type(tokenizer).__name__} gives no character offsets; a fast tokenizer "
@@ -59,8 +64,20 @@ class CausalLM:
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
         self.fingerprint = fingerprint
-        self.blocks: nn.ModuleList = model.get_submodule(self.architecture.blocks)
-        self.norm = model.get_submodule(self.architecture.norm)
+        self.blocks: nn.ModuleList = _module(model, "blocks", self.architecture.blocks)
+        self.norm = _module(model, "norm", self.architecture.norm)
+        if not isinstance(self.blocks, nn.ModuleList):
+            raise ModelError(
+                f"architecture.blocks: {self.architecture.blocks!r} is a "
+                f"{type(self.blocks).__name__}, expected the list of the model's blocks"
+            )
+        for block in self.blocks:
+            projection = _module(block, "projection", self.architecture.projection)
+            if getattr(projection, "weight", torch.empty(0)).ndim != 2:
+                raise ModelError(
+                    f"architecture.projection: {self.architecture.projection!r} has no matrix; "
+                    "name the MLP's output projection itself"
+                )
 
     @property
     def device(self) -> torch.device:
@@ -277,6 +294,18 @@ class CausalLM:
         keys = inputs[layer][0, layout.starts]
         first, final = (hidden[place][0].to(self.device) for place in (0, -1))
         return Above(self.model, layout, upper, calls, first, final, keys)
+
+
+def _module(parent: nn.Module, key: str, name: str) -> Any:
+    """A module by its name; one that is not there is a ModelError that names the key."""
+    try:
+        return parent.get_submodule(name)
+    except AttributeError:
+        known = [other for other, _ in parent.named_modules() if other.count(".") < 2 and other]
+        raise ModelError(
+            f"architecture.{key}: {type(parent).__name__} has no module {name!r}; it has "
+            f"{shortened(', '.join(known))}"
+        ) from None
 
 
 def _common(rows: Sequence[Sequence[int]]) -> Sequence[int]:

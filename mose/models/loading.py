@@ -18,8 +18,8 @@ from transformers import (
 )
 from transformers.utils.logging import disable_progress_bar
 
-from mose.errors import ConfigError, ModelError
-from mose.models.architectures import architecture_of
+from mose.errors import ConfigError, ExtraMissing, ModelError
+from mose.models.architectures import Architecture, architecture_in
 from mose.models.causal_lm import CausalLM
 from mose.storage import files
 
@@ -85,11 +85,15 @@ def load(
         _check_memory(manifest, where, dtype)
     check_files(manifest, manifest_path)
     model, tokenizer = load_directory(manifest["directory"], dtype)
-    model = model.to(where) if gpus == 1 else divide(model, [f"cuda:{i}" for i in range(gpus)])
-    return CausalLM(model, tokenizer, manifest["fingerprint"])
+    architecture = architecture_in(manifest)
+    devices = [f"cuda:{i}" for i in range(gpus)]
+    model = model.to(where) if gpus == 1 else divide(model, devices, architecture)
+    return CausalLM(model, tokenizer, manifest["fingerprint"], architecture)
 
 
-def divide(model: PreTrainedModel, devices: Sequence[str]) -> PreTrainedModel:
+def divide(
+    model: PreTrainedModel, devices: Sequence[str], architecture: Architecture
+) -> PreTrainedModel:
     """The model with its blocks in equal runs on `devices`, the rest on the nearest of them.
 
     accelerate moves what passes from block to block. Untested on several GPUs: none were at hand.
@@ -97,10 +101,7 @@ def divide(model: PreTrainedModel, devices: Sequence[str]) -> PreTrainedModel:
     try:
         from accelerate import dispatch_model
     except ImportError:
-        raise ConfigError(
-            "gpus: more than one needs accelerate: pip install -e '.[gpus]'"
-        ) from None
-    architecture = architecture_of(type(model).__name__)
+        raise ExtraMissing("gpus: more than one", "accelerate", "gpus") from None
     count = len(model.get_submodule(architecture.blocks))
     places = {
         f"{architecture.blocks}.{i}": devices[i * len(devices) // count] for i in range(count)

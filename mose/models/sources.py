@@ -11,6 +11,8 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,24 +22,25 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from mose.errors import ModelError
-from mose.models.architectures import architecture_of
+from mose.errors import ExtraMissing, ModelError
+from mose.models.architectures import Architecture, architecture_in
 from mose.models.causal_lm import CausalLM
 from mose.models.loading import fingerprint_of, load_directory
+from mose.models.probes import check_editable
 from mose.storage import files
 
 logger = logging.getLogger(__name__)
 
-PROBE = "The quick brown fox jumps over"
-PROBE_TOLERANCE = 1e-3
 
-
-def obtain(source: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+def obtain(
+    source: Mapping[str, Any], directory: Path, named: Architecture | None = None
+) -> dict[str, Any]:
     """Make the model of a config's `source` block local; return its manifest.
 
     source: exactly one of the keys `package`, `local`, `hub` (see config/models/).
     directory: where a converted model is put; a local directory and the hub's cache stay where
     they are.
+    named: the model file's `architecture` block; None for the row of its class.
     Raises ModelError naming what is missing and what to do.
     """
     if "package" in source:
@@ -50,7 +53,7 @@ def obtain(source: Mapping[str, Any], directory: Path) -> dict[str, Any]:
             raise ModelError(f"source.local: {weights} is neither a directory nor a .gguf file")
     else:
         weights = _from_hub(source["hub"], source.get("revision"))
-    return describe(weights)
+    return describe(weights, named)
 
 
 def _from_package(source: Mapping[str, Any], directory: Path) -> Path:
@@ -95,7 +98,13 @@ def _from_hub(name: str, revision: str | None) -> Path:
 
 
 def convert_gguf(gguf: Path, directory: Path) -> Path:
-    """De-quantise a GGUF file into a directory of float32 safetensors; returns it."""
+    """De-quantise a GGUF file into a directory of float32 safetensors; returns it.
+
+    Raises ExtraMissing without the packages that transformers asks for.
+    """
+    for package in ("gguf", "accelerate"):
+        if find_spec(package) is None:
+            raise ExtraMissing(f"{gguf.name}: a GGUF file", package, "workflow")
     disable_progress_bar()
     logger.info("converting %s to safetensors", gguf.name)
     place: dict[str, Any] = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
@@ -114,18 +123,22 @@ def convert_gguf(gguf: Path, directory: Path) -> Path:
     return directory
 
 
-def describe(directory: Path) -> dict[str, Any]:
-    """The manifest of a model directory; refuses a model whose partial passes would be wrong."""
+def describe(directory: Path, named: Architecture | None = None) -> dict[str, Any]:
+    """The manifest of a model directory; refuses a model that cannot be edited.
+
+    named: as for `obtain`.
+    """
     # In the files' own type: what has 13 billion parameters need not fit in float32.
     model, tokenizer = load_directory(directory, None)
     fingerprint = fingerprint_of(directory)
-    lm = CausalLM(model, tokenizer, fingerprint)
-    _check_partial_passes(lm, directory)
+    lm = CausalLM(model, tokenizer, fingerprint, named)
+    check_editable(lm, str(directory))
     weight = lm.weight(0)
     return {
         "directory": str(directory.resolve()),
         "fingerprint": fingerprint,
         "architecture": type(model).__name__,
+        **({} if named is None else {"modules": asdict(named)}),
         "layers": lm.n_layers,
         "d_out": weight.shape[0],
         "d_in": weight.shape[1],
@@ -134,19 +147,6 @@ def describe(directory: Path) -> dict[str, Any]:
         "dtype": str(model.dtype).removeprefix("torch."),
         "weights": _weight_names(lm, model),
     }
-
-
-def _check_partial_passes(lm: CausalLM, directory: Path) -> None:
-    ids = torch.tensor([lm.tokenizer(PROBE)["input_ids"]])
-    mask = torch.ones_like(ids)
-    with torch.no_grad():
-        logits = lm.model(ids.to(lm.device), attention_mask=mask.to(lm.device)).logits
-        error = float((lm.head(lm.hidden(ids, mask)) - logits).abs().max())
-    if not error <= PROBE_TOLERANCE * float(logits.abs().max()):
-        raise ModelError(
-            f"{directory}: blocks, norm and head run one by one give other logits than the model "
-            f"(off by {error:.2g}); this variant of the architecture cannot be edited"
-        )
 
 
 def _weight_names(lm: CausalLM, model: PreTrainedModel) -> list[str]:
@@ -167,6 +167,6 @@ def read_weight(manifest: Mapping[str, Any], layer: int) -> Tensor:
         with safe_open(shard, "pt") as file:
             if name in file.keys():  # noqa: SIM118  (a safetensors handle is no mapping)
                 weight = file.get_tensor(name).to(torch.float32)
-                transposed = architecture_of(manifest["architecture"]).transposed
+                transposed = architecture_in(manifest).transposed
                 return weight.mT.contiguous() if transposed else weight
     raise ModelError(f"{directory}: no tensor {name} in its safetensors files")
