@@ -14,7 +14,7 @@ CARRIERS = frozenset(
     (
         *("errors", "progress", "storage/files", "storage/hdf5", "storage/hub"),
         *("storage/symmetric", "facts/requests", "models/causal_lm", "methods/options"),
-        *("methods/register", "validation/refusals", "validation/strict"),
+        *("methods/plugins", "methods/register", "validation/refusals", "validation/strict"),
     )
 )
 
@@ -22,7 +22,8 @@ CARRIERS = frozenset(
 def defining(paths: Iterable[str], root: Path) -> list[str]:
     """The files that results of some files of the library depend on, themselves among them.
 
-    paths: relative to `root`, the repository, as "mose/evaluation/stability.py". Sorted.
+    paths: relative to `root`, the folder of the library, as "mose/evaluation/stability.py", or
+    absolute, of another package. Sorted.
     """
     found: set[str] = set()
     todo = list(paths)
@@ -32,6 +33,11 @@ def defining(paths: Iterable[str], root: Path) -> list[str]:
             found.add(path)
             todo.extend(_imported(path, root))
     return sorted(found)
+
+
+def label_of(path: str) -> str:
+    """A file as a parameter names it: of another package without the folder it is installed in."""
+    return path if not Path(path).is_absolute() else "/".join(Path(path).parts[-2:])
 
 
 @cache

@@ -10,6 +10,7 @@ from typing import Any
 from mose.errors import ConfigError
 from mose.methods import options, wrapper_options
 from mose.methods.options import RESERVED, AdditiveOptions, EditOptions, Variant, WrapperOptions
+from mose.methods.plugins import Register, files_of_editor
 from mose.validation.refusals import KeyRefused, either, one_of, unknown_key
 
 # What a wrapper wraps where its entry does not say.
@@ -24,7 +25,7 @@ class Method:
     editor: str
 
 
-METHODS: dict[str, Method] = {
+OWN: dict[str, Method] = {
     "mose": Method(options.MoseOptions, "mose.methods.mose:mose_editor"),
     "rome": Method(options.RomeOptions, "mose.methods.rome:RomeEditor"),
     "r-rome": Method(options.RomeOptions, "mose.methods.rome:ConsistentRomeEditor"),
@@ -38,6 +39,7 @@ METHODS: dict[str, Method] = {
     "prune": Method(wrapper_options.PruneOptions, "mose.methods.prune:PruneEditor"),
     "sphere": Method(wrapper_options.SphereOptions, "mose.methods.sphere:SphereEditor"),
 }
+METHODS: Mapping[str, Method] = Register(OWN, Method)
 
 
 def additive_methods() -> list[str]:
@@ -58,11 +60,10 @@ def entry_keys() -> list[str]:
 
 
 def files_of(variant: Variant) -> list[str]:
-    """The library's files that define a variant's method, relative to the repository."""
-    module = METHODS[variant.method].editor.partition(":")[0]
-    own = f"{module.replace('.', '/')}.py"
+    """The files that define a variant's method (`plugins.files_of_editor`), a wrapper's base too."""
     wrapper = variant.options
-    return [own, *(files_of(wrapper.base) if isinstance(wrapper, WrapperOptions) else [])]
+    base = files_of(wrapper.base) if isinstance(wrapper, WrapperOptions) else []
+    return [*files_of_editor(METHODS[variant.method].editor), *base]
 
 
 def read_variant(entry: Mapping[str, Any]) -> Variant:

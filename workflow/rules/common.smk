@@ -16,9 +16,10 @@ from pathlib import Path
 
 from mose.experiment.config import expand_scan, read_experiment
 from mose.errors import MoseError
+from mose.experiment.installed import library_folder
 from mose.experiment.resources import LIGHT
 from mose.experiment.plan import Plan
-from mose.experiment.provenance import defining
+from mose.experiment.provenance import defining, label_of
 from mose.storage.files import check_writable, digest_of, sha256_of_file
 from mose.methods.register import files_of
 from mose.storage.yaml_files import read_yaml
@@ -110,9 +111,10 @@ def code_of(*paths):
     digest. By content, unlike an input, so that neither a checkout nor a copy of results makes
     anything again.
     """
-    root = Path(workflow.basedir)
+    root = library_folder()
     return [
-        f"{path} {sha256_of_file(root / path)[:12]}" for path in defining(paths, root)
+        f"{label_of(path)} {sha256_of_file(root / path)[:12]}"
+        for path in defining(paths, root)
     ]
 
 
