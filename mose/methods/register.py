@@ -60,7 +60,7 @@ def entry_keys() -> list[str]:
 
 
 def files_of(variant: Variant) -> list[str]:
-    """The files that define a variant's method (`plugins.files_of_editor`), a wrapper's base too."""
+    """The files that define a variant's method, and its base's (`plugins.files_of_editor`)."""
     wrapper = variant.options
     base = files_of(wrapper.base) if isinstance(wrapper, WrapperOptions) else []
     return [*files_of_editor(METHODS[variant.method].editor), *base]
