@@ -78,8 +78,9 @@ def load(
     for layer, editor in state.editors.items():
         start = f"layers/{layer}/"
         stored = {
-            name.removeprefix(start): torch.from_numpy(array)
-            for name, array in contents.arrays.items()
+            # An editor copies what it loads: one layer at a time is there twice.
+            name.removeprefix(start): torch.from_numpy(contents.arrays.pop(name))
+            for name in contents.names
             if name.startswith(start)
         }
         if stored.keys() != editor.state().keys():

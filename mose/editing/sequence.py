@@ -7,7 +7,7 @@ model, second moments, requests, templates, options and parent.
 
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mose.editing import targets, training
-from mose.errors import NumericalError, shortened
+from mose.errors import ConfigError, NumericalError, shortened
 from mose.facts.requests import EditRequest
 from mose.linalg.orthogonal import on_sphere
 from mose.linalg.second_moment import SecondMoment
@@ -65,14 +65,24 @@ class State:
 def make_editors(
     weights: Mapping[int, Tensor], moments: Mapping[int, SecondMoment], variant: Variant
 ) -> dict[int, Editor]:
-    """Editors of the variant's layers; weights: the unedited (d_out, d_in) by layer.
+    """Editors of the variant's layers, which own copies of what they are made from.
 
+    weights: the unedited (d_out, d_in) by layer; the model's own may be passed.
     moments: by layer; none are needed for methods that use none.
+    Raises ConfigError for a layer without a weight, or without a second moment that it needs.
     """
-    return {
-        layer: make_editor(weights[layer].detach().cpu(), moments.get(layer), variant)
-        for layer in variant.edit.layers
-    }
+    editors = {}
+    for layer in variant.edit.layers:
+        if layer not in weights:
+            raise ConfigError(
+                f"layers: {variant.method} edits layer {layer}, and weights were given of "
+                f"{_listed(weights)} only; pass the weight of every layer in `layers`"
+            )
+        try:
+            editors[layer] = make_editor(weights[layer], moments.get(layer), variant)
+        except ConfigError as error:
+            raise ConfigError(f"layer {layer}: {error}") from None
+    return editors
 
 
 def put_into(lm: CausalLM, state: State, measured: bool = False) -> None:
@@ -242,3 +252,7 @@ def _rotate_to_sphere(
 def attained_fraction(change: Tensor, wanted: Tensor) -> Tensor:
     """Per column, the projection of `change` on `wanted` over the length of `wanted`: (n,)."""
     return (change * wanted).sum(0) / (wanted**2).sum(0).clamp(min=torch.finfo(wanted.dtype).tiny)
+
+
+def _listed(layers: Collection[int]) -> str:
+    return f"layers {', '.join(map(str, sorted(layers)))}" if layers else "no layer"

@@ -13,6 +13,10 @@ class Editor(ABC):
     An editor sees tensors only: no model, no tokenizer, no request. Its state is the cheapest set
     of arrays that gives the edited weight back exactly, together with whatever memory the next
     update needs.
+
+    An editor owns its base: `make_editor` gives it a copy, and `load` copies. A batch replaces
+    what an editor holds and changes no tensor in place: what `weight` and `state` hand out is the
+    editor's own, to be read only, and stays as it is while the editor goes on.
     """
 
     @property
@@ -31,7 +35,7 @@ class Editor(ABC):
 
     @abstractmethod
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Take over arrays that `state` gave, in an editor made with the same arguments."""
+        """Copy arrays that `state` gave, into an editor made with the same arguments."""
 
     @property
     def rotation(self) -> Tensor | None:
@@ -85,9 +89,9 @@ class AdditiveEditor(ClosedFormEditor):
         return self._weight
 
     def put(self, weight: Tensor) -> None:
-        """Replace the weight. It is rounded to what is stored, so that a resumed run is the
-        same run."""
-        self._weight = weight.to(torch.float32)
+        """Replace the weight by a copy. It is rounded to what is stored, so that a resumed run is
+        the same run."""
+        self._weight = weight.to(torch.float32, copy=True)
 
     def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
         delta = self.delta(keys, residuals, keys if bare is None else bare)
@@ -107,9 +111,9 @@ class AdditiveEditor(ClosedFormEditor):
         return state
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        self._weight = state["weight"]
+        self.put(state["weight"])
         if self.remembers:
-            self._earlier = state["keys"].mT
+            self._earlier = state["keys"].mT.clone()
 
 
 class GradientEditor(Editor):
@@ -144,7 +148,7 @@ class GradientEditor(Editor):
         return {"parameter": self._kept}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        self._kept = state["parameter"]
+        self._kept = state["parameter"].clone()
 
 
 class WrappedEditor(ClosedFormEditor):

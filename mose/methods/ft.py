@@ -19,7 +19,7 @@ class FineTuneEditor(GradientEditor):
     def __init__(
         self, weight: Tensor, moment: SecondMoment | None, options: FineTuneOptions
     ) -> None:
-        super().__init__(weight.to(torch.float32).clone())
+        super().__init__(weight.to(torch.float32))
         self._bound = options.norm_constraint
 
     @property

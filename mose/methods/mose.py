@@ -102,10 +102,10 @@ class _Rotation(ClosedFormEditor):
 
     def load(self, state: Mapping[str, Tensor]) -> None:
         if self._accumulate:
-            self._source, self._target = state["source"].mT, state["target"].mT
-            self._rotation, self._weight = None, state["weight"]
+            self._source, self._target = state["source"].mT.clone(), state["target"].mT.clone()
+            self._rotation, self._weight = None, state["weight"].clone()
         else:
-            self._rotation, self._weight = state["rotation"], None
+            self._rotation, self._weight = state["rotation"].clone(), None
 
 
 class OutputRotation(_Rotation):

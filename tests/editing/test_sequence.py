@@ -94,9 +94,12 @@ def identity(variant, **changed):
 
 
 def fresh(variant, moments, kind="llama"):
-    lm = tiny.model(kind)
-    weights = {layer: lm.weight(layer).clone() for layer in variant.edit.layers}
-    return lm, weights, sequence.State(sequence.make_editors(weights, moments, variant))
+    """A model, its unedited weights (another model's, which nothing edits), and fresh editors."""
+    lm, unedited = tiny.model(kind), tiny.model(kind)
+    own, weights = (
+        {layer: of.weight(layer) for layer in variant.edit.layers} for of in (lm, unedited)
+    )
+    return lm, weights, sequence.State(sequence.make_editors(own, moments, variant))
 
 
 def mean_logprob(lm, requests):
@@ -143,7 +146,7 @@ def test_a_resumed_sequence_is_the_same_sequence(variant, moments, requests, tem
         assert resumed.edits == 4
         assert resumed.diagnoses == state.diagnoses
         sequence.run(again, resumed, variant, requests, templates, 2, 6)
-        ends.append({layer: again.weight(layer).clone() for layer in weights})
+        ends.append({layer: again.weight(layer) for layer in weights})
     sequence.run(lm, state, variant, requests, templates, 2, 6)
     for layer in weights:
         assert torch.equal(ends[0][layer], ends[1][layer])
@@ -305,8 +308,7 @@ def test_the_input_side_edits_a_model_kept_in_bfloat16(moments, requests, templa
     variant = parse("mose-input")
     lm, _, _ = fresh(variant, moments)
     lm.model.to(torch.bfloat16)
-    weights = {1: lm.weight(1).clone()}
-    state = sequence.State(sequence.make_editors(weights, moments, variant))
+    state = sequence.State(sequence.make_editors({1: lm.weight(1)}, moments, variant))
     before = mean_logprob(lm, requests)
     sequence.run(lm, state, variant, requests, templates, 2, len(requests))
     assert lm.weight(1).dtype == torch.bfloat16

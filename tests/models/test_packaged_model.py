@@ -60,7 +60,9 @@ def test_it_knows_that_paris_is_the_capital_until_told_otherwise(packaged):
     moment = sums[6] / count
     moment += 1e-2 * moment.diagonal().mean() * torch.eye(1536, dtype=torch.float64)
     before = lm.weight(6).clone()
-    editors = sequence.make_editors({6: before}, {6: second_moment.SecondMoment(moment)}, variant)
+    editors = sequence.make_editors(
+        {6: lm.weight(6)}, {6: second_moment.SecondMoment(moment)}, variant
+    )
     found = sequence.write_batch(lm, editors, variant, requests, ["{}", "It is true. {}"])
     assert reliable("target_new") == [True, True]
     assert all(attained > 0.5 for _, _, attained, _ in found)
