@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mose.editing import checkpoints, sequence
-from mose.errors import StoreError
+from mose.errors import RequestError, StoreError
 from mose.facts import requests
 from mose.facts.requests import EditRequest
 from mose.linalg import second_moment
@@ -65,8 +65,10 @@ class Chain:
 def open_chain(args: argparse.Namespace) -> Chain:
     """Open the files that `cli.chain_options` names."""
     templates = files.read_json(args.templates)
-    if not isinstance(templates, list) or not all(str(t).count("{}") == 1 for t in templates):
-        raise StoreError(f"{args.templates}: not a list of templates; delete it and run again")
+    try:
+        requests.check_templates(templates)
+    except RequestError as error:
+        raise StoreError(f"{args.templates}: not a file of context templates: {error}") from None
     return Chain(
         variant=parse_variant(json.loads(args.variant), "--variant"),
         requests=requests.read_requests(args.requests),

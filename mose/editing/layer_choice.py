@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from mose.facts.requests import EditRequest
+from mose.facts.requests import EditRequest, check_requests
 from mose.models.causal_lm import CausalLM
 from mose.models.losses import mean_nll
 from mose.models.tokens import EditTokens, batches_by_length, encode_edit, pad
@@ -29,6 +29,7 @@ def first_order_scores(
     lm: CausalLM, requests: Sequence[EditRequest], tokens_per_pass: int = 512
 ) -> dict[str, Tensor]:
     """Per side, the scores (n, layers) float64 of all requests in their bare prompts."""
+    check_requests(requests)
     rows = [
         encode_edit(lm.tokenizer, "{}", request.prompt, request.subject, request.target_new)
         for request in requests

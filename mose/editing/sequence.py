@@ -16,7 +16,7 @@ from torch import Tensor
 
 from mose.editing import targets, training
 from mose.errors import ConfigError, NumericalError, shortened
-from mose.facts.requests import EditRequest
+from mose.facts.requests import EditRequest, check_requests
 from mose.linalg.orthogonal import on_sphere
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import ClosedFormEditor, Editor, GradientEditor
@@ -105,7 +105,11 @@ def run(
 
     requests: the whole fixed order; those from state.edits on are written.
     after_batch: called with the first request's place and the batch, right after it is written.
+    Raises ConfigError or RequestError, before anything is written, for arguments that cannot be
+    used; NumericalError, naming the batch's requests, for one whose result cannot be trusted.
     """
+    check_requests(requests)
+    _check_span(state.edits, len(requests), batch, last)
     starts = range(state.edits, last, batch)
     for start in track(starts, "editing batches"):
         members = requests[start : min(start + batch, last)]
@@ -124,6 +128,22 @@ def run(
         after_batch(start, members)
 
 
+def _check_span(edits: int, requests: int, batch: int, last: int) -> None:
+    """Refuse batches and an end that `edits` written and `requests` in all do not allow."""
+    if not isinstance(batch, int) or batch < 1:
+        raise ConfigError(f"batch: found {batch!r}, expected 1 or more requests; set it to 1")
+    if not isinstance(last, int) or last <= edits:
+        raise ConfigError(
+            f"last: found {last!r}, expected more than {edits}, the edits that the state already "
+            "holds; raise it, or start from a fresh state"
+        )
+    if last > requests:
+        raise ConfigError(
+            f"last: found {last}, expected at most {requests}, the number of requests; lower it, "
+            "or give more requests"
+        )
+
+
 def _means(diagnoses: Sequence[Diagnosis]) -> str:
     said = f"mean loss {np.mean([d.loss for d in diagnoses]):.3f}"
     attained = [d.attained for d in diagnoses if d.attained is not None]
@@ -137,16 +157,22 @@ def write_batch(
     requests: Sequence[EditRequest],
     templates: Sequence[str],
 ) -> list[Outcome]:
-    """Write one batch into editors and model; per request (steps, loss, attained, seconds)."""
+    """Write one batch into editors and model; per request (steps, loss, attained, seconds).
+
+    Raises ConfigError or RequestError for editors or requests that cannot be used.
+    """
+    check_requests(requests)
     options = variant.edit
     size = 1 if options.ONE_BY_ONE else len(requests)
     groups = [requests[start : start + size] for start in range(0, len(requests), size)]
     if isinstance(options, TrainedOptions):
         trained = {la: e for la, e in editors.items() if isinstance(e, GradientEditor)}
+        _check_editors(trained, variant)
         return [outcome for group in groups for outcome in _train(lm, trained, options, group)]
     if not isinstance(options, TargetOptions):
         raise TypeError(f"{variant.method}: no way to write its updates")
     closed = {la: e for la, e in editors.items() if isinstance(e, ClosedFormEditor)}
+    _check_editors(closed, variant)
     found: list[Outcome] = []
     for group in groups:
         found += _write(lm, closed, options, group, templates)
@@ -154,6 +180,16 @@ def write_batch(
         if editor.finish():
             lm.write(layer, editor.weight)
     return found
+
+
+def _check_editors(usable: Collection[int], variant: Variant) -> None:
+    """Refuse to go on when a layer of the variant is not among those with a usable editor."""
+    missing = [layer for layer in variant.edit.layers if layer not in usable]
+    if missing:
+        raise ConfigError(
+            f"editors: {variant.method} needs one of its own kind for layer {missing[0]}, found "
+            f"such for {_listed(usable)}; make them of this variant (make_editors)"
+        )
 
 
 def _train(

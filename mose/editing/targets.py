@@ -28,7 +28,7 @@ import torch
 from torch import Tensor
 
 from mose.editing.pass_size import target_tokens
-from mose.facts.requests import EditRequest
+from mose.facts.requests import EditRequest, check_requests, check_templates
 from mose.linalg.orthogonal import on_sphere
 from mose.methods.options import AdditiveOptions, TargetOptions
 from mose.models.causal_lm import CausalLM
@@ -65,7 +65,11 @@ def optimise(
     """Value targets at the last of `options.layers`, for all requests.
 
     tokens_per_pass: bounds how many requests share a pass, and so the memory; changes no result.
+    Raises ConfigError or RequestError for layers, requests or templates that cannot be used.
     """
+    lm.check_layers(options.layers, "layers")
+    check_requests(requests)
+    check_templates(templates)
     if tokens_per_pass is None:
         kind = "cpu" if lm.device.type == "cpu" else "gpu"
         tokens_per_pass = target_tokens(kind, torch.get_num_threads())

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from mose.facts.requests import EditRequest
+from mose.facts.requests import EditRequest, check_requests
 from mose.methods.base import GradientEditor
 from mose.methods.options import TrainedOptions
 from mose.models.causal_lm import CausalLM
@@ -26,7 +26,9 @@ def train(
 
     One round takes a step of Adam for every `options.per_step` requests, in their order; the rounds
     end when the mean loss of one is below stop_loss. The model's own weights are not touched.
+    Raises RequestError for requests that cannot be used.
     """
+    check_requests(requests)
     rows = [encode_pair(lm.tokenizer, request.text, request.target_new) for request in requests]
     parameters = [editor.trainable() for editor in editors.values()]
     adam = torch.optim.Adam(parameters, lr=options.learning_rate)

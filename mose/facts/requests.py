@@ -102,6 +102,45 @@ def check_prompt(prompt: str, subject: str, where: str) -> None:
         )
 
 
+def check_requests(requests: Sequence[EditRequest]) -> None:
+    """Refuse what is no list of edit requests, or an empty one."""
+    if not isinstance(requests, Sequence) or isinstance(requests, str):
+        raise RequestError(
+            f"requests: found {type(requests).__name__}, expected a list of EditRequest; "
+            "put a single one into a list"
+        )
+    if not requests:
+        raise RequestError(
+            "requests: found none, expected one EditRequest or more; give what is to be edited"
+        )
+    for place, request in enumerate(requests):
+        if not isinstance(request, EditRequest):
+            raise RequestError(
+                f"requests: found {type(request).__name__} at place {place}, expected an "
+                "EditRequest; make one with id, subject, prompt and target_new"
+            )
+
+
+def check_templates(templates: Sequence[str]) -> None:
+    """Refuse what is no list of context templates, or an empty one."""
+    if not isinstance(templates, Sequence) or isinstance(templates, str):
+        raise RequestError(
+            f"templates: found {templates!r}, expected a list of texts with exactly one {{}} each; "
+            "put a single one into a list"
+        )
+    if not templates:
+        raise RequestError(
+            "templates: found none, expected one or more, each with exactly one {} for the edit "
+            'prompt; give at least the prompt by itself, ["{}"]'
+        )
+    for place, template in enumerate(templates):
+        if not isinstance(template, str) or template.count("{}") != 1:
+            raise RequestError(
+                f"templates: found {template!r} at place {place}, expected exactly one {{}} for "
+                "the edit prompt; correct it or leave it out"
+            )
+
+
 PROBES = ("locality", "portability")
 # Fields without which an edit is the same edit.
 MEASURED_ONLY = ("instances", "generation", "references")

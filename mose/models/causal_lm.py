@@ -88,7 +88,12 @@ class CausalLM:
         return len(self.blocks)
 
     def projection(self, layer: int) -> nn.Module:
-        """The module that is edited in `layer`."""
+        """The module that is edited in `layer`, counted from 0.
+
+        Raises ConfigError for a layer that the model does not have.
+        """
+        if layer not in range(self.n_layers):
+            self.check_layers([layer], "layer")
         return self.blocks[layer].get_submodule(self.architecture.projection)
 
     def weight(self, layer: int) -> Tensor:
@@ -103,7 +108,13 @@ class CausalLM:
 
     def write(self, layer: int, weight: Tensor) -> None:
         """Let the model run with `weight` (d_out, d_in), cast to its own dtype."""
-        self.weight(layer).copy_(weight)
+        own = self.weight(layer)
+        if weight.shape != own.shape:
+            raise ConfigError(
+                f"weight of layer {layer}: found {tuple(weight.shape)}, expected "
+                f"{tuple(own.shape)}; give it as (d_out, d_in)"
+            )
+        own.copy_(weight)
 
     @property
     def head_size(self) -> int:
@@ -115,12 +126,14 @@ class CausalLM:
         return self.model.get_output_embeddings()(self.norm(hidden)).to(self.device)
 
     def check_layers(self, layers: Sequence[int], where: str) -> None:
-        """Refuse layers that the model does not have; `where` names the config key."""
-        wrong = [layer for layer in layers if not 0 <= layer < self.n_layers]
+        """Refuse layers that the model does not have, or none; `where` names the config key."""
+        there = f"the model has layers 0 to {self.n_layers - 1}"
+        if not layers:
+            raise ConfigError(f"{where}: found none, {there}; take one or more of them")
+        wrong = [layer for layer in layers if layer not in range(self.n_layers)]
         if wrong:
             raise ConfigError(
-                f"{where}: layer {wrong[0]} is out of range, "
-                f"the model has layers 0 to {self.n_layers - 1}"
+                f"{where}: layer {wrong[0]!r} is out of range, {there}; take one of them"
             )
 
     def _base(self, ids: Tensor, mask: Tensor, past: Cache | None, **kwargs: Any) -> Any:
@@ -141,6 +154,7 @@ class CausalLM:
         ids, mask: (B, T). Returns the inputs of the edited projections of all `layers`, and the
         deepest block's output.
         """
+        self.check_layers(layers, "layers")
         deepest = max(layers)
         inputs: dict[int, Tensor] = {}
         hidden: list[Tensor] = []

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from mose.facts.requests import EditRequest
+from mose.facts.requests import EditRequest, check_requests, check_templates
 from mose.models.causal_lm import CausalLM
 from mose.models.tokens import batches_by_length, encode_edit, pad
 
@@ -74,7 +74,11 @@ def collect(
     template_mean: how the templates are weighed, as in `template_weights`.
     Nothing after the subject's last token is run: attention is causal, so the key cannot depend
     on it.
+    Raises ConfigError or RequestError for layers, requests or templates that cannot be used.
     """
+    lm.check_layers(layers, "layers")
+    check_requests(requests)
+    check_templates(templates)
     rows = []
     for request in requests:
         for template in templates:
