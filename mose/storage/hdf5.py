@@ -26,6 +26,8 @@ from mose.storage.symmetric import Packed, packed_size, row_spans, side_of, unpa
 
 FORMAT = 1
 CHUNK_BYTES = 1 << 20
+# Attributes by which a file is known as this project's own.
+MARKS = {"kind", "format", "digest"}
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -103,18 +105,28 @@ def _new_dataset(
 def _opened(path: str | Path, kind: str) -> Iterator[tuple[h5py.File, dict[str, Any], str]]:
     """A file that `write` made, with kind, version and digest checked; its attributes and digest.
 
-    Raises StoreError, naming the file and the cure, for what goes wrong while it is open.
+    Raises StoreError, naming the file and the cure, for what goes wrong while it is open. Only of
+    a file that is certainly this project's own, by its MARKS, does the cure say to delete it.
     """
     cure = "delete it and run again"
+    own = False
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
-            if "digest" not in file.attrs or "attributes" not in file:
-                raise StoreError(f"{path}: not a file of this project; {cure}")
-            found = str(file.attrs["kind"]), int(file.attrs["format"])
-            if found != (kind, FORMAT):
+            if not set(file.attrs) >= MARKS or "attributes" not in file:
                 raise StoreError(
-                    f"{path}: found {found[0]} of format {found[1]}, "
-                    f"expected {kind} of format {FORMAT}; {cure}"
+                    f"{path}: an HDF5 file of another program, expected {kind} of this project; "
+                    "check the path"
+                )
+            own = True
+            found, version = str(file.attrs["kind"]), int(file.attrs["format"])
+            if found != kind:
+                raise StoreError(
+                    f"{path}: found {found} of this project, expected {kind}; check the path"
+                )
+            if version != FORMAT:
+                raise StoreError(
+                    f"{path}: found {kind} of format {version}, expected format {FORMAT}: written "
+                    f"by another version of this project; {cure}"
                 )
             attributes = {
                 name: value.item() if isinstance(value, np.generic) else value
@@ -127,7 +139,24 @@ def _opened(path: str | Path, kind: str) -> Iterator[tuple[h5py.File, dict[str, 
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; run the stage that makes it") from None
     except (OSError, KeyError, RuntimeError, ValueError, UnicodeDecodeError) as error:
-        raise StoreError(f"{path}: cannot be read ({error}); {cure}") from None
+        if own:
+            raise StoreError(f"{path}: cannot be read ({error}); {cure}") from None
+        raise _unknown(path, kind, error) from None
+
+
+def _unknown(path: str | Path, kind: str, error: Exception) -> StoreError:
+    """What to say of something that does not open, and that may be anybody's."""
+    expected = f"expected an HDF5 file ({kind} of this project)"
+    if Path(path).is_dir():
+        return StoreError(f"{path}: a folder, {expected}; check the path")
+    if isinstance(error, PermissionError):
+        return StoreError(f"{path}: may not be read, {expected}; see to its permissions")
+    if not h5py.is_hdf5(path):
+        return StoreError(f"{path}: not an HDF5 file, {expected}; check the path")
+    return StoreError(
+        f"{path}: an HDF5 file that cannot be read ({error}), expected {kind} of this project; "
+        "check the path, or have the stage that writes it run again (snakemake --force)"
+    )
 
 
 def _stored_digests(file: h5py.File) -> dict[str, str]:

@@ -57,35 +57,70 @@ def test_a_flipped_bit_is_refused(tmp_path, target):
     assert at > 0
     raw[at + 1] ^= 1
     path.write_bytes(raw)
-    with pytest.raises(StoreError, match=r"a\.h5.*(damaged|cannot be read)"):
+    with pytest.raises(
+        StoreError, match=r"a\.h5.*(damaged|cannot be read).*delete it and run again"
+    ):
         hdf5.read(path, "moments")
 
 
 def test_other_kinds_versions_and_foreign_files_are_refused_by_name(tmp_path):
     path = tmp_path / "a.h5"
     write_example(path)
-    with pytest.raises(StoreError, match=r"found moments of format 1, expected checkpoint"):
+    said = r"a\.h5: found moments of this project, expected checkpoint; check the path"
+    with pytest.raises(StoreError, match=said):
         hdf5.read(path, "checkpoint")
     with h5py.File(path, "a") as file:
         file.attrs["format"] = 99
-    with pytest.raises(StoreError, match="format 99"):
+    with pytest.raises(StoreError, match=r"format 99, expected format 1.*delete it and run again"):
         hdf5.read(path, "moments")
-    with h5py.File(tmp_path / "foreign.h5", "w") as file:
-        file["x"] = 1
-    with pytest.raises(StoreError, match=r"foreign\.h5: not a file of this project"):
-        hdf5.read(tmp_path / "foreign.h5", "moments")
-    (tmp_path / "text.h5").write_text("no HDF5")
-    with pytest.raises(StoreError, match=r"text\.h5: cannot be read"):
-        hdf5.read(tmp_path / "text.h5", "moments")
     with pytest.raises(StoreError, match=r"none\.h5: no such file"):
         hdf5.read(tmp_path / "none.h5", "moments")
+
+
+def of_another_program(path):
+    with h5py.File(path, "w") as file:
+        file["weights"] = np.arange(5000)
+        file.attrs["format"] = "keras"
+
+
+def cut_short(path):
+    of_another_program(path)
+    path.write_bytes(path.read_bytes()[:-5000])
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (of_another_program, "an HDF5 file of another program, expected moments of this project"),
+        (cut_short, "an HDF5 file that cannot be read .*, expected moments of this project"),
+        (
+            lambda path: path.write_text("no HDF5"),
+            "not an HDF5 file, expected an HDF5 file .moment",
+        ),
+        (lambda path: path.touch(), "not an HDF5 file, expected an HDF5 file .moments of this"),
+        (lambda path: path.mkdir(), "a folder, expected an HDF5 file .moments of this project"),
+    ],
+)
+def test_the_cure_leaves_files_alone_that_are_not_this_projects(tmp_path, make, what):
+    path = tmp_path / "theirs.h5"
+    make(path)
+    for read in (
+        lambda: hdf5.read(path, "moments"),
+        lambda: hdf5.read_symmetric(path, "moments", "sum"),
+    ):
+        with pytest.raises(StoreError, match=rf"theirs\.h5: {what}.*; check the path") as caught:
+            read()
+        assert "delete" not in str(caught.value)
+        assert "\n" not in str(caught.value)
 
 
 def test_a_truncated_file_is_refused(tmp_path):
     path = tmp_path / "a.h5"
     write_example(path)
     path.write_bytes(path.read_bytes()[:-5000])
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(
+        StoreError, match=r"cannot be read .*have the stage that writes it run again"
+    ):
         hdf5.read(path, "moments")
 
 
