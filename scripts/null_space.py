@@ -9,7 +9,7 @@ from mose.cli import programs
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose.methods.alphaedit import null_share, protected_directions
+    from mose import null_space
     from mose.methods.register import parse_variant
     from mose.models import loading
     from mose.statistics import second_moments
@@ -19,23 +19,9 @@ def program(args: argparse.Namespace) -> None:
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     text = hdf5.read(args.heldout, "windows")
     second_moments.check_model(args.heldout, text, lm.fingerprint)
-    sums, count = second_moments.accumulate(lm, text.arrays["ids"], options.layers, False)
-    found = second_moments.load(args.moments, options.layers, lm.fingerprint)
-    rows = []
-    for layer, moment in found.items():
-        protected = protected_directions(moment.matrix, options)
-        rows.append(
-            {
-                "layer": layer,
-                "width": protected.shape[0],
-                "rank": protected.shape[0] - protected.shape[1],
-                "corpus_share": null_share(moment.matrix, protected),
-                "heldout_share": null_share(sums[layer] / count, protected),
-                "heldout_tokens": count,
-            }
-        )
+    rows = null_space.measure(lm, args.moments, text.arrays["ids"], options)
     with files.atomic(args.out) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+        pd.DataFrame(rows, columns=list(null_space.COLUMNS)).to_csv(temporary, index=False)
 
 
 if __name__ == "__main__":

@@ -148,6 +148,20 @@ def load(path: str | Path, layers: Sequence[int], fingerprint: str) -> dict[int,
     }
 
 
+def counts_first(path: str | Path) -> bool:
+    """Whether the keys of each window's first position are in a file of second moments.
+
+    Raises StoreError when the file does not say so.
+    """
+    attributes = hdf5.read(path, "moments", []).attributes
+    if "include_first" not in attributes:
+        raise StoreError(
+            f"{path}: does not say include_first: written by another version of this project; "
+            "delete it and run again"
+        )
+    return bool(attributes["include_first"])
+
+
 def check_model(path: str | Path, contents: hdf5.Contents, fingerprint: str) -> None:
     """Refuse a file that was made with another model."""
     found = str(contents.attributes["model"])
