@@ -9,7 +9,7 @@ from mose.cli import programs
 def program(args: argparse.Namespace) -> None:
     import pandas as pd
 
-    from mose import null_space
+    from mose.evaluation import null_space
     from mose.methods.register import parse_variant
     from mose.models import loading
     from mose.statistics import second_moments

@@ -14,7 +14,7 @@ def program(args: argparse.Namespace) -> None:
 
     from mose.editing import anchors
     from mose.facts import requests
-    from mose.methods.options import parse_variant
+    from mose.methods.register import parse_variant
     from mose.models import loading
     from mose.storage import files
 

@@ -5,7 +5,7 @@ import pytest
 
 from mose.editing.anchors import anchor_of
 from mose.errors import ConfigError, NumericalError
-from mose.methods.options import parse_variant
+from mose.methods.register import parse_variant
 
 FREE = {"method": "memit", "layers": [1], "lambda": 1.0, "learning_rate": 0.1}
 

@@ -1,73 +1,16 @@
 """The loop on a tiny model: it writes, spreads, checkpoints, resumes and refuses."""
 
-import dataclasses
-from functools import cache
-
 import numpy as np
 import pytest
 import tiny
 import torch
+from sequences import TRAINED, VARIANTS, identity, parse, second_moments_of
 
 from mose.editing import checkpoints, sequence
 from mose.errors import StoreError
-from mose.linalg import second_moment
-from mose.methods.register import METHODS, parse_variant
-from mose.statistics import keys, second_moments
+from mose.methods.register import METHODS
+from mose.statistics import keys
 from mose.storage import hdf5
-
-MEMIT = {"method": "memit", "layers": [1, 2], "lambda": 0.05}
-VARIANTS = {
-    "memit": MEMIT,
-    "memit-keys": {**MEMIT, "memory": "keys"},
-    "mose": {"method": "mose", "layers": [1, 2], "lambda": 0.05},
-    "mose-accumulate": {"method": "mose", "memory": "accumulate", "layers": [1, 2], "lambda": 0.05},
-    "mose-output": {
-        "method": "mose",
-        "targets": "reachable",
-        "memory": "accumulate",
-        "layers": [1],
-        "lambda": 0.05,
-    },
-    "mose-output-product": {
-        "method": "mose",
-        "targets": "reachable",
-        "layers": [1],
-        "lambda": 0.05,
-    },
-    "mose-input": {
-        "method": "mose",
-        "side": "input",
-        "targets": "reachable",
-        "memory": "accumulate",
-        "layers": [1],
-        "lambda": 0.05,
-    },
-    "mose-input-product": {
-        "method": "mose",
-        "side": "input",
-        "targets": "reachable",
-        "layers": [1],
-        "lambda": 0.05,
-    },
-    "memit-rescaled": {**MEMIT, "targets": "rescaled"},
-    "emmet": {**MEMIT, "method": "emmet"},
-    "encore": {**MEMIT, "method": "encore", "norm_weight": 0.01},
-    "rome": {"method": "rome", "layers": [1]},
-    "r-rome": {"method": "r-rome", "layers": [1]},
-    "alphaedit": {"method": "alphaedit", "layers": [1, 2], "ridge": 0.01, "null_threshold": 1.0},
-    "rect": {**MEMIT, "method": "rect"},
-    "prune": {**MEMIT, "method": "prune"},
-    "sphere": {**MEMIT, "method": "sphere"},
-    "ft": {"method": "ft", "layers": [1], "learning_rate": 0.01},
-    "ft-bound": {"method": "ft", "layers": [1], "learning_rate": 0.01, "norm_constraint": 0.01},
-    "oft": {"method": "oft", "layers": [1, 2], "learning_rate": 0.05, "ball": 1.0},
-}
-TRAINED = ("ft", "ft-bound", "oft")
-
-
-def parse(name, **changed):
-    common = {} if name in TRAINED else {"learning_rate": 0.2, "weight_decay": 0.0}
-    return parse_variant({"steps": 8, **common, **VARIANTS[name], **changed})
 
 
 @pytest.fixture(params=VARIANTS)
@@ -75,22 +18,9 @@ def variant(request):
     return parse(request.param)
 
 
-@cache
-def second_moments_of(kind):
-    lm = tiny.model(kind)
-    windows = np.random.default_rng(0).integers(1, 300, size=(60, 12)).astype(np.int32)
-    sums, count = second_moments.accumulate(lm, windows, [1, 2], False)
-    return {layer: second_moment.SecondMoment(total / count) for layer, total in sums.items()}
-
-
 @pytest.fixture(scope="module")
 def moments():
     return second_moments_of("llama")
-
-
-def identity(variant, **changed):
-    known = checkpoints.Identity(variant, "tiny-llama-0", "moments", "templates", 0, 2)
-    return dataclasses.replace(known, **changed)
 
 
 def fresh(variant, moments, kind="llama"):

@@ -17,7 +17,7 @@ from mose.errors import ConfigError, ModelError
 from mose.evaluation.prompt_scores import score_targets
 from mose.experiment import config
 from mose.linalg import second_moment
-from mose.methods.options import parse_variant
+from mose.methods.register import parse_variant
 from mose.models import loading, sources
 from mose.models.architectures import Architecture
 from mose.statistics import second_moments

@@ -98,7 +98,7 @@ rule null_space:
     resources:
         **resources_of("null_space"),
     params:
-        code=code_of("mose/null_space.py"),
+        code=code_of("mose/evaluation/null_space.py"),
         variant=variant_json,
         compute=COMPUTE,
     shell:

@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import tiny
 import torch
-from test_sequence import parse, second_moments_of
+from sequences import parse, second_moments_of
 
 from mose.editing import layer_choice, sequence, targets, training
 from mose.errors import ConfigError, MoseError, RequestError
@@ -70,7 +70,9 @@ def layers_that_are_not_there(layer):
             lambda w: w.collect(layers=[layer]), ConfigError, ["layers: ", *said],
         ),
         f"second moments of layer {layer}": (
-            lambda w: second_moments.accumulate(w.lm, IDS.numpy(), [layer], False), ConfigError, said,
+            lambda w: second_moments.accumulate(w.lm, IDS.numpy(), [layer], False),
+            ConfigError,
+            said,
         ),
         f"editors of layer {layer}": (
             lambda w: sequence.make_editors(w.weights, w.moments, parse("memit", layers=[layer])),

@@ -6,7 +6,7 @@ import math
 import pytest
 import tiny
 import torch
-from test_sequence import VARIANTS, identity, parse, second_moments_of
+from sequences import VARIANTS, identity, parse, second_moments_of
 
 from mose.editing import checkpoints, sequence
 from mose.methods.editors import make_editor

@@ -11,14 +11,14 @@ import pytest
 import tiny
 import torch
 
-from mose import null_space
 from mose.errors import ConfigError, StoreError
-from mose.methods.options import parse_variant
+from mose.evaluation import null_space
+from mose.methods.register import parse_variant
 from mose.models import sources
 from mose.statistics import second_moments
 from mose.storage import files, hdf5
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 WINDOWS = np.random.default_rng(0).integers(1, 300, size=(60, 6)).astype(np.int32)
 VARIANT = {
     "method": "alphaedit", "layers": [1, 2], "learning_rate": 0.1, "null_space": "energy",
