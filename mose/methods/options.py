@@ -17,18 +17,17 @@ from mose.validation.strict import (
     AS_WRITTEN,
     ASCENDING,
     LISTED,
+    Checked,
     Count,
     Natural,
     NonNegative,
     Positive,
-    checked,
 )
 
 RESERVED = {"lambda": "retention_weight"}
 
 
-@checked
-class EditOptions:
+class EditOptions(Checked):
     """What every method needs."""
 
     layers: Annotated[tuple[Natural, ...], LISTED, Field(min_length=1), ASCENDING] = Field(
@@ -56,7 +55,6 @@ class EditOptions:
         return self
 
 
-@checked
 class TargetOptions(EditOptions):
     """What methods need that optimise value targets and then write them in closed form."""
 
@@ -101,7 +99,6 @@ class TargetOptions(EditOptions):
             raise KeyRefused("layers", f"{why} needs one layer, found {list(self.layers)}")
 
 
-@checked
 class RetentionOptions(TargetOptions):
     """Methods that weigh old knowledge against new."""
 
@@ -112,7 +109,6 @@ class RetentionOptions(TargetOptions):
     )
 
 
-@checked
 class MoseOptions(RetentionOptions):
     """MOSE: W <- R W as published, or one of the forms proposed here."""
 
@@ -147,7 +143,6 @@ class MoseOptions(RetentionOptions):
         return "value" if self.side == "output" else "key"
 
 
-@checked
 class AdditiveOptions(TargetOptions):
     """W <- W + Delta."""
 
@@ -178,7 +173,6 @@ class AdditiveOptions(TargetOptions):
             )
 
 
-@checked
 class MemitOptions(AdditiveOptions, RetentionOptions):
     """MEMIT."""
 
@@ -189,7 +183,6 @@ class MemitOptions(AdditiveOptions, RetentionOptions):
     )
 
 
-@checked
 class EncoreOptions(MemitOptions):
     """ENCORE: MEMIT with memory, a bound on the update's norm, and an early stop."""
 
@@ -207,7 +200,6 @@ class EncoreOptions(MemitOptions):
     )
 
 
-@checked
 class EmmetOptions(AdditiveOptions, RetentionOptions):
     """EMMET."""
 
@@ -218,7 +210,6 @@ class EmmetOptions(AdditiveOptions, RetentionOptions):
     )
 
 
-@checked
 class RomeOptions(AdditiveOptions):
     """ROME and R-ROME: rank one, one layer, one request after another."""
 
@@ -236,7 +227,6 @@ class RomeOptions(AdditiveOptions):
         self._needs_one_layer("a rank-one update")
 
 
-@checked
 class AlphaEditOptions(AdditiveOptions):
     """AlphaEdit."""
 
@@ -259,7 +249,6 @@ class AlphaEditOptions(AdditiveOptions):
     )
 
 
-@checked
 class TrainedOptions(EditOptions):
     """What methods need that are trained on the new objects, without statistics or targets."""
 
@@ -278,7 +267,6 @@ class TrainedOptions(EditOptions):
         return None
 
 
-@checked
 class FineTuneOptions(TrainedOptions):
     """Fine-tuning of the edited projections on the new objects."""
 
@@ -296,7 +284,6 @@ class FineTuneOptions(TrainedOptions):
         return self.minibatch
 
 
-@checked
 class TrainedRotationOptions(TrainedOptions):
     """A block-diagonal rotation of the input, trained by Adam, one request after another."""
 
@@ -352,8 +339,7 @@ class Variant:
         return {"type": "string"}
 
 
-@checked
-class WrapperOptions:
+class WrapperOptions(Checked):
     """A method that changes what another one does; the other keys are that one's options."""
 
     base: Variant = Field(description="The wrapped method, whose options stand beside this key.")

@@ -6,10 +6,9 @@ from typing import Annotated
 from pydantic import Field
 
 from mose.methods.options import WrapperOptions
-from mose.validation.strict import AS_WRITTEN, checked
+from mose.validation.strict import AS_WRITTEN
 
 
-@checked
 class RectOptions(WrapperOptions):
     """RECT."""
 
@@ -18,7 +17,6 @@ class RectOptions(WrapperOptions):
     )
 
 
-@checked
 class PruneOptions(WrapperOptions):
     """PRUNE."""
 
@@ -28,7 +26,6 @@ class PruneOptions(WrapperOptions):
     )
 
 
-@checked
 class SphereOptions(WrapperOptions):
     """SPHERE."""
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from mose.errors import ConfigError
 
@@ -124,6 +124,8 @@ def resolved(part: JsonSchema, defs: JsonSchema) -> JsonSchema:
 
 def _schema(kind: type) -> JsonSchema:
     """The schema of a model, whose keys have both of their names: YAML's and Python's."""
+    from pydantic import TypeAdapter  # of use only where something is refused
+
     adapter = TypeAdapter[Any](kind)
     schema = adapter.json_schema()
     by_name = adapter.json_schema(by_alias=False)

@@ -8,7 +8,6 @@ import itertools
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import wraps
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
 from pydantic import (
@@ -27,10 +26,12 @@ from pydantic_core import CoreSchema, PydanticCustomError, core_schema
 from mose.errors import ConfigError
 from mose.validation.refusals import WORDS, refusal, shown
 
-Kind = TypeVar("Kind", bound=type)
 BlockKind = TypeVar("BlockKind", bound="Block")
 
-STRICT = ConfigDict(strict=True, extra="forbid", validate_by_name=True, validate_by_alias=True)
+# Built at first use: of the methods' options a program needs one or two.
+STRICT = ConfigDict(
+    strict=True, extra="forbid", validate_by_name=True, validate_by_alias=True, defer_build=True
+)
 NAME = "[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
@@ -183,20 +184,27 @@ def read_block(kind: type[BlockKind], block: Any, name: str) -> BlockKind:
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
-def checked(kind: Kind) -> Kind:
+class _CheckedType(type):
+    """Makes a class a pydantic dataclass, and its refusals ConfigErrors.
+
+    The refusals are turned here and not in `__init__`, which pydantic sets anew when it builds a
+    class at its first use.
+    """
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
+        super().__init__(name, bases, namespace)
+        made: Any = cls  # whose type is not known to be a dataclass yet
+        pydantic_dataclass(made, frozen=True, kw_only=True, config=STRICT)
+
+    def __call__(cls, *args: Any, **values: Any) -> Any:
+        try:
+            return super().__call__(*args, **values)
+        except ValidationError as error:
+            raise refusal(error, cls) from None
+
+
+class Checked(metaclass=_CheckedType):
     """A frozen dataclass, constructed by keywords, whose fields are checked strictly.
 
-    What does not fit is refused as a ConfigError, wherever it is constructed.
+    What does not fit is refused as a ConfigError of one line, wherever it is constructed.
     """
-    made: Any = pydantic_dataclass(kind, frozen=True, kw_only=True, config=STRICT)
-    construct = made.__init__
-
-    @wraps(construct)
-    def init(self: Any, **values: Any) -> None:
-        try:
-            construct(self, **values)
-        except ValidationError as error:
-            raise refusal(error, made) from None
-
-    made.__init__ = init
-    return made

@@ -14,12 +14,12 @@ from mose.validation.strict import (
     DISTINCT,
     LISTED,
     STRICT,
+    Checked,
     Count,
     Like,
     Natural,
     Text,
     by_key,
-    checked,
 )
 
 FIELD = re.compile(r"\{(\w+)\}")
@@ -75,8 +75,7 @@ class Harness(TypedDict, total=False):
     folder: Annotated[Text, Field(description="Directory of the task's YAML files.")]
 
 
-@checked
-class Task:
+class Task(Checked):
     """A task, as a YAML file or an experiment's `tasks:` block gives it."""
 
     kind: Kind = Field(
