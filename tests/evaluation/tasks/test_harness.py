@@ -9,7 +9,7 @@ import pytest
 import tiny
 import yaml
 
-from mose.errors import ConfigError
+from mose.errors import ConfigError, ExtraMissing
 from mose.evaluation.tasks import harness, items, records, scoring
 from mose.evaluation.tasks.definition import parse_task
 from mose.models import causal_lm, loading, sources
@@ -61,7 +61,7 @@ def folder(tmp_path):
 
 def test_without_the_extra_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "lm_eval", None)
-    with pytest.raises(ConfigError, match=r"pip install -e '.\[harness\]'"):
+    with pytest.raises(ExtraMissing, match=r"pip install 'mose\[harness\]'"):
         harness.evaluate(tiny.model(), task("."))
 
 
