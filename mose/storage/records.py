@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
 
-from mose.errors import RequestError, StoreError
+from mose.errors import ExtraMissing, RequestError, StoreError
 from mose.storage import files
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
@@ -227,8 +227,10 @@ def _columns(path: Path, number: int, names: list[str]) -> list[str]:
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     """Rows by Arrow's own types: pandas would make arrays of lists, and floats of whole numbers."""
-    import pyarrow.parquet
-
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise ExtraMissing(str(path), "pyarrow", "workflow") from None
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except (ValueError, OSError) as error:
