@@ -9,14 +9,14 @@ def program(args: argparse.Namespace) -> None:
     from mose.facts import drawing, requests
     from mose.storage import files
 
-    found = len(requests.read_requests(args.requests))
-    drawing.check_enough(found, args.at_least, args.requests)
-    files.write_text(args.out, f"{found} requests for {args.at_least} edits\n")
+    count = len(requests.read_requests(args.requests))
+    drawing.check_enough(count, args.at_least, args.requests)
+    files.write_text(args.out, f"{count} requests for {args.at_least} edits\n")
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__)
-    made.add_argument("--requests", required=True, help="requests.jsonl")
-    made.add_argument("--at-least", type=int, required=True, help="edits asked for")
-    made.add_argument("--out", required=True, help="file that says there are enough")
-    programs.run(program, made)
+    parser = programs.parser(__doc__)
+    parser.add_argument("--requests", required=True, help="requests.jsonl")
+    parser.add_argument("--at-least", type=int, required=True, help="edits asked for")
+    parser.add_argument("--out", required=True, help="file that says there are enough")
+    programs.run(program, parser)

@@ -23,8 +23,8 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__, model=True)
-    made.add_argument("--options", required=True, help="the config's `corpus` block, as JSON")
-    made.add_argument("--part", required=True, help="heldout, or windows0, windows1, ...")
-    made.add_argument("--out", required=True, help="HDF5 file to write")
-    programs.run(program, made, "corpus")
+    parser = programs.parser(__doc__, model=True)
+    parser.add_argument("--options", required=True, help="the config's `corpus` block, as JSON")
+    parser.add_argument("--part", required=True, help="heldout, or windows0, windows1, ...")
+    parser.add_argument("--out", required=True, help="HDF5 file to write")
+    programs.run(program, parser, "corpus")

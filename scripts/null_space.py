@@ -7,22 +7,20 @@ from mose.cli import programs
 
 
 def program(args: argparse.Namespace) -> None:
-    import pandas as pd
-
     from mose.methods.alphaedit import null_share, protected_directions
     from mose.methods.options import parse_variant
     from mose.models import loading
     from mose.statistics import second_moments
-    from mose.storage import files, hdf5
+    from mose.storage import hdf5
 
     options = parse_variant(json.loads(args.variant), "--variant").edit
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     text = hdf5.read(args.heldout, "windows")
     second_moments.check_model(args.heldout, text, lm.fingerprint)
     sums, count = second_moments.accumulate(lm, text.arrays["ids"], options.layers, False)
-    found = second_moments.load(args.moments, options.layers, lm.fingerprint)
+    moments = second_moments.load(args.moments, options.layers, lm.fingerprint)
     rows = []
-    for layer, moment in found.items():
+    for layer, moment in moments.items():
         protected = protected_directions(moment.matrix, options)
         rows.append(
             {
@@ -34,14 +32,13 @@ def program(args: argparse.Namespace) -> None:
                 "heldout_tokens": count,
             }
         )
-    with files.atomic(args.out) as temporary:
-        pd.DataFrame(rows).to_csv(temporary, index=False)
+    programs.write_table(args.out, rows)
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__, model=True)
-    made.add_argument("--variant", required=True, help="method and options, as JSON")
-    made.add_argument("--moments", required=True, help="moments.h5")
-    made.add_argument("--heldout", required=True, help="HDF5 file of token windows")
-    made.add_argument("--out", required=True, help="CSV to write, one row per layer")
-    programs.run(program, made, "null_space")
+    parser = programs.parser(__doc__, model=True)
+    parser.add_argument("--variant", required=True, help="method and options, as JSON")
+    parser.add_argument("--moments", required=True, help="moments.h5")
+    parser.add_argument("--heldout", required=True, help="HDF5 file of token windows")
+    parser.add_argument("--out", required=True, help="CSV to write, one row per layer")
+    programs.run(program, parser, "null_space")

@@ -28,11 +28,11 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__, model=True)
-    made.add_argument("--windows", required=True, help="HDF5 file of token windows")
-    made.add_argument("--layers", type=programs.layers, required=True, help="6, or 4-8, or 4_6-8")
-    made.add_argument("--include-first", action="store_true", help="count a window's first token")
-    made.add_argument("--shard", type=int, default=0)
-    made.add_argument("--shards", type=int, default=1)
-    made.add_argument("--out", required=True, help="HDF5 file to write")
-    programs.run(program, made, "second_moments")
+    parser = programs.parser(__doc__, model=True)
+    parser.add_argument("--windows", required=True, help="HDF5 file of token windows")
+    parser.add_argument("--layers", type=programs.layers, required=True, help="6, or 4-8, or 4_6-8")
+    parser.add_argument("--include-first", action="store_true", help="count a window's first token")
+    parser.add_argument("--shard", type=int, default=0)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--out", required=True, help="HDF5 file to write")
+    programs.run(program, parser, "second_moments")

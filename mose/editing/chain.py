@@ -13,7 +13,7 @@ from mose.facts import requests
 from mose.facts.requests import EditRequest
 from mose.linalg import second_moment
 from mose.methods.options import TargetOptions, Variant, parse_variant
-from mose.models import loading
+from mose.models import loading, sources
 from mose.models.causal_lm import CausalLM
 from mose.statistics import second_moments
 from mose.storage import files, hdf5
@@ -74,6 +74,18 @@ def open_chain(args: argparse.Namespace) -> Chain:
         seed=args.seed,
         batch=args.batch,
     )
+
+
+def open_state(args: argparse.Namespace) -> tuple[sequence.State, dict[int, Tensor]]:
+    """The state of a checkpoint, and the unedited matrices (d_out, d_in) of its layers.
+
+    The matrices are read from the model's file: no model is loaded.
+    """
+    manifest = files.read_json(args.model)
+    loading.check_files(manifest, args.model)
+    run = open_chain(args)
+    weights = {layer: sources.read_weight(manifest, layer) for layer in run.variant.edit.layers}
+    return run.read_checkpoint(args.checkpoint, weights, manifest["fingerprint"]), weights
 
 
 def open_model(args: argparse.Namespace) -> CausalLM:

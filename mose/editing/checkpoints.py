@@ -35,7 +35,7 @@ class Identity:
         """As HDF5 attributes."""
         return {
             **asdict(self),
-            "variant": json.dumps(self.variant.as_dict(), sort_keys=True),
+            "variant": self.variant.as_json(),
         }
 
 
@@ -90,5 +90,5 @@ def load(
             )
         editor.load(stored)
     state.edits = edits
-    state.diagnoses = [Diagnosis(**d) for d in hdf5.record_of(contents)]
+    state.diagnoses = [Diagnosis(**d) for d in hdf5.edit_records_of(contents)]
     state.parent = contents.digest

@@ -20,6 +20,7 @@ from jsonschema.exceptions import ValidationError, best_match
 
 from mose.errors import ConfigError
 from mose.evaluation.tasks.definition import Task, parse_task
+from mose.experiment.locations import find
 from mose.experiment.resources import Shape
 from mose.methods.options import Variant, parse_variant
 
@@ -147,11 +148,14 @@ def variants(
     return made
 
 
-def read_tasks(entries: Mapping[str, Any], schema: Mapping[str, Any], name: str) -> dict[str, Task]:
+def read_tasks(
+    entries: Mapping[str, Any], schema: Mapping[str, Any], name: str, beside: str | Path
+) -> dict[str, Task]:
     """The parsed `tasks:` block, by label.
 
     An entry is the name of a file in config/tasks/ without .yaml, the path of such a file, or a
     task of its own; with `task: NAME` its other keys change what the file says.
+    beside: the folder of the Snakefile, where files are looked for as well (`locations.find`).
     """
     made = {}
     task_schema = {**schema["$defs"]["task"], "$defs": schema["$defs"]}
@@ -162,6 +166,7 @@ def read_tasks(entries: Mapping[str, Any], schema: Mapping[str, Any], name: str)
         if wanted is not None:
             named = wanted.endswith(".yaml")
             path = Path(wanted) if named else Path("config/tasks") / f"{wanted}.yaml"
+            path = find(path, beside)
             entry = {**_checked(read_yaml(path) or {}, task_schema, str(path)), **entry}
         made[label] = parse_task(_checked(entry, task_schema, where), where)
     return made
@@ -226,8 +231,10 @@ def read_experiment(
 ) -> tuple[dict[str, Any], dict[str, Model]]:
     """Everything a plan needs: the filled config, and its models by label.
 
-    schemas: the folder of the schemas; model files are looked for in config/models/.
+    schemas: the folder of the schemas, workflow/schemas/ beside the Snakefile. Files of config/ are
+    looked for in the working directory, then beside the Snakefile.
     """
+    beside = Path(schemas).parents[1]
     if not config:
         raise ConfigError("no configuration; give one with --configfile config/demo.yaml")
     schema = read_yaml(Path(schemas) / "config.schema.yaml")
@@ -249,12 +256,13 @@ def read_experiment(
             f"{name}: gpus: {filled['gpus']} needs device: cuda, found {filled['device']!r}"
         )
     check_consistency(filled, name)
-    tasks = read_tasks(filled["tasks"], schema, name)
+    tasks = read_tasks(filled["tasks"], schema, name, beside)
     check_tasks(filled, tasks, name)
     filled["tasks"] = {label: task.as_dict() for label, task in tasks.items()}
     models: dict[str, Model] = {}
     for model in filled["models"]:
         path = Path(model) if model.endswith(".yaml") else Path("config/models") / f"{model}.yaml"
+        path = find(path, beside)
         if not MODEL_NAME.fullmatch(path.stem):
             raise ConfigError(
                 f"{name}: models: {model!r} cannot be used; name the file with letters, digits, "

@@ -9,6 +9,7 @@ from typing import Any
 
 from mose.errors import ConfigError
 from mose.experiment.config import Model
+from mose.experiment.paths import Paths
 from mose.experiment.resources import LIGHT, Machine, Needs, Shape, Work, needs
 from mose.storage import files
 
@@ -40,7 +41,7 @@ class Plan:
         stated, source = self.models[model].shape, self.models[model].source
         if stated is None and "local" in source:
             stated = _shape_of_directory(Path(source["local"]))
-        path = Path(f"results/models/{model}/manifest.json")
+        path = Path(Paths(model=model).manifest)
         if not path.exists():
             return stated
         found = _shape_of_manifest(path)

@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mose.errors import ConfigError, RequestError
 from mose.facts.requests import EditRequest, Fact, Probe
@@ -106,6 +107,23 @@ def left_out(facts: Sequence[Fact], drawn: Sequence[EditRequest]) -> dict[str, d
         if any(missing.values()):
             found[request.id] = {name: count for name, count in missing.items() if count}
     return found
+
+
+def drawing_report(
+    facts: Sequence[Fact], drawn: Sequence[EditRequest], neighbours: int
+) -> dict[str, Any]:
+    """How many requests were drawn of how many facts, and which prompts the cap left out."""
+    by_request = left_out(facts, drawn)
+    total: Counter[str] = Counter()
+    for missing in by_request.values():
+        total.update(missing)
+    return {
+        "facts": len(facts),
+        "requests": len(drawn),
+        "neighbours": neighbours,
+        "prompts_left_out": dict(total),
+        "left_out_by_request": by_request,
+    }
 
 
 def _objects(facts: Sequence[Fact]) -> dict[str, list[str]]:

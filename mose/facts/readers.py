@@ -244,3 +244,12 @@ def _cell(value: Any, parse: bool) -> Any:
         except json.JSONDecodeError:
             return value
     return value
+
+
+def check_references(report: Report, source: str) -> None:
+    """Refuse records without reference texts where texts are to be compared with them."""
+    if not report.prompts["references"]:
+        raise RequestError(
+            f"{source}: measure.consistency compares with reference texts, and none of the "
+            f"{report.kept} records has any (field references); add them, or set it to false"
+        )

@@ -5,6 +5,7 @@ of a config's `methods:` block are these fields; `lambda` is written `retention_
 since Python reserves the word. docs/methods.md gives the formulas and their sources.
 """
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -342,6 +343,10 @@ class Variant:
             else:
                 entry[back.get(f.name, f.name)] = list(value) if isinstance(value, tuple) else value
         return entry
+
+    def as_json(self) -> str:
+        """The entry as text: what a program is told, and what a checkpoint is tied to."""
+        return json.dumps(self.as_dict(), sort_keys=True)
 
     def files(self) -> list[str]:
         """The library's files that define the method, relative to the repository."""

@@ -157,7 +157,7 @@ def compare(
         if list(ours.index) != list(theirs.index):
             raise RequestError(
                 f"task {task}: the edited model was asked {len(ours)} items and the unedited "
-                f"{len(theirs)}, or other ones; delete its tasks.csv and run again"
+                f"{len(theirs)}, or other ones; delete its task_scores<n>.csv and run again"
             )
         if not ours.empty:
             found.update(_compare(kind, ours, theirs, np.random.default_rng(seed), draws))

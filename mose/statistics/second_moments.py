@@ -20,7 +20,7 @@ from mose.linalg.second_moment import SecondMoment
 from mose.models.causal_lm import CausalLM
 from mose.progress import track
 from mose.storage import files, hdf5
-from mose.storage.symmetric import Packed, side_of
+from mose.storage.symmetric import PackedSymmetric, side_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,9 @@ def save(
     windows: digest of the token windows summed.
     shard: (index, of how many); a whole is shard (0, 1).
     """
-    arrays = {f"layers/{layer}/sum": Packed(total.numpy()) for layer, total in sums.items()}
+    arrays = {
+        f"layers/{layer}/sum": PackedSymmetric(total.numpy()) for layer, total in sums.items()
+    }
     attributes = {
         **provenance,
         "windows": windows,

@@ -1,5 +1,5 @@
 """
-Makes every model of the experiment local.
+Every model of the experiment as local files.
 
 REQUIRED INPUTS: config/models/<model>.yaml
 OUTPUTS: results/models/<model>/manifest.json (and weights/ beside it, for converted models)
@@ -7,18 +7,21 @@ OUTPUTS: results/models/<model>/manifest.json (and weights/ beside it, for conve
 
 
 rule model:
-    """Fetch and convert a model where that is needed; fingerprint it; check its architecture."""
+    """Fetch and convert a model where that is needed, fingerprint it, check its architecture."""
     output:
-        "results/models/{model}/manifest.json",
+        paths.manifest,
     log:
-        "results/logs/model/{model}.log",
+        paths.log("model"),
     benchmark:
-        "results/benchmarks/model/{model}.tsv"
+        paths.benchmark("model")
     threads: config["threads"]
     resources:
         **resources_of("model"),
     params:
+        code=code_of("mose/models/sources.py"),
         source=lambda wildcards: as_json(MODELS[wildcards.model].source),
     shell:
-        "python scripts/prepare_model.py --source {params.source:q} --threads {threads} "
-        "--out {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/prepare_model.py"
+        " --source {params.source:q}"
+        " --threads {threads}"
+        " --out {output:q} > {log:q} 2>&1"

@@ -10,7 +10,7 @@ from typing import Any
 
 from mose.errors import ConfigError
 from mose.evaluation.tasks.items import Prepared
-from mose.evaluation.tasks.scoring import Outcome, Row
+from mose.evaluation.tasks.scoring import Answers, Row
 from mose.models.causal_lm import CausalLM
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ ALL = -1
 """The item of a metric that the harness gives for all items together only."""
 
 
-def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Outcome:
+def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Answers:
     """Run the task that `prepared` names; one row per item and metric that is a number.
 
     A metric that the harness does not give per item is one row with the item ALL: it is in the
@@ -67,7 +67,7 @@ def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Outcome:
     if task.headline not in metrics:
         known = ", ".join(sorted(metrics))
         raise ConfigError(f"{where}.headline: {name} has no {task.headline!r}; it has {known}")
-    return Outcome([{"task": prepared.name, "kind": task.kind, **row} for row in rows], [])
+    return Answers([{"task": prepared.name, "kind": task.kind, **row} for row in rows], [])
 
 
 def sample_rows(samples: list[Mapping[str, Any]]) -> list[Row]:

@@ -33,14 +33,17 @@ Texts = dict[int, dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """rows: COLUMNS. texts: task, item, prompt and answer of generated text."""
+class Answers:
+    """What a model answered.
+
+    rows: COLUMNS. texts: task, item, prompt and answer of generated text.
+    """
 
     rows: list[Row]
     texts: list[Row]
 
 
-def evaluate(lm: CausalLM, prepared: Prepared) -> Outcome:
+def evaluate(lm: CausalLM, prepared: Prepared) -> Answers:
     """Ask a model all items of a task. Tasks of kind "harness" are run by `.harness`.
 
     Raises RequestError when not one item fits into the model's context.
@@ -57,7 +60,7 @@ def evaluate(lm: CausalLM, prepared: Prepared) -> Outcome:
         for item, found in scores.items()
         for metric, value in found.items()
     ]
-    return Outcome(rows, [{"task": name, "item": i, **text} for i, text in texts.items()])
+    return Answers(rows, [{"task": name, "item": i, **text} for i, text in texts.items()])
 
 
 def _fitting(lm: CausalLM, prepared: Prepared) -> list[Item]:
