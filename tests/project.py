@@ -1,6 +1,7 @@
 """A small project, a folder without the workflow: what the tests with real Snakemake run."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -12,7 +13,6 @@ import yaml
 
 ROOT = Path(__file__).parents[1]
 SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "2"]
-SNAKEFILE = ["--snakefile", str(ROOT / "Snakefile")]
 TARGETS = {"steps": 4, "learning_rate": 0.2}
 METHODS = {
     "memit": {"method": "memit", "layers": [1, 2], "lambda": 0.1, **TARGETS},
@@ -54,23 +54,27 @@ class Project:
         ]
         (folder / "facts.json").write_text(json.dumps(facts))
 
-    def command(self, *arguments, **changed):
+    def command(self, *arguments, checkout=ROOT, **changed):
+        """Snakemake's command line. checkout: the project whose workflow is run."""
         (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, **changed}))
-        return [*SNAKEMAKE, *SNAKEFILE, "--configfile", "config.yaml", *arguments]
+        snakefile = ["--snakefile", str(checkout / "Snakefile")]
+        return [*SNAKEMAKE, *snakefile, "--configfile", "config.yaml", *arguments]
 
-    def run(self, *arguments, **changed):
+    def run(self, *arguments, checkout=ROOT, **changed):
+        """Snakemake to its end, with the library of the same checkout."""
         return subprocess.run(
-            self.command(*arguments, **changed),
+            self.command(*arguments, checkout=checkout, **changed),
             cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(checkout)},
             capture_output=True,
             text=True,
             timeout=400,
             check=False,
         )
 
-    def planned(self, **changed):
+    def planned(self, checkout=ROOT, **changed):
         """How many jobs of which rule a dry run plans."""
-        shown = self.run("-n", "--quiet", "rules", **changed)
+        shown = self.run("-n", "--quiet", "rules", checkout=checkout, **changed)
         assert shown.returncode == 0, shown.stderr
         table = re.findall(r"^(\w+) +(\d+)$", shown.stdout + shown.stderr, re.MULTILINE)
         return {rule: int(count) for rule, count in table}

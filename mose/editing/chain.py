@@ -44,13 +44,14 @@ class Chain:
     def fresh_state(self, weights: Mapping[int, Tensor], fingerprint: str) -> sequence.State:
         """Editors of the unedited weights (d_out, d_in) by layer."""
         layers = self.variant.edit.layers
-        found: dict[int, second_moment.SecondMoment] = {}  # methods that are trained use none
+        moments: dict[int, second_moment.SecondMoment] = {}  # methods that are trained use none
         if isinstance(self.variant.edit, TargetOptions):
             if self.variant.edit.second_moment == "identity":
-                found = {layer: second_moment.identity(weights[layer].shape[1]) for layer in layers}
+                widths = {layer: weights[layer].shape[1] for layer in layers}
+                moments = {layer: second_moment.identity(d) for layer, d in widths.items()}
             else:
-                found = second_moments.load(self.moments, layers, fingerprint)
-        return sequence.State(sequence.make_editors(weights, found, self.variant))
+                moments = second_moments.load(self.moments, layers, fingerprint)
+        return sequence.State(sequence.make_editors(weights, moments, self.variant))
 
     def read_checkpoint(
         self, path: str, weights: Mapping[int, Tensor], fingerprint: str

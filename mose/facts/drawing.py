@@ -97,7 +97,7 @@ def left_out(facts: Sequence[Fact], drawn: Sequence[EditRequest]) -> dict[str, d
     """By request id, the locality prompts and questions about instances of its fact that the cap
     on neighbours took away; requests that have all of theirs are not named."""
     given = {fact.id: fact for fact in facts}
-    found = {}
+    by_request = {}
     for request in drawn:
         fact = given[request.id]
         missing = {
@@ -105,8 +105,8 @@ def left_out(facts: Sequence[Fact], drawn: Sequence[EditRequest]) -> dict[str, d
             "instances": len(fact.instances) - len(request.instances),
         }
         if any(missing.values()):
-            found[request.id] = {name: count for name, count in missing.items() if count}
-    return found
+            by_request[request.id] = {name: count for name, count in missing.items() if count}
+    return by_request
 
 
 def drawing_report(
@@ -128,10 +128,10 @@ def drawing_report(
 
 def _objects(facts: Sequence[Fact]) -> dict[str, list[str]]:
     """The different objects of each relation, sorted."""
-    found: dict[str, set[str]] = {}
+    by_relation: dict[str, set[str]] = {}
     for fact in facts:
-        found.setdefault(fact.relation, set()).add(fact.target_true)
-    return {relation: sorted(objects) for relation, objects in found.items()}
+        by_relation.setdefault(fact.relation, set()).add(fact.target_true)
+    return {relation: sorted(objects) for relation, objects in by_relation.items()}
 
 
 def _draw_target(fact: Fact, objects: Sequence[str], generator: random.Random) -> str:
@@ -162,11 +162,11 @@ def _draw_neighbours(
     return [Probe(other.text, other.target_true) for other in chosen]
 
 
-def check_enough(found: int, wanted: int, where: str | Path) -> None:
+def check_enough(count: int, wanted: int, where: str | Path) -> None:
     """Refuse to make `wanted` edits of fewer requests."""
-    if found < wanted:
+    if count < wanted:
         raise ConfigError(
-            f"edits.total asks for {wanted} edits and {where} holds {found} requests; "
+            f"edits.total asks for {wanted} edits and {where} holds {count} requests; "
             "lower edits.total, or give more facts"
         )
 
