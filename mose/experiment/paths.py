@@ -140,24 +140,22 @@ class Paths:
     _SO_FAR = ("folder", "table", "summary_text", "summary_latex", "figure", "figure_stem",
                "portability_figures")  # fmt: skip
 
-    def __init__(self, **known: Any) -> None:
+    def __init__(self, *, unfinished: bool = False, **known: Any) -> None:
+        """unfinished: tables and figures are in so_far/. known: wildcards to fill in."""
+        self._unfinished = unfinished
         self._known = known
         for name, pattern in patterns():
+            if unfinished and name in self._SO_FAR:
+                pattern = pattern.replace(_EXPERIMENT, _EXPERIMENT + "/so_far")
             setattr(self, name, fill(pattern, **known))
 
     def at(self, **known: Any) -> "Paths":
         """The same paths with more wildcards filled in."""
-        return Paths(**{**self._known, **known})
+        return Paths(unfinished=self._unfinished, **{**self._known, **known})
 
     def so_far(self) -> "Paths":
         """The same, with tables and figures in the folder of an unfinished experiment."""
-        changed = Paths()
-        changed._known = self._known
-        for name, pattern in patterns():
-            if name in self._SO_FAR:
-                pattern = pattern.replace(_EXPERIMENT, _EXPERIMENT + "/so_far")
-            setattr(changed, name, fill(pattern, **self._known))
-        return changed
+        return Paths(unfinished=True, **self._known)
 
     def log(self, rule: str) -> str:
         """Where a rule's jobs write what they have to say."""

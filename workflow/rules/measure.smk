@@ -45,7 +45,11 @@ rule stability:
         **resources_of("stability"),
     params:
         **CHAIN_PARAMS,
-        code=code_of("mose/editing/chain.py", "mose/evaluation/stability.py"),
+        code=code_of(
+            "mose/editing/chain.py",
+            "mose/evaluation/stability.py",
+            "mose/models/loading.py",
+        ),
         dtype=config["dtype"],
     shell:
         "python {PROGRAMS:q}/stability.py"

@@ -64,7 +64,6 @@ TABLES_CODE = code_of(
 )
 FIGURES_CODE = code_of(
     "mose/experiment/runs.py",
-    "mose/report/catalog.py",
     "mose/report/figures/drawing.py",
     "mose/report/figures/gallery.py",
     "mose/report/tables.py",
