@@ -1,5 +1,6 @@
 """The workflow with real Snakemake, on a tiny random model: runs, extensions, faults, refusals."""
 
+import json
 import os
 import re
 import shutil
@@ -7,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from project import METHODS, ROOT, SNAKEMAKE, TARGETS, Project
 
-from mose.report import tables
+from mose.report import catalog, tables
 from mose.storage import files, hdf5
 
 
@@ -74,6 +77,41 @@ def test_the_figures_are_pictures(finished):
         assert (figures / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     assert "forgetting_curves" in names
     assert not list((figures / "portability").glob("*.p*")), "the data set has no such prompts"
+
+
+def test_a_run_needs_nothing_of_the_workflow_in_its_folder(finished):
+    there = {path.name for path in finished.folder.iterdir() if path.name != ".snakemake"}
+    assert there == {"config.yaml", "facts.json", "tiny.yaml", "tiny-llama", "results"}
+
+
+def test_the_tables_and_figures_made_are_those_of_the_catalog(finished):
+    results = finished.folder / "results" / "small"
+    assert {path.stem for path in results.glob("*.csv")} == {e.name for e in catalog.TABLES}
+    drawn = {path.stem for path in (results / "figures" / "tiny" / "capitals").glob("*.pdf")}
+    assert drawn == {entry.name for entry in catalog.figures(2)}
+    written = {path.stem: path.read_text().strip() for path in (results / "captions").iterdir()}
+    assert written == catalog.captions()
+
+
+def test_the_report_packs_every_table_and_figure_with_its_own_caption(finished):
+    done = finished.run("--report", "report.zip")
+    assert done.returncode == 0, done.stderr[-3000:]
+    with zipfile.ZipFile(finished.folder / "report.zip") as packed:
+        names = [Path(name).name for name in packed.namelist()]
+        page = packed.read("report/report.html").decode()
+    (finished.folder / "report.zip").unlink()
+    packed_tables = [entry for entry in catalog.TABLES if not entry.per_prompt]
+    expected = [f"{entry.name}.csv" for entry in packed_tables]
+    expected += [f"{entry.name}.png" for entry in catalog.figures(2)]
+    assert sorted(names) == sorted([*expected, "report.html"])
+    for kind, entries in (("table", packed_tables), ("figure", catalog.figures(2))):
+        for entry in entries:
+            assert entry.caption in page, entry.name
+            labels = {"kind": kind, "shows": entry.title}
+            assert json.dumps(labels)[1:-1] in page, entry.name
+    for category in {entry.category for entry in packed_tables}:
+        assert f'"{category}": {{' in page
+    assert '"model": "tiny", "data set": "capitals"' in page
 
 
 def test_a_second_run_does_nothing(finished):
