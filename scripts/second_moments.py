@@ -8,23 +8,12 @@ from mose.cli import programs
 def program(args: argparse.Namespace) -> None:
     from mose.models import loading
     from mose.statistics import second_moments
-    from mose.storage import hdf5
 
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
-    lm.check_layers(args.layers, "methods.*.layers")
-    windows = hdf5.read(args.windows, "windows")
-    second_moments.check_model(args.windows, windows, lm.fingerprint)
-    ids = windows.arrays["ids"]
-    sums, count = second_moments.accumulate(lm, ids, args.layers, args.include_first)
-    provenance = {
-        "model": lm.fingerprint,
-        "corpus": windows.attributes["options"],
-        "window": ids.shape[1],
-        "include_first": args.include_first,
-        "model_dtype": args.dtype,
-    }
     shard = (args.shard, args.shards)
-    second_moments.save(args.out, sums, count, provenance, windows.digest, shard)
+    second_moments.write_shard(
+        args.out, lm, args.windows, args.layers, args.include_first, args.dtype, shard
+    )
 
 
 if __name__ == "__main__":

@@ -85,6 +85,35 @@ def save(
     return hdf5.write(path, "moments", arrays, attributes)
 
 
+def write_shard(
+    path: str | Path,
+    lm: CausalLM,
+    source: str | Path,
+    layers: Sequence[int],
+    include_first: bool,
+    dtype: str,
+    shard: tuple[int, int],
+) -> str:
+    """Sum the keys of a file of token windows, and write the sums with what they were made from.
+
+    source: HDF5 file of windows of this model. dtype: the model's, by name. shard: as for `save`.
+    Raises StoreError for windows of another model, ConfigError for layers it does not have.
+    """
+    lm.check_layers(layers, "methods.*.layers")
+    windows = hdf5.read(source, "windows")
+    check_model(source, windows, lm.fingerprint)
+    ids = windows.arrays["ids"]
+    sums, count = accumulate(lm, ids, layers, include_first)
+    provenance = {
+        "model": lm.fingerprint,
+        "corpus": windows.attributes["options"],
+        "window": ids.shape[1],
+        "include_first": include_first,
+        "model_dtype": dtype,
+    }
+    return save(path, sums, count, provenance, windows.digest, shard)
+
+
 def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:
     """Add the shards of one corpus into one file; returns the token count.
 
