@@ -7,7 +7,10 @@ OUTPUTS: results/models/<model>/manifest.json (and weights/ beside it, for conve
 
 
 rule model:
-    """Fetch and convert a model where that is needed, fingerprint it, check its architecture."""
+    """Fetch and convert a model where that is needed, fingerprint it, check its partial passes.
+
+    A changed pass is checked again: the code of models/causal_lm.py counts here as well.
+    """
     output:
         paths.manifest,
     log:
