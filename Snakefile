@@ -1,4 +1,9 @@
-"""Sequential knowledge editing: from a model and a table of facts to curves over the number of edits."""
+"""
+Sequential knowledge editing: from a model and a table of facts to curves over the number of edits.
+
+REQUIRED INPUTS: a config (--configfile; config/demo.yaml without one)
+OUTPUTS: results/<experiment>/, relative to the working directory (mose/experiment/paths.py)
+"""
 
 from snakemake.utils import min_version
 
@@ -20,6 +25,7 @@ include: "workflow/rules/target_norms.smk"
 
 localrules:
     all,
+    captions,
     choose_settings,
     enough_requests,
     figures,
@@ -41,8 +47,10 @@ rule all:
     """The tables and figures of the experiment."""
     default_target: True
     input:
-        f"{RESULTS}/summary.csv",
-        figure_files("pdf", "png"),
+        paths.at(table="summary").table,
+        figure_files(FIGURES, "pdf"),
+        figure_files(FIGURES, "png"),
+        rules.captions.output,
         task_files(),
         enough_requests_files(),
         null_space_files(),

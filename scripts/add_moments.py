@@ -15,7 +15,7 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__)
-    made.add_argument("shards", nargs="+", help="HDF5 files of second_moments.py")
-    made.add_argument("--out", required=True, help="HDF5 file to write")
-    programs.run(program, made)
+    parser = programs.parser(__doc__)
+    parser.add_argument("shards", nargs="+", help="HDF5 files of second_moments.py")
+    parser.add_argument("--out", required=True, help="HDF5 file to write")
+    programs.run(program, parser)

@@ -16,9 +16,9 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__)
-    made.add_argument("--requests", required=True, help="requests.jsonl")
-    made.add_argument("--report", required=True, help="requests.json, what was set aside")
-    made.add_argument("--at-least", type=int, required=True, help="edits asked for")
-    made.add_argument("--out", required=True, help="file that says there are enough")
-    programs.run(program, made)
+    parser = programs.parser(__doc__)
+    parser.add_argument("--requests", required=True, help="requests.jsonl")
+    parser.add_argument("--report", required=True, help="requests_report.json, what was set aside")
+    parser.add_argument("--at-least", type=int, required=True, help="edits asked for")
+    parser.add_argument("--out", required=True, help="file that says there are enough")
+    programs.run(program, parser)

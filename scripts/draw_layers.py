@@ -14,7 +14,7 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__)
-    made.add_argument("--scores", required=True, help="CSV of choose_layers.py")
-    made.add_argument("--out", required=True, help="PDF to write; a PNG is written beside it")
-    programs.run(program, made)
+    parser = programs.parser(__doc__)
+    parser.add_argument("--scores", required=True, help="CSV of choose_layers.py")
+    parser.add_argument("--out", required=True, help="PDF to write; a PNG is written beside it")
+    programs.run(program, parser)

@@ -24,9 +24,9 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__, model=True)
-    made.add_argument("--seed", type=int, required=True)
-    made.add_argument("--length", type=int, default=10, help="tokens per context")
-    made.add_argument("--per-starter", type=int, default=1, help="contexts per starting word")
-    made.add_argument("--out", required=True, help="JSON file to write")
-    programs.run(program, made, "templates")
+    parser = programs.parser(__doc__, model=True)
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--length", type=int, default=10, help="tokens per context")
+    parser.add_argument("--per-starter", type=int, default=1, help="contexts per starting word")
+    parser.add_argument("--out", required=True, help="JSON file to write")
+    programs.run(program, parser, "templates")

@@ -7,27 +7,24 @@ from mose.cli import programs
 
 
 def program(args: argparse.Namespace) -> None:
-    import pandas as pd
-
     from mose.evaluation import null_space
     from mose.methods.register import parse_variant
     from mose.models import loading
     from mose.statistics import second_moments
-    from mose.storage import files, hdf5
+    from mose.storage import hdf5
 
     options = parse_variant(json.loads(args.variant), "--variant").edit
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     text = hdf5.read(args.heldout, "windows")
     second_moments.check_model(args.heldout, text, lm.fingerprint)
     rows = null_space.measure(lm, args.moments, text.arrays["ids"], options)
-    with files.atomic(args.out) as temporary:
-        pd.DataFrame(rows, columns=list(null_space.COLUMNS)).to_csv(temporary, index=False)
+    programs.write_table(args.out, rows, null_space.COLUMNS)
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__, model=True)
-    made.add_argument("--variant", required=True, help="method and options, as JSON")
-    made.add_argument("--moments", required=True, help="moments.h5")
-    made.add_argument("--heldout", required=True, help="HDF5 file of token windows")
-    made.add_argument("--out", required=True, help="CSV to write, one row per layer")
-    programs.run(program, made, "null_space")
+    parser = programs.parser(__doc__, model=True)
+    parser.add_argument("--variant", required=True, help="method and options, as JSON")
+    parser.add_argument("--moments", required=True, help="moments.h5")
+    parser.add_argument("--heldout", required=True, help="HDF5 file of token windows")
+    parser.add_argument("--out", required=True, help="CSV to write, one row per layer")
+    programs.run(program, parser, "null_space")

@@ -19,9 +19,9 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__)
-    made.add_argument("--source", required=True, help="the model file's `source` block, as JSON")
-    made.add_argument("--architecture", help="the model file's `architecture` block, as JSON")
-    made.add_argument("--threads", type=int, default=1, help="CPU threads of this program")
-    made.add_argument("--out", required=True, help="manifest.json to write")
-    programs.run(program, made)
+    parser = programs.parser(__doc__)
+    parser.add_argument("--source", required=True, help="the model file's `source` block, as JSON")
+    parser.add_argument("--architecture", help="the model file's `architecture` block, as JSON")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads of this program")
+    parser.add_argument("--out", required=True, help="manifest.json to write")
+    programs.run(program, parser)

@@ -14,8 +14,8 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__)
-    made.add_argument("--name", required=True, help="the task's label in the config")
-    made.add_argument("--task", required=True, help="the task, as JSON")
-    made.add_argument("--out", required=True, help="JSON file of the task and its items")
-    programs.run(program, made)
+    parser = programs.parser(__doc__)
+    parser.add_argument("--name", required=True, help="the task's label in the config")
+    parser.add_argument("--task", required=True, help="the task, as JSON")
+    parser.add_argument("--out", required=True, help="JSON file of the task and its items")
+    programs.run(program, parser)

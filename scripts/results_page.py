@@ -14,7 +14,7 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__)
-    made.add_argument("--template", required=True, help="Markdown with directives for tables")
-    made.add_argument("--out", required=True, help="Markdown to write")
-    programs.run(program, made)
+    parser = programs.parser(__doc__)
+    parser.add_argument("--template", required=True, help="Markdown with directives for tables")
+    parser.add_argument("--out", required=True, help="Markdown to write")
+    programs.run(program, parser)

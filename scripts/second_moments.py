@@ -8,31 +8,20 @@ from mose.cli import programs
 def program(args: argparse.Namespace) -> None:
     from mose.models import loading
     from mose.statistics import second_moments
-    from mose.storage import hdf5
 
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
-    lm.check_layers(args.layers, "methods.*.layers")
-    windows = hdf5.read(args.windows, "windows")
-    second_moments.check_model(args.windows, windows, lm.fingerprint)
-    ids = windows.arrays["ids"]
-    sums, count = second_moments.accumulate(lm, ids, args.layers, args.include_first)
-    provenance = {
-        "model": lm.fingerprint,
-        "corpus": windows.attributes["options"],
-        "window": ids.shape[1],
-        "include_first": args.include_first,
-        "model_dtype": args.dtype,
-    }
     shard = (args.shard, args.shards)
-    second_moments.save(args.out, sums, count, provenance, windows.digest, shard)
+    second_moments.write_shard(
+        args.out, lm, args.windows, args.layers, args.include_first, args.dtype, shard
+    )
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__, model=True)
-    made.add_argument("--windows", required=True, help="HDF5 file of token windows")
-    made.add_argument("--layers", type=programs.layers, required=True, help="6, or 4-8, or 4_6-8")
-    made.add_argument("--include-first", action="store_true", help="count a window's first token")
-    made.add_argument("--shard", type=int, default=0)
-    made.add_argument("--shards", type=int, default=1)
-    made.add_argument("--out", required=True, help="HDF5 file to write")
-    programs.run(program, made, "second_moments")
+    parser = programs.parser(__doc__, model=True)
+    parser.add_argument("--windows", required=True, help="HDF5 file of token windows")
+    parser.add_argument("--layers", type=programs.layers, required=True, help="6, or 4-8, or 4_6-8")
+    parser.add_argument("--include-first", action="store_true", help="count a window's first token")
+    parser.add_argument("--shard", type=int, default=0)
+    parser.add_argument("--shards", type=int, default=1)
+    parser.add_argument("--out", required=True, help="HDF5 file to write")
+    programs.run(program, parser, "second_moments")

@@ -1,27 +1,23 @@
-"""Draw the figures of an experiment's tasks from its table of abilities."""
+"""Draw the figures of an experiment's downstream tasks from its table of abilities."""
 
 import argparse
-import json
-from pathlib import Path
 
 from mose.cli import programs
-from mose.report import abilities, tables
-from mose.report.figures import drawing, task_curves
 
 
 def program(args: argparse.Namespace) -> None:
-    plan = json.loads(args.plan)
-    root = Path("results", plan["experiment"])
-    table = abilities.unedited_rows(tables.read(root / "abilities.csv"))
-    for model in plan["models"]:
-        for dataset in plan["datasets"]:
-            part = table[(table["model"] == model) & (table["dataset"] == dataset)]
-            for name, draw in (("abilities", task_curves.scores),
-                               ("retained", task_curves.retained)):  # fmt: skip
-                drawing.save(draw(part, plan["methods"]), root / "figures" / model / dataset / name)
+    from mose.experiment.runs import Runs
+    from mose.report import tables
+    from mose.report.figures import drawing, gallery
+
+    runs = Runs.parse(args.runs)
+    table = tables.read(runs.paths.at(table="abilities").table)
+    for one in gallery.task_figures(table, runs.models, runs.datasets, runs.methods):
+        at = runs.paths.at(model=one.model, dataset=one.dataset, figure=one.name)
+        drawing.save(one.figure, at.figure_stem)
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__)
-    made.add_argument("--plan", required=True, help="what the experiment consists of, as JSON")
-    programs.run(program, made)
+    parser = programs.parser(__doc__)
+    parser.add_argument("--runs", required=True, help="the runs of the experiment, as JSON")
+    programs.run(program, parser)

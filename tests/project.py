@@ -1,6 +1,7 @@
-"""A small project with the workflow linked in: what the tests with real Snakemake run."""
+"""A small project, a folder without the workflow: what the tests with real Snakemake run."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -34,12 +35,10 @@ CONFIG = {
 
 
 class Project:
-    """A folder with the workflow's own files linked in, a tiny model and a data set."""
+    """A folder with a tiny model, a data set and a config; the workflow is where it is."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("Snakefile", "workflow", "scripts", "mose", "profiles"):
-            (folder / name).symlink_to(ROOT / name)
         tiny.save(folder / "tiny-llama")
         (folder / "tiny.yaml").write_text(yaml.safe_dump({"source": {"local": "tiny-llama"}}))
         facts = [
@@ -55,23 +54,27 @@ class Project:
         ]
         (folder / "facts.json").write_text(json.dumps(facts))
 
-    def command(self, *arguments, **changed):
+    def command(self, *arguments, checkout=ROOT, **changed):
+        """Snakemake's command line. checkout: the project whose workflow is run."""
         (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, **changed}))
-        return [*SNAKEMAKE, "--configfile", "config.yaml", *arguments]
+        snakefile = ["--snakefile", str(checkout / "Snakefile")]
+        return [*SNAKEMAKE, *snakefile, "--configfile", "config.yaml", *arguments]
 
-    def run(self, *arguments, **changed):
+    def run(self, *arguments, checkout=ROOT, **changed):
+        """Snakemake to its end, with the library of the same checkout."""
         return subprocess.run(
-            self.command(*arguments, **changed),
+            self.command(*arguments, checkout=checkout, **changed),
             cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": str(checkout)},
             capture_output=True,
             text=True,
             timeout=400,
             check=False,
         )
 
-    def planned(self, **changed):
+    def planned(self, checkout=ROOT, **changed):
         """How many jobs of which rule a dry run plans."""
-        shown = self.run("-n", "--quiet", "rules", **changed)
+        shown = self.run("-n", "--quiet", "rules", checkout=checkout, **changed)
         assert shown.returncode == 0, shown.stderr
         table = re.findall(r"^(\w+) +(\d+)$", shown.stdout + shown.stderr, re.MULTILINE)
         return {rule: int(count) for rule, count in table}
@@ -80,7 +83,7 @@ class Project:
         """Bytes of result files by name, without the times that a record holds."""
         found = {}
         for path in sorted((self.folder / "results" / "small").glob(pattern)):
-            if path.name == "requests.csv":
+            if path.name == "edit_records.csv":
                 found[str(path)] = pd.read_csv(path).drop(columns="seconds").to_csv()
             else:
                 found[str(path)] = path.read_bytes()

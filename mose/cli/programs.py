@@ -5,7 +5,9 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
 
 from mose.errors import MoseError
 
@@ -14,35 +16,47 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 def parser(description: str, model: bool = False) -> argparse.ArgumentParser:
     """A parser with the options that every program has; with `model`, those that load one."""
-    made = argparse.ArgumentParser(
+    new = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     if model:
-        made.add_argument("--model", required=True, help="manifest.json of the model")
-        made.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-        made.add_argument("--dtype", default="float32", help="what the model runs in")
-        made.add_argument("--gpus", type=int, default=1, help="GPUs the model is divided among")
-        made.add_argument("--threads", type=int, default=1, help="CPU threads of this program")
-    return made
+        new.add_argument("--model", required=True, help="manifest.json of the model")
+        new.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+        new.add_argument("--dtype", default="float32", help="what the model runs in")
+        new.add_argument("--gpus", type=int, default=1, help="GPUs the model is divided among")
+        new.add_argument("--threads", type=int, default=1, help="CPU threads of this program")
+    return new
 
 
-def chain_options(made: argparse.ArgumentParser, required: bool = True) -> None:
+def chain_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Options that name what a chain of checkpoints is made from (`mose.editing.chain`)."""
-    made.add_argument("--variant", required=required, help="method and options, as JSON")
-    made.add_argument("--moments", required=required, help="moments.h5")
-    made.add_argument("--requests", required=required, help="requests.jsonl, the whole order")
-    made.add_argument("--templates", required=required, help="context templates, JSON")
-    made.add_argument("--seed", type=int, required=required, help="seed of requests and templates")
-    made.add_argument("--batch", type=int, required=required, help="requests written at once")
+    parser.add_argument("--variant", required=required, help="method and options, as JSON")
+    parser.add_argument("--moments", required=required, help="moments.h5")
+    parser.add_argument("--requests", required=required, help="requests.jsonl, the whole order")
+    parser.add_argument("--templates", required=required, help="context templates, JSON")
+    parser.add_argument(
+        "--seed", type=int, required=required, help="seed of requests and templates"
+    )
+    parser.add_argument("--batch", type=int, required=required, help="requests written at once")
 
 
 def layers(text: str) -> list[int]:
     """Layers as "4_6-8": single ones and spans."""
-    found: list[int] = []
+    numbers: list[int] = []
     for part in text.split("_"):
         first, _, last = part.partition("-")
-        found.extend(range(int(first), int(last or first) + 1))
-    return found
+        numbers.extend(range(int(first), int(last or first) + 1))
+    return numbers
+
+
+def write_table(path: str | Path, table: Any, columns: Sequence[str] | None = None) -> None:
+    """Write a table as CSV, atomically. table: a data frame, or rows; columns: of rows."""
+    import pandas as pd
+
+    from mose.storage import files
+
+    with files.atomic(path) as temporary:
+        pd.DataFrame(table, columns=columns).to_csv(temporary, index=False)
 
 
 def use_threads(count: int) -> None:
@@ -56,7 +70,7 @@ def use_threads(count: int) -> None:
 
 def run(
     program: Callable[[argparse.Namespace], None],
-    made: argparse.ArgumentParser,
+    parser: argparse.ArgumentParser,
     stage: str | None = None,
 ) -> None:
     """Parse, run, and turn this package's errors into one line and exit status 1.
@@ -71,7 +85,7 @@ def run(
     # Records of every HTTP request and the like are no news to whoever reads the log.
     for noisy in ("httpx", "huggingface_hub", "datasets", "fsspec", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
-    arguments = made.parse_args()
+    arguments = parser.parse_args()
     signal.signal(signal.SIGTERM, _terminated)
     try:
         if stage is not None:

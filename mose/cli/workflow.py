@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from importlib.util import find_spec
 
 from mose.errors import ExtraMissing, MoseError
-from mose.experiment.installed import workflow_folder
+from mose.experiment.locations import workflow_folder
 
 USAGE = """usage: mose-workflow [OPTIONS OF SNAKEMAKE]
        mose-workflow --folder

@@ -8,18 +8,48 @@ the bare prompt alone, and the largest twentieth of the lengths is left out.
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 
 from mose.editing import targets
-from mose.errors import NumericalError
+from mose.errors import ConfigError, NumericalError
 from mose.facts.requests import EditRequest
-from mose.methods.options import TargetOptions
+from mose.methods.options import TargetOptions, Variant
+from mose.methods.register import parse_variant
 from mose.models.causal_lm import CausalLM
 from mose.statistics import keys
 
 BARE = ("{}",)
 LEFT_OUT = 0.05
+COLUMNS = ("request", "norm")
+
+
+def measure(
+    lm: CausalLM, requests: Sequence[EditRequest], variant: Variant, count: int
+) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Rows (COLUMNS) of the first `count` requests, and their anchor with what it is of.
+
+    variant: whose layers and target options; its targets are taken as free, whatever it does with
+    them. Raises ConfigError for layers that the model does not have.
+    """
+    entry = {**variant.as_dict(), "targets": "free"}
+    entry.pop("anchor", None)
+    options = parse_variant(entry).edit
+    if not isinstance(options, TargetOptions):
+        raise ConfigError(f"method: {variant.method} has no value targets, so no anchor")
+    lm.check_layers(options.layers, "methods.*.layers")
+    pilots = requests[:count]
+    norms = pilot_norms(lm, pilots, options)
+    anchor, left_out = anchor_of(norms)
+    rows = [{"request": one.id, "norm": norm} for one, norm in zip(pilots, norms, strict=True)]
+    return rows, {
+        "anchor": anchor,
+        "layer": options.layers[-1],
+        "requests": len(pilots),
+        "requests_asked_for": count,
+        "left_out": left_out,
+    }
 
 
 def pilot_norms(

@@ -14,7 +14,7 @@ from mose.facts.requests import EditRequest
 from mose.linalg import second_moment
 from mose.methods.options import TargetOptions, Variant
 from mose.methods.register import parse_variant
-from mose.models import loading
+from mose.models import loading, sources
 from mose.models.causal_lm import CausalLM
 from mose.statistics import second_moments
 from mose.storage import files, hdf5
@@ -45,13 +45,14 @@ class Chain:
     def fresh_state(self, weights: Mapping[int, Tensor], fingerprint: str) -> sequence.State:
         """Editors of the unedited weights (d_out, d_in) by layer."""
         layers = self.variant.edit.layers
-        found: dict[int, second_moment.SecondMoment] = {}  # methods that are trained use none
+        moments: dict[int, second_moment.SecondMoment] = {}  # methods that are trained use none
         if isinstance(self.variant.edit, TargetOptions):
             if self.variant.edit.second_moment == "identity":
-                found = {layer: second_moment.identity(weights[layer].shape[1]) for layer in layers}
+                widths = {layer: weights[layer].shape[1] for layer in layers}
+                moments = {layer: second_moment.identity(d) for layer, d in widths.items()}
             else:
-                found = second_moments.load(self.moments, layers, fingerprint)
-        return sequence.State(sequence.make_editors(weights, found, self.variant))
+                moments = second_moments.load(self.moments, layers, fingerprint)
+        return sequence.State(sequence.make_editors(weights, moments, self.variant))
 
     def read_checkpoint(
         self, path: str, weights: Mapping[int, Tensor], fingerprint: str
@@ -77,6 +78,18 @@ def open_chain(args: argparse.Namespace) -> Chain:
         seed=args.seed,
         batch=args.batch,
     )
+
+
+def open_state(args: argparse.Namespace) -> tuple[sequence.State, dict[int, Tensor]]:
+    """The state of a checkpoint, and the unedited matrices (d_out, d_in) of its layers.
+
+    The matrices are read from the model's file: no model is loaded.
+    """
+    manifest = files.read_json(args.model)
+    loading.check_files(manifest, args.model)
+    run = open_chain(args)
+    weights = {layer: sources.read_weight(manifest, layer) for layer in run.variant.edit.layers}
+    return run.read_checkpoint(args.checkpoint, weights, manifest["fingerprint"]), weights
 
 
 def open_model(args: argparse.Namespace) -> CausalLM:

@@ -35,7 +35,7 @@ class Identity:
         """As HDF5 attributes."""
         return {
             **asdict(self),
-            "variant": json.dumps(self.variant.as_dict(), sort_keys=True),
+            "variant": self.variant.as_json(),
         }
 
 
@@ -65,13 +65,13 @@ def load(
 ) -> None:
     """Take a checkpoint into fresh editors, after checking that it is this chain's own."""
     contents = hdf5.read(path, "checkpoint")
-    found = contents.attributes
-    edits = int(found["edits"])
+    attributes = contents.attributes
+    edits = int(attributes["edits"])
     expected = {**identity.attributes(), "requests": digest_of_requests(requests[:edits])}
     for key, value in expected.items():
-        if found[key] != value:
+        if attributes[key] != value:
             raise StoreError(
-                f"{path}: made with another {key} ({shortened(found[key])}, "
+                f"{path}: made with another {key} ({shortened(attributes[key])}, "
                 f"expected {shortened(value)}); delete the checkpoints of this method, or give the "
                 "changed one a new label"
             )
@@ -91,5 +91,5 @@ def load(
             )
         editor.load(stored)
     state.edits = edits
-    state.diagnoses = [Diagnosis(**d) for d in hdf5.record_of(contents)]
+    state.diagnoses = [Diagnosis(**d) for d in hdf5.edit_records_of(contents)]
     state.parent = contents.digest

@@ -12,6 +12,7 @@ All layers are scored by one forward and one backward pass: a first-order Taylor
 in attribution patching (Nanda 2023; Syed et al. 2023, arXiv 2310.10348). The rule itself is ours.
 """
 
+import logging
 from collections.abc import Sequence
 
 import torch
@@ -22,7 +23,10 @@ from mose.models.causal_lm import CausalLM
 from mose.models.losses import mean_nll
 from mose.models.tokens import EditTokens, batches_by_length, encode_edit, pad
 
+logger = logging.getLogger(__name__)
+
 SIDES = ("output", "input")
+COLUMNS = ("side", "layer", "score", "standard_error", "proposed", "requests")
 
 
 def first_order_scores(
@@ -44,6 +48,23 @@ def first_order_scores(
             scores["output"][group, layer] = steepest(key @ weight.mT, gradient)
             scores["input"][group, layer] = steepest(key, gradient @ weight)
     return scores
+
+
+def score_rows(
+    lm: CausalLM, requests: Sequence[EditRequest]
+) -> list[dict[str, str | int | float | bool]]:
+    """One row (COLUMNS) per side and layer: mean score, its standard error over the requests, and
+    whether the layer is proposed for that side."""
+    rows: list[dict[str, str | int | float | bool]] = []
+    for side, scores in first_order_scores(lm, requests).items():
+        means = scores.mean(0).tolist()
+        errors = (scores.std(0) / len(requests) ** 0.5).tolist()
+        proposed = propose(means)
+        logger.info("%s: best layer %d, proposed %s", side, means.index(max(means)), proposed)
+        for layer, (mean, error) in enumerate(zip(means, errors, strict=True)):
+            values = (side, layer, mean, error, layer in proposed, len(requests))
+            rows.append(dict(zip(COLUMNS, values, strict=True)))
+    return rows
 
 
 def steepest(point: Tensor, gradient: Tensor) -> Tensor:

@@ -1,11 +1,15 @@
 """What the edits did to a matrix: norms, spectrum, distance, orthogonality. Needs no model."""
 
-from torch import Tensor, float64
+from collections.abc import Mapping
+
+from torch import Tensor, dtype, float64
 from torch.linalg import matrix_norm, svdvals
 
+from mose.editing.sequence import State
 from mose.linalg.orthogonal import orthogonality_error
 from mose.linalg.spectrum import effective_rank
 
+Row = dict[str, int | float | None]
 COLUMNS = (
     "layer",
     "frobenius",
@@ -20,9 +24,7 @@ COLUMNS = (
 )
 
 
-def measure(
-    layer: int, edited: Tensor, unedited: Tensor, rotation: Tensor | None
-) -> dict[str, int | float | None]:
+def measure(layer: int, edited: Tensor, unedited: Tensor, rotation: Tensor | None) -> Row:
     """One row (COLUMNS) for one layer.
 
     edited: (d_out, d_in) as the model runs with it; unedited: likewise, before all edits.
@@ -45,3 +47,14 @@ def measure(
         "frobenius_ratio": frobenius / frobenius_before,
         "condition_ratio": condition / float(spectrum_before[0] / spectrum_before[-1]),
     }
+
+
+def measure_state(state: State, unedited: Mapping[int, Tensor], runs_in: dtype) -> list[Row]:
+    """One row (COLUMNS) per edited layer, of the matrices as the model runs with them.
+
+    unedited: (d_out, d_in) by layer. runs_in: the model's dtype.
+    """
+    return [
+        measure(layer, editor.measured.to(runs_in), unedited[layer].to(runs_in), editor.rotation)
+        for layer, editor in state.editors.items()
+    ]

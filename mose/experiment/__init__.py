@@ -1,1 +1,1 @@
-"""What an experiment consists of and needs: configuration, resources, provenance. No torch."""
+"""What an experiment is and needs: configuration, paths, resources, provenance; no torch."""

@@ -14,6 +14,7 @@ from typing import Any
 from mose.errors import ConfigError
 from mose.evaluation.tasks.definition import Task, parse_task
 from mose.experiment.blocks import Experiment, ModelFile
+from mose.experiment.locations import find
 from mose.experiment.resources import Shape
 from mose.methods.options import Variant
 from mose.methods.register import read_variant
@@ -107,10 +108,13 @@ def _mapping(entry: Any, where: str) -> dict[str, Any]:
 
 
 def _named(name: Any, folder: str, where: str) -> Path:
-    """The file that a name means: of this folder, unless it is the path of a .yaml file."""
+    """The file that a name means: of this folder, unless it is the path of a .yaml file.
+
+    Looked for in the working directory, then beside the workflow (`locations.find`).
+    """
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{where}: found {shown(name)}, expected a name or the path of a file")
-    return Path(name) if name.endswith(".yaml") else Path(folder) / f"{name}.yaml"
+    return find(name if name.endswith(".yaml") else f"{folder}/{name}.yaml")
 
 
 def check_tasks(filled: Mapping[str, Any], tasks: Mapping[str, Task], name: str) -> None:

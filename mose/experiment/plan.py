@@ -9,6 +9,7 @@ from typing import Any
 
 from mose.errors import ConfigError
 from mose.experiment.config import Model
+from mose.experiment.paths import Paths
 from mose.experiment.resources import LIGHT, STAGES, Machine, Needs, Shape, Work, needs
 from mose.storage import files
 
@@ -178,7 +179,7 @@ def _check_layers(name: str, model: Model, shape: Shape) -> None:
 
 
 def _manifest(model: str) -> Path:
-    return Path(f"results/models/{model}/manifest.json")
+    return Path(Paths(model=model).manifest)
 
 
 def _path(local: str) -> Path:

@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from mose.errors import ConfigError, RequestError
 from mose.facts.requests import EditRequest, Fact, Probe
@@ -97,7 +98,7 @@ def left_out(facts: Sequence[Fact], drawn: Sequence[EditRequest]) -> dict[str, d
     """By request id, the locality prompts and questions about instances of its fact that the cap
     on neighbours took away; requests that have all of theirs are not named."""
     given = {fact.id: fact for fact in facts}
-    found = {}
+    by_request = {}
     for request in drawn:
         fact = given[request.id]
         missing = {
@@ -105,16 +106,39 @@ def left_out(facts: Sequence[Fact], drawn: Sequence[EditRequest]) -> dict[str, d
             "instances": len(fact.instances) - len(request.instances),
         }
         if any(missing.values()):
-            found[request.id] = {name: count for name, count in missing.items() if count}
-    return found
+            by_request[request.id] = {name: count for name, count in missing.items() if count}
+    return by_request
+
+
+def drawing_report(
+    facts: Sequence[Fact],
+    drawn: Sequence[EditRequest],
+    neighbours: int,
+    known_only: bool,
+    part: str,
+) -> dict[str, Any]:
+    """How many requests were drawn of how many facts, what set the others aside, and which prompts
+    the cap left out. The arguments after `drawn` are those that it was drawn with."""
+    by_request = left_out(facts, drawn)
+    total: Counter[str] = Counter()
+    for missing in by_request.values():
+        total.update(missing)
+    return {
+        "facts": len(facts),
+        "requests": len(drawn),
+        "set_aside": set_aside(facts, drawn, known_only, part),
+        "neighbours": neighbours,
+        "prompts_left_out": dict(total),
+        "left_out_by_request": by_request,
+    }
 
 
 def _objects(facts: Sequence[Fact]) -> dict[str, list[str]]:
     """The different objects of each relation, sorted."""
-    found: dict[str, set[str]] = {}
+    by_relation: dict[str, set[str]] = {}
     for fact in facts:
-        found.setdefault(fact.relation, set()).add(fact.target_true)
-    return {relation: sorted(objects) for relation, objects in found.items()}
+        by_relation.setdefault(fact.relation, set()).add(fact.target_true)
+    return {relation: sorted(objects) for relation, objects in by_relation.items()}
 
 
 def _draw_target(fact: Fact, objects: Sequence[str], generator: random.Random) -> str:
@@ -188,17 +212,17 @@ def _false_objects(fact: Fact, objects: Sequence[str]) -> list[str]:
 
 
 def check_enough(
-    requests: int, wanted: int, where: str | Path, aside: Mapping[str, int] | None = None
+    count: int, wanted: int, where: str | Path, aside: Mapping[str, int] | None = None
 ) -> None:
     """Refuse to make `wanted` edits of fewer requests.
 
     aside: facts of the data set that are no requests, by key of SET_ASIDE.
     """
-    if requests < wanted:
-        facts = requests + sum((aside or {}).values())
+    if count < wanted:
+        facts = count + sum((aside or {}).values())
         of = f" of {facts} facts; not edited: {_reasons(aside)}" if aside else ""
         raise ConfigError(
-            f"edits.total asks for {wanted} edits and {where} holds {requests} requests{of}; "
+            f"edits.total asks for {wanted} edits and {where} holds {count} requests{of}; "
             "lower edits.total, or give more facts"
         )
 

@@ -230,3 +230,12 @@ def _unknown_form(record: Record, where: str) -> RequestError:
         f"{where}: fields {fields.listed(record)}; missing {', '.join(missing)}; "
         f"{hint} docs/data.md lists the forms"
     )
+
+
+def check_references(report: Report, source: str) -> None:
+    """Refuse records without reference texts where texts are to be compared with them."""
+    if not report.prompts["references"]:
+        raise RequestError(
+            f"{source}: measure.consistency compares with reference texts, and none of the "
+            f"{report.kept} records has any (field references); add them, or set it to false"
+        )

@@ -6,6 +6,7 @@ since Python reserves the word. `register` says which method has which, `wrapper
 of RECT, PRUNE and SPHERE; docs/methods.md gives the formulas and their sources.
 """
 
+import json
 from dataclasses import dataclass, fields
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -327,6 +328,10 @@ class Variant:
             else:
                 entry[back.get(f.name, f.name)] = list(value) if isinstance(value, tuple) else value
         return entry
+
+    def as_json(self) -> str:
+        """The entry as text: what a program is told, and what a checkpoint is tied to."""
+        return json.dumps(self.as_dict(), sort_keys=True)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

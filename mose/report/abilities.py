@@ -100,14 +100,14 @@ def statistics(kind: str, items: pd.DataFrame, classes: int) -> dict[str, Statis
         return {str(name): mean(str(name)) for name in items.columns}
     label, choice = (items[name].to_numpy(np.int64) for name in ("label", "choice"))
     given = np.eye(classes)[choice]
-    found = {
+    metrics = {
         "accuracy": mean("correct"),
         "accuracy_norm": mean("correct_norm"),
         "f1": Statistic(np.eye(classes * classes)[label * classes + choice], weighted_f1),
         "top_share": Statistic(given, top_share),
         "degenerate": Statistic(given, degenerate),
     }
-    return found | ({"margin": mean("margin")} if "margin" in items else {})
+    return metrics | ({"margin": mean("margin")} if "margin" in items else {})
 
 
 def wide(rows: pd.DataFrame) -> pd.DataFrame:
@@ -148,7 +148,7 @@ def compare(
     Raises RequestError where the items differ.
     """
     now, before = wide(edited), wide(unedited)
-    found = {}
+    comparisons = {}
     kind = str(edited["kind"].iloc[0])
     # What lm-evaluation-harness gives for all items together has no items to draw from.
     for single in (True, False):
@@ -157,11 +157,11 @@ def compare(
         if list(ours.index) != list(theirs.index):
             raise RequestError(
                 f"task {task}: the edited model was asked {len(ours)} items and the unedited "
-                f"{len(theirs)}, or other ones; delete its tasks.csv and run again"
+                f"{len(theirs)}, or other ones; delete its task_scores<n>.csv and run again"
             )
         if not ours.empty:
-            found.update(_compare(kind, ours, theirs, np.random.default_rng(seed), draws))
-    return found
+            comparisons.update(_compare(kind, ours, theirs, np.random.default_rng(seed), draws))
+    return comparisons
 
 
 def _compare(
@@ -178,10 +178,10 @@ def _compare(
     # How often each item comes up in each draw: the same for both models, and for all metrics.
     counts = rng.multinomial(count, np.full(count, 1.0 / count), size=draws).astype(np.float64)
     ours, theirs = statistics(kind, now, classes), statistics(kind, before, classes)
-    found = {}
+    comparisons = {}
     for name, statistic in ours.items():
         other = theirs[name]
-        found[name] = Comparison(
+        comparisons[name] = Comparison(
             value=float(statistic.score(statistic.terms.sum(0))),
             before=float(other.score(other.terms.sum(0))),
             # One item has no spread to speak of.
@@ -189,7 +189,7 @@ def _compare(
             drawn_before=other.score(counts @ other.terms) if count > 1 else np.full(1, np.nan),
             less_is_better=statistic.less_is_better,
         )
-    return found
+    return comparisons
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:

@@ -23,7 +23,8 @@ from mose.report import tables
 
 DIRECTIVE = re.compile(r"^<!-- (\w+): (\S+) -->$", re.MULTILINE)
 VALUE = re.compile(r"\{\{(\S+) (\w+)((?: \w+=\S+?)*)\}\}")
-RUN = ("model", "dataset")
+# What a table has a block of rows for.
+BLOCK = ("model", "dataset")
 UNEDITED = "unedited"
 DIGITS = {"frobenius_ratio": "{:.4f}", "condition_ratio": "{:.4f}", "perplexity": "{:.2f}"}
 # In a sentence fewer say as much.
@@ -156,7 +157,7 @@ def _table(
 ) -> str:
     measures = [*tables.SCORES, "perplexity", *tables.RATIOS]
     rows = []
-    for (model, dataset), part in summary.groupby(list(RUN), sort=False):
+    for (model, dataset), part in summary.groupby(list(BLOCK), sort=False):
         for method, group in rows_of(part):
             head = [f"{dataset}, {model}", method, str(int(group["edits"].max()))]
             cells = [_spread(group[name], DIGITS.get(name, "{:.3f}")) for name in measures]
@@ -180,7 +181,7 @@ def protocols_table(protocols: pd.DataFrame) -> str:
     """
     head = ["data set, model", "metric", "method", "edits", "requests", *tables.PROTOCOLS]
     rows = []
-    for (model, dataset, metric), part in protocols.groupby([*RUN, "metric"], sort=False):
+    for (model, dataset, metric), part in protocols.groupby([*BLOCK, "metric"], sort=False):
         for method, group in last_checkpoints(part).items():
             counts = [str(int(group[name].max())) for name in ("edits", "requests")]
             cells = [_spread(group[name], "{:.3f}") for name in tables.PROTOCOLS]
@@ -190,7 +191,7 @@ def protocols_table(protocols: pd.DataFrame) -> str:
 
 def abilities_table(comparison: pd.DataFrame) -> str:
     """The paper's table: edit scores, tasks, and what is retained on average, in percent."""
-    names = [n for n in comparison.columns if not n.startswith("retained") and n not in RUN]
+    names = [n for n in comparison.columns if not n.startswith("retained") and n not in BLOCK]
     rows = []
     for _, row in comparison.iterrows():
         bounds = (row["retained"], row["retained_low"], row["retained_high"])
@@ -205,7 +206,7 @@ def scan_table(ranking: pd.DataFrame) -> str:
     vary within an entry."""
     columns = list(ranking.columns)
     options = columns[columns.index("rank") + 1 : columns.index("score")]
-    measures = [name for name in columns[columns.index("score") :] if name not in RUN]
+    measures = [name for name in columns[columns.index("score") :] if name not in BLOCK]
     rows = []
     for entry, group in ranking.groupby("entry", sort=False):
         varied = [name for name in options if group[name].nunique() > 1]

@@ -40,3 +40,34 @@ def rank(
     order = list(dict.fromkeys(entries.values()))
     by_entry = table["entry"].map(order.index)
     return table.assign(place=by_entry).sort_values(["place", "rank"]).drop(columns="place")
+
+
+def rank_scan(
+    summary: pd.DataFrame,
+    entries: Mapping[str, str],
+    options: Mapping[str, Mapping[str, Mapping[str, Any]]],
+) -> tuple[pd.DataFrame, dict[str, dict[str, Any]]]:
+    """`rank` for every model and data set of a scan, and the best settings of each.
+
+    summary: of the whole experiment. options: by model, then by label.
+    Returns the rankings, joined, with model and dataset; and by "model, dataset" the options of the
+    best variant of each entry.
+    """
+    parts, best = [], {}
+    for model, own in options.items():
+        of_model = summary[summary["model"] == model]
+        for dataset, part in of_model.groupby("dataset", sort=False):
+            table = rank(part, entries, own)
+            parts.append(table.assign(model=model, dataset=dataset))
+            first = table[table["rank"] == 1]
+            best[f"{model}, {dataset}"] = {
+                entry: own[label]
+                for entry, label in zip(first["entry"], first["variant"], strict=True)
+            }
+    return pd.concat(parts, ignore_index=True), best
+
+
+def format_ranking(table: pd.DataFrame) -> str:
+    """`rank_scan`'s table as plain text."""
+    shown = table.drop(columns="variant").to_string(index=False, na_rep="", float_format="%.3f")
+    return f"{shown}\n"

@@ -19,7 +19,7 @@ from mose.errors import RequestError
 from mose.models.causal_lm import CausalLM
 from mose.models.sampling import sample, start_token
 from mose.progress import track
-from mose.storage import hub, records
+from mose.storage import files, hdf5, hub, records
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +49,14 @@ def part(lm: CausalLM, options: Mapping[str, Any], name: str) -> NDArray[np.int3
             f"tokens and got {len(found)}; lower corpus.tokens or corpus.heldout, or give more text"
         )
     return np.array(found, dtype=np.int32)
+
+
+def write_part(path: str | Path, lm: CausalLM, options: Mapping[str, Any], name: str) -> str:
+    """Write one `part` with what it was made from; returns the file's digest."""
+    windows = part(lm, options, name)
+    logger.info("%s: %d windows of %d tokens", name, *windows.shape)
+    attributes = {"model": lm.fingerprint, "options": files.digest_of(options), "part": name}
+    return hdf5.write(path, "windows", {"ids": windows}, attributes)
 
 
 def _windows_of(lm: CausalLM, source: Mapping[str, Any], length: int) -> Iterator[list[int]]:

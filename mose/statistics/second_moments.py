@@ -20,7 +20,7 @@ from mose.linalg.second_moment import SecondMoment
 from mose.models.causal_lm import CausalLM
 from mose.progress import track
 from mose.storage import files, hdf5
-from mose.storage.symmetric import Packed, side_of
+from mose.storage.symmetric import PackedSymmetric, side_of
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +71,9 @@ def save(
     windows: digest of the token windows summed.
     shard: (index, of how many); a whole is shard (0, 1).
     """
-    arrays = {f"layers/{layer}/sum": Packed(total.numpy()) for layer, total in sums.items()}
+    arrays = {
+        f"layers/{layer}/sum": PackedSymmetric(total.numpy()) for layer, total in sums.items()
+    }
     attributes = {
         **provenance,
         "windows": windows,
@@ -81,6 +83,35 @@ def save(
         "shards": shard[1],
     }
     return hdf5.write(path, "moments", arrays, attributes)
+
+
+def write_shard(
+    path: str | Path,
+    lm: CausalLM,
+    source: str | Path,
+    layers: Sequence[int],
+    include_first: bool,
+    dtype: str,
+    shard: tuple[int, int],
+) -> str:
+    """Sum the keys of a file of token windows, and write the sums with what they were made from.
+
+    source: HDF5 file of windows of this model. dtype: the model's, by name. shard: as for `save`.
+    Raises StoreError for windows of another model, ConfigError for layers it does not have.
+    """
+    lm.check_layers(layers, "methods.*.layers")
+    windows = hdf5.read(source, "windows")
+    check_model(source, windows, lm.fingerprint)
+    ids = windows.arrays["ids"]
+    sums, count = accumulate(lm, ids, layers, include_first)
+    provenance = {
+        "model": lm.fingerprint,
+        "corpus": windows.attributes["options"],
+        "window": ids.shape[1],
+        "include_first": include_first,
+        "model_dtype": dtype,
+    }
+    return save(path, sums, count, provenance, windows.digest, shard)
 
 
 def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:

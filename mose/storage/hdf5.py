@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from mose.errors import StoreError
 from mose.storage.files import atomic, digest_of
-from mose.storage.symmetric import Packed, packed_size, row_spans, side_of, unpack_rows
+from mose.storage.symmetric import PackedSymmetric, packed_size, row_spans, side_of, unpack_rows
 
 FORMAT = 1
 CHUNK_BYTES = 1 << 20
@@ -43,9 +43,9 @@ class Contents:
     digest: str
 
 
-def _pieces(array: NDArray | Packed) -> Iterator[NDArray]:
+def _pieces(array: NDArray | PackedSymmetric) -> Iterator[NDArray]:
     """What an array is hashed and written by, one after another along its first dimension."""
-    if isinstance(array, Packed):
+    if isinstance(array, PackedSymmetric):
         yield from array.pieces()
     elif array.size:
         yield np.ascontiguousarray(array)
@@ -56,7 +56,7 @@ def _hash(dtype: np.dtype, shape: tuple[int, ...]) -> Any:
     return hashlib.sha256(f"{dtype.str}{shape}".encode())
 
 
-def _array_digest(array: NDArray | Packed) -> str:
+def _array_digest(array: NDArray | PackedSymmetric) -> str:
     total = _hash(array.dtype, array.shape)
     for piece in _pieces(array):
         total.update(piece.reshape(-1).view(np.uint8))
@@ -69,7 +69,10 @@ def _total_digest(kind: str, attributes: Mapping[str, Any], digests: Mapping[str
 
 
 def write(
-    path: str | Path, kind: str, arrays: Mapping[str, NDArray | Packed], attributes: Attributes
+    path: str | Path,
+    kind: str,
+    arrays: Mapping[str, NDArray | PackedSymmetric],
+    attributes: Attributes,
 ) -> str:
     """Write arrays and attributes as one HDF5 file, atomically; return its digest.
 
@@ -199,9 +202,9 @@ def read(path: str | Path, kind: str, names: Collection[str] | None = None) -> C
 
 
 def read_symmetric(path: str | Path, kind: str, name: str) -> NDArray:
-    """A matrix (d, d) that was written as `Packed`, exactly symmetric, checked as by `read`.
+    """A matrix (d, d) that was written as `PackedSymmetric`, checked as by `read`.
 
-    The triangle is read a few rows at a time.
+    It is exactly symmetric. The triangle is read a few rows at a time.
     """
     with _opened(path, kind) as (file, _, _):
         dataset = _dataset(path, file, name)
@@ -218,11 +221,11 @@ def read_symmetric(path: str | Path, kind: str, name: str) -> NDArray:
     return matrix
 
 
-def record_of(contents: Contents) -> list[dict[str, Any]]:
-    """The per-request record that a checkpoint carries as JSON."""
+def edit_records_of(contents: Contents) -> list[dict[str, Any]]:
+    """The records of all requests that a checkpoint carries as JSON."""
     return json.loads(contents.arrays["record"].tobytes())
 
 
-def read_record(path: str | Path) -> list[dict[str, Any]]:
-    """The per-request record of a checkpoint's file, without its matrices."""
-    return record_of(read(path, "checkpoint", ["record"]))
+def read_edit_records(path: str | Path) -> list[dict[str, Any]]:
+    """The records of all requests of a checkpoint's file, without its matrices."""
+    return edit_records_of(read(path, "checkpoint", ["record"]))

@@ -14,7 +14,7 @@ from mose.errors import StoreError
 PIECE_BYTES = 16 << 20
 
 
-class Packed:
+class PackedSymmetric:
     """A symmetric matrix (d, d) that is to be stored as its upper triangle, row by row."""
 
     def __init__(self, matrix: NDArray) -> None:

@@ -118,3 +118,19 @@ def test_the_picture_shows_both_sides_and_names_its_axes():
     for line in drawn:
         assert all(left < x < right for x in line.get_xdata())
         assert all(bottom < y < top for y in line.get_ydata())
+
+
+def test_rows_are_means_over_requests_with_their_standard_error_and_proposal(llama, requests):
+    scores = layer_choice.first_order_scores(llama, requests)
+    rows = layer_choice.score_rows(llama, requests)
+    assert len(rows) == len(layer_choice.SIDES) * llama.n_layers
+    for row in rows:
+        assert tuple(row) == layer_choice.COLUMNS
+        own = scores[row["side"]][:, row["layer"]].numpy()
+        assert row["score"] == pytest.approx(own.mean())
+        assert row["standard_error"] == pytest.approx(own.std(ddof=1) / len(own) ** 0.5)
+        assert row["requests"] == len(requests)
+    for side in layer_choice.SIDES:
+        own = [row for row in rows if row["side"] == side]
+        proposed = layer_choice.propose([row["score"] for row in own])
+        assert [row["layer"] for row in own if row["proposed"]] == proposed

@@ -251,3 +251,14 @@ def test_the_revision_of_the_hub_is_asked_for(tmp_path, monkeypatch):
     assert (name, subset, options["revision"], options["split"]) == (
         "who/what", None, "0123abc", "test",
     )  # fmt: skip
+
+
+def test_records_without_reference_texts_are_refused_where_some_are_asked_for(tmp_path):
+    source = write(tmp_path / "facts.json", [PLAIN])
+    _, report = readers.read_facts_of(source)
+    with pytest.raises(RequestError, match=r"none of the 1 records has any .*field references"):
+        readers.check_references(report, source)
+    _, report = readers.read_facts_of(
+        write(tmp_path / "with.json", [{**PLAIN, "references": ["Rome is its capital."]}])
+    )
+    readers.check_references(report, source)

@@ -335,3 +335,23 @@ def test_parts_are_disjoint_whole_and_the_same_for_every_seed():
     assert set(subjects[0, "tuning"]).isdisjoint(subjects[0, "evaluation"])
     assert len(subjects[0, "tuning"]) + len(subjects[0, "evaluation"]) == 200
     assert 20 < len(subjects[0, "tuning"]) < 60
+
+
+def test_the_report_counts_what_the_cap_left_out():
+    probes = tuple(Probe(f"P{i}", "x") for i in range(5))
+    given = [
+        replace(fact, target_new="Z", locality=probes if i % 2 else (), instances=("a?",) * i)
+        for i, fact in enumerate(facts(4))
+    ]
+    drawn = draw(given, neighbours=2, held_out=0.0)
+    report = drawing.drawing_report(given, drawn, 2)
+    assert (report["facts"], report["requests"], report["neighbours"]) == (8, len(drawn), 2)
+    total = {"locality": 0, "instances": 0}
+    for request in drawn:
+        i = [fact.id for fact in given].index(request.id)
+        missing = {"locality": 3 if i % 2 else 0, "instances": max(0, i - 2)}
+        missing = {name: count for name, count in missing.items() if count}
+        assert report["left_out_by_request"].get(request.id, {}) == missing
+        for name, count in missing.items():
+            total[name] += count
+    assert report["prompts_left_out"] == total

@@ -195,7 +195,7 @@ def contents(folder: Path, outputs: list[str]) -> dict[str, object]:
         path = folder / name
         if path.name.startswith("edits"):
             kept = hdf5.read(path, "checkpoint")
-            record = pd.DataFrame(hdf5.record_of(kept)).drop(columns="seconds")
+            record = pd.DataFrame(hdf5.edit_records_of(kept)).drop(columns="seconds")
             arrays = {k: a.tobytes() for k, a in kept.arrays.items() if k != "record"}
             found[name] = (record.to_csv(), arrays)
         elif path.name == "manifest.json":

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import warm
-from project import METHODS, Project
+from project import METHODS, ROOT, Project
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def stop_edits(project: Project, jobs: warm.Jobs) -> dict[str, int]:
         assert time.monotonic() < deadline, "the jobs do not come"
         for method in METHODS.keys() - stopped.keys():
             checkpoint = METHODS_FOLDER / method / "seed0/edits4.h5"
-            process = jobs.find("scripts/edit.py", str(checkpoint))
+            process = jobs.find(str(ROOT / "scripts/edit.py"), str(checkpoint))
             log = project.folder / f"results/logs/edit/small.tiny.capitals.{method}.0.4.log"
             if process is not None and "edits: mean loss" in log.read_text():
                 os.kill(process, signal.SIGSTOP)

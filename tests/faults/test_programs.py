@@ -207,7 +207,7 @@ def test_a_request_that_never_converges_is_recorded_as_such_and_the_chain_goes_o
     command, outputs = chain.stages(changed)["edit2"]
     status, said = chain.run(experiment, command)
     assert status == 0, said
-    record = hdf5.read_record(experiment / outputs[0])
+    record = hdf5.read_edit_records(experiment / outputs[0])
     assert [row["steps"] for row in record] == [4, 4]
     assert all(row["loss"] > 1 for row in record)
 

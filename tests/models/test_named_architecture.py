@@ -23,7 +23,6 @@ from mose.models.architectures import Architecture
 from mose.statistics import second_moments
 
 ROOT = Path(__file__).parents[2]
-SCHEMAS = ROOT / "workflow" / "schemas"
 STABLELM = {"blocks": "model.layers", "projection": "mlp.down_proj", "norm": "model.norm"}
 EXPERIMENT = {
     "experiment": "e",
@@ -45,7 +44,7 @@ def read(folder, monkeypatch, **block):
     spec = {"source": {"local": str(folder / "weights")}, "architecture": block}
     (folder / "stablelm.yaml").write_text(yaml.safe_dump(spec))
     monkeypatch.chdir(folder)
-    return config.read_experiment(EXPERIMENT, SCHEMAS)[1]["stablelm"]
+    return config.read_experiment(EXPERIMENT)[1]["stablelm"]
 
 
 def test_from_the_model_file_to_an_edit(tmp_path, monkeypatch, requests, templates):

@@ -53,3 +53,20 @@ def test_a_measure_of_zero_makes_the_score_zero():
 def test_a_variant_that_nobody_asked_for_is_an_error():
     with pytest.raises(KeyError):
         ranking.rank(summary(), {"a_lambda1": "a"}, OPTIONS)
+
+
+def test_of_every_model_and_data_set_the_best_of_each_entry_is_settings():
+    one = summary().assign(model="m", dataset="x")
+    # On the other data set the order is the other way round.
+    other = one.assign(dataset="y", reliability=1.0 - one["reliability"])
+    table, best = ranking.rank_scan(pd.concat([one, other]), ENTRIES, {"m": OPTIONS})
+    assert best.keys() == {"m, x", "m, y"}
+    assert best["m, x"] == {"a": OPTIONS["a_lambda3"], "b": OPTIONS["b"]}
+    assert best["m, y"] == {"a": OPTIONS["a_lambda1"], "b": OPTIONS["b"]}
+    for dataset, part in (("x", one), ("y", other)):
+        own = table[table["dataset"] == dataset].drop(columns=["model", "dataset"])
+        expected = ranking.rank(part, ENTRIES, OPTIONS)
+        pd.testing.assert_frame_equal(own.reset_index(drop=True), expected.reset_index(drop=True))
+    lines = ranking.format_ranking(table).splitlines()
+    assert len(lines) == 1 + len(table)
+    assert "variant" not in lines[0]

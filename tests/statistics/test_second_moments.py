@@ -6,7 +6,7 @@ import torch
 
 from mose.errors import NumericalError, StoreError
 from mose.linalg import second_moment
-from mose.statistics import second_moments
+from mose.statistics import corpus, second_moments
 from mose.storage import files, hdf5
 
 WINDOWS = np.random.default_rng(0).integers(1, 300, size=(9, 12)).astype(np.int32)
@@ -100,3 +100,31 @@ def test_solving_with_the_moment_and_a_singular_one():
     with pytest.raises(NumericalError, match="layer 6 is singular: too few tokens"):
         thin.solve(keys)
     assert torch.equal(second_moment.identity(5).solve(keys), keys)
+
+
+@pytest.mark.parametrize("include_first", [False, True])
+def test_a_shard_is_the_sum_of_its_windows_and_says_what_it_was_made_from(
+    llama, tmp_path, include_first
+):
+    options = {
+        "source": "sampled",
+        "tokens": 64,
+        "heldout": 16,
+        "window": 8,
+        "shards": 2,
+        "seed": 0,
+    }
+    corpus.write_part(tmp_path / "w.h5", llama, options, "windows1")
+    windows = corpus.part(llama, options, "windows1")
+    second_moments.write_shard(
+        tmp_path / "s.h5", llama, tmp_path / "w.h5", [1], include_first, "float32", (1, 2)
+    )
+    sums, count = second_moments.accumulate(llama, windows, [1], include_first)
+    stored = hdf5.read_symmetric(tmp_path / "s.h5", "moments", "layers/1/sum")
+    torch.testing.assert_close(torch.from_numpy(stored), sums[1], rtol=0, atol=0)
+    attributes = hdf5.read(tmp_path / "s.h5", "moments", []).attributes
+    assert attributes["tokens"] == count == windows.size - (0 if include_first else len(windows))
+    assert (attributes["shard"], attributes["shards"]) == (1, 2)
+    assert attributes["model"] == llama.fingerprint
+    assert attributes["corpus"] == files.digest_of(options)
+    assert (attributes["window"], attributes["model_dtype"]) == (8, "float32")

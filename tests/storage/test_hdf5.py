@@ -238,7 +238,7 @@ def test_a_packed_triangle_is_exact_in_any_pieces(tmp_path, monkeypatch, rows):
     full = np.random.default_rng(0).normal(size=(7, 7))
     matrix = full + full.T
     path = tmp_path / "m.h5"
-    hdf5.write(path, "moments", {"sum": symmetric.Packed(matrix)}, {})
+    hdf5.write(path, "moments", {"sum": symmetric.PackedSymmetric(matrix)}, {})
     # Read as an array it is the triangle, whose digest was formed piece by piece.
     packed = hdf5.read(path, "moments").arrays["sum"]
     assert np.array_equal(packed, matrix[np.triu_indices(7)])
@@ -250,7 +250,7 @@ def test_a_packed_triangle_is_exact_in_any_pieces(tmp_path, monkeypatch, rows):
 
 def test_a_flipped_bit_in_a_triangle_is_noticed(tmp_path):
     path = tmp_path / "m.h5"
-    hdf5.write(path, "moments", {"sum": symmetric.Packed(np.eye(300))}, {})
+    hdf5.write(path, "moments", {"sum": symmetric.PackedSymmetric(np.eye(300))}, {})
     with h5py.File(path, "r+") as file:
         file["sum"][5] = 1e-300
     with pytest.raises(StoreError, match=r"m\.h5: sum is damaged; delete it and run again"):

@@ -84,13 +84,13 @@ def test_instances_are_asked_about_and_what_is_left_out_is_told(finished):
     fluent = means.query("edits == 4 and metric == 'fluency'")
     assert fluent[["requests", "left_out"]].to_numpy().tolist() == [[3, 1]]
     # neighbours: 1, of two locality prompts and three questions.
-    (path,) = finished.glob("tiny/capitals/seed0/requests.json")
+    (path,) = finished.glob("tiny/capitals/seed0/requests_report.json")
     report = files.read_json(path)
     assert report["prompts_left_out"] == {"locality": 6, "instances": 12}
     assert report["left_out_by_request"]["France"] == {
         "locality": 1, "instances": 2,
     }  # fmt: skip
-    facts = files.read_json(finished / "tiny" / "capitals" / "facts.json")
+    facts = files.read_json(finished / "tiny" / "capitals" / "facts_report.json")
     assert facts["prompts"]["references"] == 3
 
 

@@ -13,14 +13,12 @@ SHORT = "edits: {total: 20, checkpoint: 20, tasks_every: 20}"
 
 
 def snakemake(folder, *arguments, overlays=()):
-    for name in ("Snakefile", "workflow", "scripts", "mose", "profiles", "config"):
-        if not (folder / name).exists():
-            (folder / name).symlink_to(ROOT / name)
     (folder / "short.yaml").write_text(SHORT)
     unreachable = "http://127.0.0.1:9"
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments, "--configfile", "config/paper.yaml",
-         *overlays, "short.yaml"],
+        [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", *arguments,
+         "--configfile", ROOT / "config/paper.yaml", *(ROOT / name for name in overlays),
+         "short.yaml"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
         check=False,
         env={**os.environ, "HTTPS_PROXY": unreachable, "HTTP_PROXY": unreachable},

@@ -40,8 +40,8 @@ def finished(cluster, tmp_path_factory):
     by_slurm = Project(tmp_path_factory.mktemp("by-slurm"))
     by_slurm.command(**settings)
     run = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--profile", "profiles/slurm", *SITE,
-         "--configfile", "config.yaml"],
+        [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile",
+         "--profile", ROOT / "profiles/slurm", *SITE, "--configfile", "config.yaml"],
         cwd=by_slurm.folder, env=cluster.environment, capture_output=True, text=True, timeout=400,
         check=False,
     )  # fmt: skip

@@ -101,11 +101,11 @@ def test_the_figures_are_drawn(finished):
 
 def test_the_files_hold_what_the_library_says_of_the_unedited_model(finished):
     results = finished.folder / "results" / "small"
-    found = pd.read_csv(results / "tiny" / "unedited" / "tasks.csv")
+    found = pd.read_csv(results / "tiny" / "unedited" / "task_scores.csv")
     made, tokenizer = loading.load_directory(finished.folder / "tiny-llama")
     lm = causal_lm.CausalLM(made, tokenizer, "")
     for name in TASKS:
-        prepared = items.read(results / "tasks" / f"{name}.json")
+        prepared = items.read(results / "task_items" / f"{name}.json")
         rows = pd.DataFrame(scoring.evaluate(lm, prepared).rows)
         ours = found[found.task == name].reset_index(drop=True)
         pd.testing.assert_frame_equal(ours, rows, check_dtype=False, rtol=1e-6)
@@ -114,7 +114,7 @@ def test_the_files_hold_what_the_library_says_of_the_unedited_model(finished):
 
 
 def test_every_checkpoint_was_asked_the_same_items_and_answered_for_itself(finished):
-    rows = pd.read_csv(finished.folder / "results" / "small" / "tasks.csv")
+    rows = pd.read_csv(finished.folder / "results" / "small" / "task_scores.csv")
     asked = rows.groupby(["method", "edits"]).apply(
         lambda part: tuple(zip(part.task, part["item"], part.metric, strict=True)),
         include_groups=False,
@@ -146,6 +146,6 @@ def test_what_changes_runs_again_and_nothing_else(finished):
 def test_what_only_the_file_can_tell_is_one_line(finished):
     wrong = {**TASKS["cities"], "prompt": "{town} lies in"}
     changed = {**CHANGED, "experiment": "wrong", "tasks": {"cities": wrong}}
-    refused = finished.run("--", "results/wrong/tasks/cities.json", **changed)
+    refused = finished.run("--", "results/wrong/task_items/cities.json", **changed)
     assert refused.returncode != 0
     assert "error: tasks.cities, record 0: no field 'town'" in refused.stdout + refused.stderr

@@ -1,5 +1,6 @@
 """The workflow with real Snakemake, on a tiny random model: runs, extensions, faults, refusals."""
 
+import json
 import os
 import re
 import shutil
@@ -7,14 +8,16 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from contextlib import contextmanager
+from pathlib import Path
 
 import pandas as pd
 import pytest
 import yaml
 from project import METHODS, ROOT, SNAKEMAKE, TARGETS, Project
 
-from mose.report import tables
+from mose.report import catalog, tables
 from mose.storage import files, hdf5
 
 
@@ -60,9 +63,9 @@ def test_every_measurement_is_kept_per_prompt_and_request(finished):
     immediate = metrics[(metrics.when == "immediate") & (metrics.method == "memit")]
     # One batch is one request here: each is measured right after itself.
     assert sorted(immediate.groupby("request").edits.first()) == [1, 2, 3, 4]
-    requests = pd.read_csv(results / "requests.csv")
-    assert {"steps", "loss", "attained", "seconds"} <= set(requests.columns)
-    assert len(requests) == 8
+    records = pd.read_csv(results / "edit_records.csv")
+    assert {"steps", "loss", "attained", "seconds"} <= set(records.columns)
+    assert len(records) == 8
 
 
 def test_the_figures_are_pictures(finished):
@@ -74,6 +77,41 @@ def test_the_figures_are_pictures(finished):
         assert (figures / f"{name}.pdf").read_bytes().startswith(b"%PDF")
     assert "forgetting_curves" in names
     assert not list((figures / "portability").glob("*.p*")), "the data set has no such prompts"
+
+
+def test_a_run_needs_nothing_of_the_workflow_in_its_folder(finished):
+    there = {path.name for path in finished.folder.iterdir() if path.name != ".snakemake"}
+    assert there == {"config.yaml", "facts.json", "tiny.yaml", "tiny-llama", "results"}
+
+
+def test_the_tables_and_figures_made_are_those_of_the_catalog(finished):
+    results = finished.folder / "results" / "small"
+    assert {path.stem for path in results.glob("*.csv")} == {e.name for e in catalog.TABLES}
+    drawn = {path.stem for path in (results / "figures" / "tiny" / "capitals").glob("*.pdf")}
+    assert drawn == {entry.name for entry in catalog.figures(2)}
+    written = {path.stem: path.read_text().strip() for path in (results / "captions").iterdir()}
+    assert written == catalog.captions()
+
+
+def test_the_report_packs_every_table_and_figure_with_its_own_caption(finished):
+    done = finished.run("--report", "report.zip")
+    assert done.returncode == 0, done.stderr[-3000:]
+    with zipfile.ZipFile(finished.folder / "report.zip") as packed:
+        names = [Path(name).name for name in packed.namelist()]
+        page = packed.read("report/report.html").decode()
+    (finished.folder / "report.zip").unlink()
+    packed_tables = [entry for entry in catalog.TABLES if not entry.per_prompt]
+    expected = [f"{entry.name}.csv" for entry in packed_tables]
+    expected += [f"{entry.name}.png" for entry in catalog.figures(2)]
+    assert sorted(names) == sorted([*expected, "report.html"])
+    for kind, entries in (("table", packed_tables), ("figure", catalog.figures(2))):
+        for entry in entries:
+            assert entry.caption in page, entry.name
+            labels = {"kind": kind, "shows": entry.title}
+            assert json.dumps(labels)[1:-1] in page, entry.name
+    for category in {entry.category for entry in packed_tables}:
+        assert f'"{category}": {{' in page
+    assert '"model": "tiny", "data set": "capitals"' in page
 
 
 def test_a_second_run_does_nothing(finished):
@@ -123,22 +161,61 @@ def test_a_changed_option_starts_its_own_chain_afresh_and_no_other(finished):
     assert "second_moments" not in planned
 
 
-def test_changed_code_makes_what_it_defines_again_and_a_mere_copy_nothing(finished):
-    edits = {"total": 6, "batch": 1, "checkpoint": 2}
-    finished.run(edits=edits)  # whatever ran before
-    linked = finished.folder / "mose"
-    linked.unlink()
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the project at another place."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copy(ROOT / "Snakefile", folder)
+    for name in ("workflow", "scripts", "mose", "profiles"):
+        shutil.copytree(ROOT / name, folder / name)
+    return folder
+
+
+@contextmanager
+def with_line(path, line):
+    """The file has a line more for a while, before it imports torch."""
+    before = path.read_text()
+    path.write_text(before.replace("\nimport torch\n", f"\n{line}\nimport torch\n", 1))
+    assert line in path.read_text()
     try:
-        shutil.copytree(ROOT / "mose", linked)
-        assert finished.planned(edits=edits) == {}
-        with (linked / "methods" / "memit.py").open("a") as file:
-            file.write("# Another formula.\n")
-        planned = finished.planned(edits=edits)
+        yield
     finally:
-        shutil.rmtree(linked)
-        linked.symlink_to(ROOT / "mose")
-    assert planned["edit"] == 3, "MEMIT's three segments"
-    assert not {"corpus", "second_moments", "templates", "measure_unedited"} & set(planned)
+        path.write_text(before)
+
+
+SIX = {"total": 6, "batch": 1, "checkpoint": 2}
+
+
+@pytest.fixture(scope="module")
+def longer(finished):
+    """The finished run with six edits."""
+    done = finished.run(edits=SIX)
+    assert done.returncode == 0, done.stderr[-4000:]
+    return finished
+
+
+def test_another_checkout_and_other_words_make_nothing_again(longer, checkout):
+    with with_line(checkout / "mose/models/causal_lm.py", "# Another comment."):
+        assert longer.planned(checkout, edits=SIX) == {}
+
+
+def test_a_changed_method_makes_its_own_chains_again_and_no_other(longer, checkout):
+    with with_line(checkout / "mose/methods/memit.py", "OTHER = 1"):
+        planned = longer.planned(checkout, edits=SIX)
+    assert planned["edit"] == planned["measure"] == planned["stability"] == 3, "MEMIT's segments"
+    assert set(planned) == {
+        *("edit", "measure", "stability", "tables", "figures", "all", "total"),
+    }  # fmt: skip
+
+
+def test_a_changed_pass_of_the_model_makes_all_again_that_runs_it(longer, checkout):
+    with with_line(checkout / "mose/models/causal_lm.py", "OTHER = 1"):
+        planned = longer.planned(checkout, edits=SIX)
+    assert planned["edit"] == planned["measure"] == planned["stability"] == 6
+    assert planned["second_moments"] == 2
+    assert planned["measure_unedited"] == 3
+    # The model's rule checks the passes against the whole model: it checks the changed one, too.
+    assert {"model", "templates", "perplexity_unedited"} <= set(planned)
 
 
 def test_sigkill_within_a_segment_loses_only_that_segment(tmp_path, finished):
@@ -265,14 +342,14 @@ def test_trained_wrapped_projected_and_scanned_methods_go_through_the_same_stage
     assert summary.loc["oft", "condition_ratio"] == pytest.approx(1, abs=1e-5)
     without = ["model", "dataset", "portability"]  # the data set has no such prompts
     assert not summary.drop(columns=without).isna().any().any()
-    requests = tables.read(results / "requests.csv").groupby("method")["attained"]
-    assert sorted(requests.count()[requests.count() == 0].index) == ["ft", "oft"]
+    attained = tables.read(results / "edit_records.csv").groupby("method")["attained"].count()
+    assert sorted(attained[attained == 0].index) == ["ft", "oft"]
     null_space = tables.read(results / "tiny" / "null_space" / "null.csv")
     assert (null_space["rank"] < null_space["width"]).all()
     assert null_space["heldout_share"].between(0, 1).all()
     ranked = tables.read(results / "scan.csv")
     assert ranked[ranked.entry == "memit"]["lambda"].tolist() in ([0.1, 10.0], [10.0, 0.1])
-    best = yaml.safe_load((results / "settings.yaml").read_text())["tiny, capitals"]
+    best = yaml.safe_load((results / "best_settings.yaml").read_text())["tiny, capitals"]
     chosen = ranked[(ranked.entry == "memit") & (ranked["rank"] == 1)]["lambda"].item()
     assert best["memit"]["lambda"] == chosen
     assert set(best) == set(methods)
@@ -348,6 +425,6 @@ def test_every_program_explains_itself_quickly(program):
         [sys.executable, program, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert shown.stdout.startswith("usage:")
-    assert "--out" in shown.stdout or "--plan" in shown.stdout or "--scores" in shown.stdout
+    assert any(name in shown.stdout for name in ("--out", "--runs", "--scores", "--experiment"))
     # pandas alone takes a second on a busy machine; torch would take three.
     assert time.monotonic() - begun < 10

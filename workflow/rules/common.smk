@@ -1,8 +1,8 @@
 """
-Reads the configuration and says what depends on what, by name only: nothing here opens a model.
+The configuration and what all rules share. Reads files of config/ only: nothing here opens a model.
 
 REQUIRED INPUTS: the config (keys in docs/config.md), config/models/<model>.yaml
-OUTPUTS: names and functions for the other rule files
+OUTPUTS: none; names and functions for the other rule files
 """
 
 import gc
@@ -16,18 +16,20 @@ from pathlib import Path
 
 from mose.experiment.config import expand_scan, read_experiment
 from mose.errors import MoseError
-from mose.experiment.installed import library_folder
+from mose.experiment.locations import CODE
+from mose.experiment.paths import BENCHMARKS, LOGS, RESULTS, Paths, spans
 from mose.experiment.resources import LIGHT
 from mose.experiment.plan import Plan
-from mose.experiment.provenance import defining, label_of
-from mose.storage.files import check_writable, digest_of, sha256_of_file
+from mose.experiment.provenance import code_digests, data_digests
 from mose.methods.register import files_of
+from mose.report import catalog
+from mose.storage.files import check_writable, digest_of
 from mose.storage.yaml_files import read_yaml
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_logger_plugins.common import LogEvent
 
-# Of the many small objects that a plan consists of none is garbage: looking for some would take an
-# eighth of the time of planning 6,000 jobs.
+# A plan consists of many small objects, none of which is garbage. Collection would take an eighth of
+# the time of planning 6,000 jobs.
 gc.set_threshold(200_000, 50, 1000)
 
 # Jobs use the Python that runs Snakemake, whether or not its environment is activated.
@@ -44,54 +46,56 @@ try:
 except MoseError as error:
     raise WorkflowError(str(error)) from None
 
+# Programs are called by their full path, so that a run may have any working directory.
+PROGRAMS = Path(workflow.basedir) / "scripts"
+
 EXPERIMENT = config["experiment"]
-# For files that a run makes once: a wildcard in its place would let Snakemake compare every file
-# of the run with each of their names.
-RESULTS = f"results/{EXPERIMENT}"
+DATASETS = config["datasets"]
+SEEDS = config["seeds"]
 EDITS = config["edits"]
 CHECKPOINTS = list(range(EDITS["checkpoint"], EDITS["total"] + 1, EDITS["checkpoint"]))
 # The same labels for every model; what they stand for may differ.
 METHODS = list(next(iter(MODELS.values())).variants)
 TASKS = config["tasks"]
 CORPUS = config["corpus"]
-SEVERAL = f"--gpus {config['gpus']} " if config["gpus"] > 1 else ""
-COMPUTE = f"--device {config['device']} --dtype {config['dtype']} {SEVERAL}--threads "
-
-
-def spans(numbers):
-    """Numbers as "4-8" or "4_6-8": part of a file's name."""
-    parts = []
-    for number in numbers:
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return "_".join(f"{a}" if a == b else f"{a}-{b}" for a, b in parts)
-
-
-def as_json(value):
-    return json.dumps(value, sort_keys=True)
-
-
 # What a corpus depends on is in its name, so that experiments share what is the same.
 CORPUS_LABEL = (
     f"{CORPUS['source'] if CORPUS['source'] == 'sampled' else next(iter(CORPUS['source']))}"
     f"-{CORPUS['tokens']}-{digest_of(CORPUS)[:8]}"
 )
-CORPUS_FOLDER = f"results/models/{{model}}/corpus/{CORPUS_LABEL}"
-MOMENTS = f"{CORPUS_FOLDER}/layers{{layers}}"
+
+# The experiment has no wildcard: Snakemake would compare every file of a run with every pattern.
+paths = Paths(experiment=EXPERIMENT, corpus=CORPUS_LABEL)
 
 
-def layers_of(model):
-    """All layers that any method edits in a model: their second moments are one file."""
-    return spans(MODELS[model].layers)
+wildcard_constraints:
+    model="|".join(MODELS),
+    dataset="|".join(DATASETS),
+    method="|".join(METHODS),
+    layers=r"[0-9_-]+",
+    seed=r"\d+",
+    n=r"\d+",
+    shard=r"\d+",
 
 
-def moments_of(wildcards):
-    """The second moments that a run on a model needs."""
-    return f"{MOMENTS}/moments.h5".format(
-        model=wildcards.model, layers=layers_of(wildcards.model)
-    )
+# Parameters of a rule whose program loads a model, and its options for them.
+MODEL_PARAMS = {
+    "device": config["device"],
+    "dtype": config["dtype"],
+    "gpus": config["gpus"],
+}
+MODEL_OPTIONS = (
+    " --model {input.model:q}"
+    " --device {params.device}"
+    " --dtype {params.dtype}"
+    " --gpus {params.gpus}"
+    " --threads {threads}"
+)
+
+
+def as_json(value):
+    """A value as a program's option."""
+    return json.dumps(value, sort_keys=True)
 
 
 def variant_of(wildcards):
@@ -100,22 +104,24 @@ def variant_of(wildcards):
 
 
 def variant_json(wildcards):
-    """A params function: the same, as a program takes it."""
-    return as_json(variant_of(wildcards).as_dict())
+    """A params function: the method and its options as a program's option."""
+    return variant_of(wildcards).as_json()
 
 
 @cache
-def code_of(*paths):
+def code_of(*names):
+    """A parameter: the code that the functions of these files of the library compute with.
+
+    Snakemake reruns a job whose parameters changed. A parameter is compared by value: neither a
+    checkout nor a copy of the project changes it.
     """
-    A parameter: what these files of the library compute with, each file with the beginning of its
-    digest. By content, unlike an input, so that neither a checkout nor a copy of results makes
-    anything again.
-    """
-    root = library_folder()
-    return [
-        f"{label_of(path)} {sha256_of_file(root / path)[:12]}"
-        for path in defining(paths, root)
-    ]
+    return code_digests(names, CODE)
+
+
+@cache
+def data_of(*names):
+    """A parameter: the contents of these files of the package."""
+    return data_digests(names, CODE)
 
 
 ABSENT = set()
@@ -125,19 +131,19 @@ def local_file(path, key):
     """A user's file as an input. A run needs it; a plan can be made before it is there."""
     if Path(path).exists():
         return path
-    said = f"config: {key}: {path}: no such file"
+    message = f"config: {key}: {path}: no such file"
     if not workflow.dryrun:
-        raise WorkflowError(said)
-    if said not in ABSENT:
-        ABSENT.add(said)
-        logger.warning(f"{said} (yet)")
+        raise WorkflowError(message)
+    if message not in ABSENT:
+        ABSENT.add(message)
+        logger.warning(f"{message} (yet)")
     return []
 
 
 def resources_of(stage):
-    """
-    A rule's resources, from the shape of the model that its jobs load. A profile's
-    `set-resources` have precedence.
+    """Memory, time and GPUs of a rule's jobs, counted from the shape of the model they load.
+
+    A profile's `set-resources` has precedence.
     """
     return {
         "mem_mb": lambda wildcards, attempt: PLAN.needs(
@@ -154,42 +160,67 @@ def resources_of(stage):
 LIGHT_RESOURCES = {"mem_mb": LIGHT.mem_mb(), "runtime": LIGHT.runtime()}
 
 
-wildcard_constraints:
-    experiment="|".join([EXPERIMENT]),
-    model="|".join(MODELS),
-    dataset="|".join(config["datasets"]),
-    method="|".join(METHODS),
-    layers=r"[0-9_-]+",
-    seed=r"\d+",
-    n=r"\d+",
-    shard=r"\d+",
+def runs_json(checkpoints):
+    """What the experiment consists of, in the config's order, as a program's option."""
+    return as_json(
+        {
+            "experiment": EXPERIMENT,
+            "models": list(MODELS),
+            "datasets": list(DATASETS),
+            "methods": METHODS,
+            "seeds": SEEDS,
+            "checkpoints": checkpoints,
+        }
+    )
 
 
-def datasets_key(key):
-    """A params function: one key of the data set's block."""
-    return lambda wildcards: config["datasets"][wildcards.dataset][key]
-
-
-def run_files(pattern):
+def expand_runs(pattern, checkpoints=CHECKPOINTS):
     """All files of a pattern over models, data sets, methods, seeds and checkpoints."""
     return expand(
         pattern,
-        experiment=EXPERIMENT,
         model=MODELS,
-        dataset=config["datasets"],
+        dataset=DATASETS,
         method=METHODS,
-        seed=config["seeds"],
-        n=CHECKPOINTS,
+        seed=SEEDS,
+        n=checkpoints,
+    )
+
+
+def caption_file(kind, entry):
+    """The caption of a "table" or "figure" of the catalog. Absolute: Snakemake takes a relative path
+    as one beside the rule file."""
+    path = paths.at(entry=catalog.caption_name(kind, entry)).caption
+    return str(Path(path).absolute())
+
+
+def reported(path, kind, entry, model="all", dataset="all", about="", patterns=()):
+    """A "table" or "figure" of the catalog, marked for `snakemake --report`.
+
+    model, dataset, about: labels; they may hold wildcards of the rule. patterns: of the files in
+    `path`, where it is a folder.
+    """
+    if entry.per_prompt:
+        return path
+    return report(
+        path,
+        caption=caption_file(kind, entry),
+        category=entry.category,
+        labels={
+            "model": model,
+            "data set": dataset,
+            "kind": kind,
+            "shows": f"{entry.title}{about}",
+        },
+        patterns=list(patterns),
     )
 
 
 def check_folders():
-    """Refuse to begin, and say why a run failed, where results cannot be written: on a full disk
-    the log that says so is empty.
+    """Refuse to begin where results cannot be written, and say so after a failed run: on a full
+    disk the log is empty.
     """
-    kept = ("logs", "benchmarks", EXPERIMENT)
     try:
-        check_writable("results", *(f"results/{name}" for name in kept))
+        check_writable(RESULTS, LOGS, BENCHMARKS, paths.folder)
     except MoseError as error:
         raise WorkflowError(f"error: {error}") from None
 
@@ -210,12 +241,9 @@ if workflow.is_main_process:
 
 
 def print_summary():
-    """Show the summary table of a finished run."""
-    table = Path(f"results/{EXPERIMENT}/summary.txt")
-    if table.exists():
-        abilities = table.with_name("comparison.txt")
-        more = f"\n{abilities.read_text()}" if TASKS and abilities.exists() else ""
-        print(
-            f"\n{table.read_text()}{more}\nTables and figures: results/{EXPERIMENT}/",
-            file=sys.stderr,
-        )
+    """Show the tables of a finished run."""
+    shown = [paths.summary_text, *([paths.comparison_text] if TASKS else [])]
+    texts = [Path(path).read_text() for path in shown if Path(path).exists()]
+    if texts:
+        texts.append(f"Tables and figures: {paths.folder}/")
+        print("", *texts, sep="\n", file=sys.stderr)

@@ -1,51 +1,78 @@
 """
-The sequential chain: each checkpoint is made from the one before it.
+The chain of checkpoints of each run: each goes on from the one before it.
 
 REQUIRED INPUTS: manifest.json, moments.h5, requests.jsonl, templates, the previous checkpoint
 OUTPUTS: results/<experiment>/<model>/<dataset>/<method>/seed<seed>/edits<n>.h5
          .../immediate<n>.csv, scores of each batch right after it was written
 """
 
-RUN = "results/{experiment}/{model}/{dataset}/{method}/seed{seed}"
-
 
 def previous_checkpoint(wildcards):
-    """The checkpoint that edits<n> goes on from; nothing before the first."""
+    """The checkpoint that edits<n> goes on from; the first has none."""
     n = int(wildcards.n) - EDITS["checkpoint"]
-    return f"{RUN}/edits{n}.h5".format(**wildcards) if n > 0 else []
+    return paths.at(**{**wildcards, "n": n}).checkpoint if n > 0 else []
+
+
+# What every checkpoint of a run depends on: inputs and parameters of the rules that make or read
+# one, and the options for them.
+CHAIN_INPUT = {
+    "model": paths.manifest,
+    "moments": moments_of,
+    "requests": paths.requests,
+    "templates": paths.templates,
+}
+CHAIN_PARAMS = {
+    "variant": variant_json,
+    "batch": EDITS["batch"],
+}
+CHAIN_OPTIONS = (
+    " --variant {params.variant:q}"
+    " --moments {input.moments:q}"
+    " --requests {input.requests:q}"
+    " --templates {input.templates:q}"
+    " --seed {wildcards.seed}"
+    " --batch {params.batch}"
+)
+
+
+def edit_code(wildcards):
+    """The code of a segment: what all methods share, and the method's own files."""
+    return code_of(
+        "mose/editing/chain.py",
+        "mose/editing/checkpoints.py",
+        "mose/evaluation/segments.py",
+        "mose/models/loading.py",
+        *files_of(variant_of(wildcards)),
+    )
 
 
 rule edit:
-    """Write the requests of one segment, batch after batch."""
+    """Write the requests of one segment, batch after batch, and score each batch right after."""
     input:
-        model="results/models/{model}/manifest.json",
-        moments=moments_of,
-        requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
-        templates="results/{experiment}/{model}/templates/seed{seed}.json",
+        **CHAIN_INPUT,
         previous=previous_checkpoint,
     output:
-        checkpoint=f"{RUN}/edits{{n}}.h5",
-        immediate=f"{RUN}/immediate{{n}}.csv",
+        checkpoint=paths.checkpoint,
+        immediate=paths.immediate,
     log:
-        "results/logs/edit/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.log",
+        paths.log("edit"),
     benchmark:
-        "results/benchmarks/edit/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
+        paths.benchmark("edit")
     threads: config["threads"]
     resources:
         **resources_of("edit"),
     params:
-        code=lambda wildcards: code_of(
-            "mose/editing/sequence.py", *files_of(variant_of(wildcards))
-        ),
-        variant=variant_json,
+        **CHAIN_PARAMS,
+        **MODEL_PARAMS,
+        code=edit_code,
         previous=lambda wildcards, input: (
             f"--previous {input.previous}" if input.previous else ""
         ),
-        batch=EDITS["batch"],
-        compute=COMPUTE,
     shell:
-        "python scripts/edit.py --model {input.model:q} {params.compute} {threads} "
-        "--variant {params.variant:q} --moments {input.moments:q} --requests {input.requests:q} "
-        "--templates {input.templates:q} --seed {wildcards.seed} --batch {params.batch} "
-        "{params.previous} --last {wildcards.n} --out {output.checkpoint:q} "
-        "--immediate {output.immediate:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/edit.py"
+        + MODEL_OPTIONS
+        + CHAIN_OPTIONS
+        + " {params.previous}"
+        " --last {wildcards.n}"
+        " --out {output.checkpoint:q}"
+        " --immediate {output.immediate:q} > {log:q} 2>&1"

@@ -1,60 +1,75 @@
 """
-Choosing layers for rotations: scores, a proposal, and a picture of them.
+Choosing layers for rotations: scores, a proposal, and a figure of them.
 
 REQUIRED INPUTS: manifest.json, requests.jsonl of the first seed
-OUTPUTS: results/<experiment>/<model>/<dataset>/layers.csv
-         results/<experiment>/figures/<model>/<dataset>/layers.{pdf,png}
+OUTPUTS: results/<experiment>/<model>/<dataset>/layer_scores.csv
+         results/<experiment>/figures/<model>/<dataset>/layer_scores.{pdf,png}
 """
+
+LAYER_FIGURE = paths.at(figure="layer_scores")
 
 
 rule layer_scores:
     """Score every layer on a sample of requests, in one forward and one backward pass."""
     input:
-        model="results/models/{model}/manifest.json",
-        requests=f"results/{{experiment}}/{{model}}/{{dataset}}/seed{config['seeds'][0]}/requests.jsonl",
+        model=paths.manifest,
+        requests=paths.at(seed=SEEDS[0]).requests,
     output:
-        "results/{experiment}/{model}/{dataset}/layers.csv",
+        paths.layer_scores,
     log:
-        "results/logs/layers/{experiment}.{model}.{dataset}.log",
+        paths.log("layer_scores"),
     benchmark:
-        "results/benchmarks/layers/{experiment}.{model}.{dataset}.tsv"
+        paths.benchmark("layer_scores")
     threads: config["threads"]
     resources:
         **resources_of("layer_scores"),
     params:
-        code=code_of("mose/editing/layer_choice.py"),
-        compute=COMPUTE,
+        **MODEL_PARAMS,
+        code=code_of(
+            "mose/editing/layer_choice.py",
+            "mose/facts/requests.py",
+            "mose/models/loading.py",
+        ),
     shell:
-        "python scripts/choose_layers.py --model {input.model:q} {params.compute} {threads} "
-        "--requests {input.requests:q} --out {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/choose_layers.py"
+        + MODEL_OPTIONS
+        + " --requests {input.requests:q}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule layer_figure:
     """Draw the scores and the proposal."""
     input:
-        scores="results/{experiment}/{model}/{dataset}/layers.csv",
+        scores=paths.layer_scores,
     output:
-        multiext(
-            "results/{experiment}/figures/{model}/{dataset}/layers", ".pdf", ".png"
+        pdf=LAYER_FIGURE.at(kind="pdf").figure,
+        png=reported(
+            LAYER_FIGURE.at(kind="png").figure,
+            "figure",
+            catalog.LAYER_SCORES,
+            model="{model}",
+            dataset="{dataset}",
         ),
     log:
-        "results/logs/layers/{experiment}.{model}.{dataset}.figure.log",
+        paths.log("layer_figure"),
     benchmark:
-        "results/benchmarks/layers/{experiment}.{model}.{dataset}.figure.tsv"
+        paths.benchmark("layer_figure")
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/report/figures/overview.py"),
+        code=code_of(
+            "mose/report/figures/drawing.py",
+            "mose/report/figures/overview.py",
+            "mose/report/tables.py",
+        ),
     shell:
-        "python scripts/draw_layers.py --scores {input.scores:q} --out {output[0]:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/draw_layers.py"
+        " --scores {input.scores:q}"
+        " --out {output.pdf:q} > {log:q} 2>&1"
 
 
 rule layer_choice:
-    """Scores and picture for all models and data sets: `snakemake layer_choice`."""
+    """Scores and figure for all models and data sets: `snakemake layer_choice`."""
     input:
-        expand(
-            "results/{experiment}/figures/{model}/{dataset}/layers.pdf",
-            experiment=EXPERIMENT,
-            model=MODELS,
-            dataset=config["datasets"],
-        ),
+        expand(LAYER_FIGURE.at(kind="pdf").figure, model=MODELS, dataset=DATASETS),
+        rules.captions.output,

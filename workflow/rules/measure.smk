@@ -1,34 +1,29 @@
 """
-What the edits did: to the matrices (no model needed), and to what the model says (one load).
+What the edits did to the matrices (no model is loaded) and to what the model says (one load).
 
-REQUIRED INPUTS: a checkpoint and what its chain was made from; the held-out text
-OUTPUTS: .../seed<seed>/{stability,scores,perplexity}<n>.csv beside each checkpoint
-         results/<experiment>/<model>/<dataset>/unedited/seed<seed>/{scores<n>,perplexity}.csv
+REQUIRED INPUTS: a checkpoint and all that its run depends on; the held-out text
+OUTPUTS: .../<method>/seed<seed>/{stability,scores,perplexity}<n>.csv beside each checkpoint
+         results/<experiment>/<model>/<dataset>/unedited/seed<seed>/scores<n>.csv
+         results/<experiment>/<model>/unedited/perplexity.csv
 """
 
-# What a checkpoint needs to be read again, and the options that say so to a program.
-CHAIN = {
-    "model": "results/models/{model}/manifest.json",
-    "moments": moments_of,
-    "requests": "results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
-    "templates": "results/{experiment}/{model}/templates/seed{seed}.json",
-    "checkpoint": f"{RUN}/edits{{n}}.h5",
+# Text is generated for no request unless the config asks for some: it costs a pass per token.
+GENERATION_PARAMS = {
+    "generate": config["measure"]["generate"],
+    "generated_tokens": config["measure"]["generated_tokens"],
+    "fluency": config["measure"]["fluency"],
+    "fluency_tokens": config["measure"]["fluency_tokens"],
 }
-CHAIN_OPTIONS = (
-    "--model {input.model:q} --variant {params.variant:q} --moments {input.moments:q} "
-    "--requests {input.requests:q} --templates {input.templates:q} --seed {wildcards.seed} "
-    "--batch {params.batch} --checkpoint {input.checkpoint:q} "
-)
-
-# Generation costs a pass per token: none unless it is asked for.
-GENERATE = " ".join(
-    f"--{key.replace('_', '-')} {config['measure'][key]}"
-    for key in ("generate", "generated_tokens", "fluency", "fluency_tokens")
+GENERATION_OPTIONS = (
+    " --generate {params.generate}"
+    " --generated-tokens {params.generated_tokens}"
+    " --fluency {params.fluency}"
+    " --fluency-tokens {params.fluency_tokens}"
 )
 
 
-def earlier(wildcards):
-    """A params function: which of the requests before the checkpoint's own segment are scored."""
+def earlier_option(wildcards):
+    """How many requests from before the checkpoint's own segment are scored; all without it."""
     count = config["measure"]["earlier"]
     begin = int(wildcards.n) - EDITS["checkpoint"]
     return "" if count is None else f"--earlier {count} --recent-from {begin}"
@@ -37,96 +32,124 @@ def earlier(wildcards):
 rule stability:
     """Norms, spectrum and orthogonality of the edited matrices at one checkpoint."""
     input:
-        **CHAIN,
+        **CHAIN_INPUT,
+        checkpoint=paths.checkpoint,
     output:
-        f"{RUN}/stability{{n}}.csv",
+        paths.stability,
     log:
-        "results/logs/stability/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.log",
+        paths.log("stability"),
     benchmark:
-        "results/benchmarks/stability/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
+        paths.benchmark("stability")
     threads: config["threads"]
     resources:
         **resources_of("stability"),
     params:
-        code=code_of("mose/evaluation/stability.py"),
-        variant=variant_json,
-        batch=EDITS["batch"],
+        **CHAIN_PARAMS,
+        code=code_of(
+            "mose/editing/chain.py",
+            "mose/evaluation/stability.py",
+            "mose/models/loading.py",
+        ),
         dtype=config["dtype"],
     shell:
-        "python scripts/stability.py " + CHAIN_OPTIONS + "--dtype {params.dtype} "
-        "--threads {threads} --out {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/stability.py"
+        " --model {input.model:q}"
+        " --dtype {params.dtype}"
+        " --threads {threads}" + CHAIN_OPTIONS + " --checkpoint {input.checkpoint:q}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule measure:
-    """Score every request so far at one checkpoint (retention), and the perplexity."""
+    """Score the requests so far at one checkpoint (retention), and the perplexity."""
     input:
-        **CHAIN,
-        heldout=f"{CORPUS_FOLDER}/heldout.h5",
+        **CHAIN_INPUT,
+        checkpoint=paths.checkpoint,
+        heldout=paths.heldout,
     output:
-        scores=f"{RUN}/scores{{n}}.csv",
-        perplexity=f"{RUN}/perplexity{{n}}.csv",
+        scores=paths.scores,
+        perplexity=paths.perplexity,
     log:
-        "results/logs/measure/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.log",
+        paths.log("measure"),
     benchmark:
-        "results/benchmarks/measure/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
+        paths.benchmark("measure")
     threads: config["threads"]
     resources:
         **resources_of("measure"),
     params:
-        code=code_of("mose/evaluation/prompt_scores.py"),
-        variant=variant_json,
-        batch=EDITS["batch"],
-        compute=COMPUTE,
-        generate=GENERATE,
-        earlier=earlier,
+        **CHAIN_PARAMS,
+        **GENERATION_PARAMS,
+        **MODEL_PARAMS,
+        code=code_of(
+            "mose/editing/chain.py",
+            "mose/evaluation/measurement.py",
+            "mose/facts/requests.py",
+        ),
+        earlier=earlier_option,
     shell:
-        "python scripts/measure.py " + CHAIN_OPTIONS + "{params.compute} {threads} "
-        "{params.generate} {params.earlier} --last {wildcards.n} --heldout {input.heldout:q} --scores {output.scores:q} "
-        "--perplexity {output.perplexity:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/measure.py"
+        + MODEL_OPTIONS
+        + CHAIN_OPTIONS
+        + " --checkpoint {input.checkpoint:q}"
+        + GENERATION_OPTIONS
+        + " {params.earlier}"
+        " --last {wildcards.n}"
+        " --scores {output.scores:q}"
+        " --heldout {input.heldout:q}"
+        " --perplexity {output.perplexity:q} > {log:q} 2>&1"
 
 
 rule measure_unedited:
-    """Score the requests of one segment on the unedited model: the curves' zero."""
+    """Score the requests of one segment on the unedited model: checkpoint 0 of the curves."""
     input:
-        model="results/models/{model}/manifest.json",
-        requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
+        model=paths.manifest,
+        requests=paths.requests,
     output:
-        "results/{experiment}/{model}/{dataset}/unedited/seed{seed}/scores{n}.csv",
+        paths.unedited_scores,
     log:
-        "results/logs/measure/{experiment}.{model}.{dataset}.unedited.{seed}.{n}.log",
+        paths.log("measure_unedited"),
     benchmark:
-        "results/benchmarks/measure/{experiment}.{model}.{dataset}.unedited.{seed}.{n}.tsv"
+        paths.benchmark("measure_unedited")
     threads: config["threads"]
     resources:
         **resources_of("measure_unedited"),
     params:
-        code=code_of("mose/evaluation/prompt_scores.py"),
+        **GENERATION_PARAMS,
+        **MODEL_PARAMS,
+        code=code_of(
+            "mose/evaluation/measurement.py",
+            "mose/facts/requests.py",
+            "mose/models/loading.py",
+        ),
         first=lambda wildcards: int(wildcards.n) - EDITS["checkpoint"],
-        compute=COMPUTE,
-        generate=GENERATE,
     shell:
-        "python scripts/measure.py --model {input.model:q} {params.compute} {threads} "
-        "{params.generate} --requests {input.requests:q} --first {params.first} --last {wildcards.n} "
-        "--scores {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/measure.py"
+        + MODEL_OPTIONS
+        + GENERATION_OPTIONS
+        + " --requests {input.requests:q}"
+        " --first {params.first}"
+        " --last {wildcards.n}"
+        " --scores {output:q} > {log:q} 2>&1"
 
 
 rule perplexity_unedited:
     """Perplexity of the unedited model."""
     input:
-        model="results/models/{model}/manifest.json",
-        heldout=f"{CORPUS_FOLDER}/heldout.h5",
+        model=paths.manifest,
+        heldout=paths.heldout,
     output:
-        "results/{experiment}/{model}/unedited/perplexity.csv",
+        paths.unedited_perplexity,
     log:
-        "results/logs/measure/{experiment}.{model}.unedited.log",
+        paths.log("perplexity_unedited"),
     benchmark:
-        "results/benchmarks/measure/{experiment}.{model}.unedited.tsv"
+        paths.benchmark("perplexity_unedited")
     threads: config["threads"]
     resources:
         **resources_of("perplexity_unedited"),
     params:
-        code=code_of("mose/evaluation/prompt_scores.py"),
-        compute=COMPUTE,
+        **MODEL_PARAMS,
+        code=code_of("mose/evaluation/measurement.py", "mose/models/loading.py"),
     shell:
-        "python scripts/measure.py --model {input.model:q} {params.compute} {threads} "
-        "--heldout {input.heldout:q} --perplexity {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/measure.py"
+        + MODEL_OPTIONS
+        + " --heldout {input.heldout:q}"
+        " --perplexity {output:q} > {log:q} 2>&1"

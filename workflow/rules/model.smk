@@ -1,5 +1,5 @@
 """
-Makes every model of the experiment local.
+Every model of the experiment as local files.
 
 REQUIRED INPUTS: config/models/<model>.yaml
 OUTPUTS: results/models/<model>/manifest.json (and weights/ beside it, for converted models)
@@ -13,19 +13,26 @@ def architecture_option(wildcards):
 
 
 rule model:
-    """Fetch and convert a model where that is needed; fingerprint it; check its architecture."""
+    """Fetch and convert a model where that is needed, fingerprint it, check its partial passes.
+
+    A changed pass is checked again: the code of models/causal_lm.py counts here as well.
+    """
     output:
-        "results/models/{model}/manifest.json",
+        paths.manifest,
     log:
-        "results/logs/model/{model}.log",
+        paths.log("model"),
     benchmark:
-        "results/benchmarks/model/{model}.tsv"
+        paths.benchmark("model")
     threads: config["threads"]
     resources:
         **resources_of("model"),
     params:
+        code=code_of("mose/models/sources.py"),
         source=lambda wildcards: as_json(MODELS[wildcards.model].source),
         architecture=architecture_option,
     shell:
-        "python scripts/prepare_model.py --source {params.source:q} {params.architecture} "
-        "--threads {threads} --out {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/prepare_model.py"
+        " --source {params.source:q}"
+        " {params.architecture}"
+        " --threads {threads}"
+        " --out {output:q} > {log:q} 2>&1"

@@ -3,115 +3,146 @@ Second moments of the keys of all edited layers, and the held-out text of the pe
 
 REQUIRED INPUTS: results/models/<model>/manifest.json
 OUTPUTS: results/models/<model>/corpus/<corpus>/{heldout,windows<shard>}.h5
-         results/models/<model>/corpus/<corpus>/layers<layers>/moments.h5
+         results/models/<model>/corpus/<corpus>/layers<layers>/{shard<shard>,moments}.h5
          results/<experiment>/<model>/null_space/<method>.csv, for AlphaEdit
 """
 
 
+def corpus_file(wildcards):
+    """The user's text, where the corpus is made from one."""
+    if "file" in CORPUS["source"]:
+        return local_file(CORPUS["source"]["file"], "corpus.source.file")
+    return []
+
+
+def moments_of(wildcards):
+    """Second moments for the runs on a model: one file for all layers that any method edits."""
+    layers = spans(MODELS[wildcards.model].layers)
+    return paths.at(model=wildcards.model, layers=layers).moments
+
+
 rule corpus:
-    """One shard of the corpus as token windows; `heldout` is a shard that no moment sees."""
+    """One shard of the corpus as token windows; `heldout` is a shard that no moment counts."""
     input:
-        model="results/models/{model}/manifest.json",
-        text=lambda wildcards: (
-            local_file(CORPUS["source"]["file"], "corpus.source.file")
-            if "file" in CORPUS["source"]
-            else []
-        ),
+        model=paths.manifest,
+        text=corpus_file,
     output:
-        f"{CORPUS_FOLDER}/{{part}}.h5",
+        paths.corpus_part,
     log:
-        f"results/logs/corpus/{{model}}.{CORPUS_LABEL}.{{part}}.log",
+        paths.log("corpus"),
     benchmark:
-        f"results/benchmarks/corpus/{{model}}.{CORPUS_LABEL}.{{part}}.tsv"
+        paths.benchmark("corpus")
     wildcard_constraints:
         part=r"heldout|windows\d+",
     threads: config["threads"]
     resources:
         **resources_of("corpus"),
     params:
-        code=code_of("mose/statistics/corpus.py"),
+        **MODEL_PARAMS,
+        code=code_of("mose/models/loading.py", "mose/statistics/corpus.py"),
         options=as_json(CORPUS),
-        compute=COMPUTE,
     shell:
-        "python scripts/make_corpus.py --model {input.model:q} {params.compute} {threads} "
-        "--options {params.options:q} --part {wildcards.part} --out {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/make_corpus.py"
+        + MODEL_OPTIONS
+        + " --options {params.options:q}"
+        " --part {wildcards.part}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule second_moments:
-    """Sum k k^T of every edited layer over one shard, in one pass."""
+    """Sum k k^T of every edited layer over one shard of the corpus, in one pass."""
     input:
-        model="results/models/{model}/manifest.json",
-        windows=f"{CORPUS_FOLDER}/windows{{shard}}.h5",
+        model=paths.manifest,
+        windows=paths.windows,
     output:
-        f"{MOMENTS}/shard{{shard}}.h5",
+        paths.moments_shard,
     log:
-        f"results/logs/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.{{shard}}.log",
+        paths.log("second_moments"),
     benchmark:
-        f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.{{shard}}.tsv"
+        paths.benchmark("second_moments")
     threads: config["threads"]
     resources:
         **resources_of("second_moments"),
     params:
-        code=code_of("mose/statistics/second_moments.py"),
+        **MODEL_PARAMS,
+        code=code_of("mose/models/loading.py", "mose/statistics/second_moments.py"),
         shards=CORPUS["shards"],
         first="--include-first" if CORPUS["include_first"] else "",
-        compute=COMPUTE,
     shell:
-        "python scripts/second_moments.py --model {input.model:q} {params.compute} {threads} "
-        "--windows {input.windows:q} --layers {wildcards.layers} {params.first} "
-        "--shard {wildcards.shard} --shards {params.shards} --out {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/second_moments.py"
+        + MODEL_OPTIONS
+        + " --windows {input.windows:q}"
+        " --layers {wildcards.layers}"
+        " {params.first}"
+        " --shard {wildcards.shard}"
+        " --shards {params.shards}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule add_second_moments:
-    """Add the shards."""
+    """Add the shards of one corpus."""
     input:
-        expand(
-            f"{MOMENTS}/shard{{shard}}.h5",
-            shard=range(CORPUS["shards"]),
-            allow_missing=True,
-        ),
+        expand(paths.moments_shard, shard=range(CORPUS["shards"]), allow_missing=True),
     output:
-        f"{MOMENTS}/moments.h5",
+        paths.moments,
     log:
-        f"results/logs/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.log",
+        paths.log("add_second_moments"),
     benchmark:
-        f"results/benchmarks/moments/{{model}}.{CORPUS_LABEL}.{{layers}}.tsv"
+        paths.benchmark("add_second_moments")
     resources:
         **resources_of("add_second_moments"),
+    params:
+        code=code_of("mose/statistics/second_moments.py"),
     shell:
-        "python scripts/add_moments.py --out {output:q} {input:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/add_moments.py"
+        " --out {output:q}"
+        " {input:q} > {log:q} 2>&1"
 
 
 rule null_space:
-    """How large AlphaEdit's null space is, and what of the keys' energy falls into it."""
+    """Size of AlphaEdit's null space, and the share of the keys' energy that falls into it."""
     input:
-        model="results/models/{model}/manifest.json",
+        model=paths.manifest,
         moments=moments_of,
-        heldout=f"{CORPUS_FOLDER}/heldout.h5",
+        heldout=paths.heldout,
     output:
-        "results/{experiment}/{model}/null_space/{method}.csv",
+        reported(
+            paths.null_space,
+            "table",
+            catalog.NULL_SPACE,
+            model="{model}",
+            about=", {method}",
+        ),
     log:
-        "results/logs/null_space/{experiment}.{model}.{method}.log",
+        paths.log("null_space"),
     benchmark:
-        "results/benchmarks/null_space/{experiment}.{model}.{method}.tsv"
+        paths.benchmark("null_space")
     threads: config["threads"]
     resources:
         **resources_of("null_space"),
     params:
-        code=code_of("mose/evaluation/null_space.py"),
+        **MODEL_PARAMS,
+        code=code_of(
+            "mose/evaluation/null_space.py",
+            "mose/methods/options.py",
+            "mose/models/loading.py",
+            "mose/statistics/second_moments.py",
+        ),
         variant=variant_json,
-        compute=COMPUTE,
     shell:
-        "python scripts/null_space.py --model {input.model:q} {params.compute} {threads} "
-        "--variant {params.variant:q} --moments {input.moments:q} --heldout {input.heldout:q} "
-        "--out {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/null_space.py"
+        + MODEL_OPTIONS
+        + " --variant {params.variant:q}"
+        " --moments {input.moments:q}"
+        " --heldout {input.heldout:q}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 def null_space_files():
-    """For every variant that edits in the null space, under whatever wrapper."""
+    """One file for every variant that edits in the null space, under whatever wrapper."""
     return [
-        f"results/{EXPERIMENT}/{model}/null_space/{method}.csv"
-        for model, made in MODELS.items()
-        for method, variant in made.variants.items()
+        paths.at(model=name, method=label).null_space
+        for name, model in MODELS.items()
+        for label, variant in model.variants.items()
         if "mose/methods/alphaedit.py" in files_of(variant)
     ]

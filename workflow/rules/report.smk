@@ -1,182 +1,175 @@
 """
-Tables and figures, from CSV files and checkpoint records; no model, no torch.
+Tables and figures from the measurements; no model, no torch.
 
 REQUIRED INPUTS: all scores, perplexities, stabilities and checkpoints of the experiment
-OUTPUTS: results/<experiment>/{summary,summary_intervals,metrics,...}.csv, summary.{txt,tex}
+OUTPUTS: results/<experiment>/<table>.csv, summary.txt, summary.tex
          results/<experiment>/figures/<model>/<dataset>/<figure>.{pdf,png}
          results/<experiment>/figures/<model>/<dataset>/portability/by_kind.{pdf,png}, if any
-         results/<experiment>/so_far/, the same of what is finished, where asked for
+         results/<experiment>/captions/<entry>.rst
+         results/<experiment>/so_far/, tables and figures of what is finished, where asked for
 """
 
-TABLES = [
-    "summary",
-    "summary_intervals",
-    "means",
-    "protocols",
-    "immediate",
-    "retention_matrix",
-    "forgetting_curves",
-    "metrics",
-    "stability",
-    "perplexity",
-    "requests",
-]
-FIGURES = {
-    "shares": "Reliability, generalization and locality against the number of edits.",
-    "success": "Efficacy, paraphrase and neighborhood success against the number of edits.",
-    "stability": "Frobenius norm and condition number, relative to the unedited matrix.",
-    "perplexity": "Perplexity on held-out text.",
-    "attained": "Attained fraction of the residual.",
-    "forgetting": "Each request right after its batch, and at the last checkpoint.",
-    "retention": "Reliability by batch of origin and checkpoint.",
-}
-if len(CHECKPOINTS) > 1:
-    FIGURES["forgetting_curves"] = "Scores against the number of edits made since."
+FIGURES = catalog.figures(len(CHECKPOINTS))
 
 
-TABLE_FILES = expand(f"{RESULTS}/{{table}}.csv", table=TABLES)
+def table_files(entries):
+    """The tables of the whole experiment, marked for the report."""
+    return [
+        reported(paths.at(table=entry.name).table, "table", entry) for entry in entries
+    ]
 
 
-def unedited_scores(wildcards):
-    return expand(
-        "results/{experiment}/{model}/{dataset}/unedited/seed{seed}/scores{n}.csv",
-        experiment=EXPERIMENT,
-        model=MODELS,
-        dataset=config["datasets"],
-        seed=config["seeds"],
-        n=CHECKPOINTS,
-    )
+def figure_files(entries, kind):
+    """The figures of every model and data set: of the report where they are PNG files."""
+    files = []
+    for model in MODELS:
+        for dataset in DATASETS:
+            at = paths.at(model=model, dataset=dataset, kind=kind)
+            for entry in entries:
+                path = at.at(figure=entry.name).figure
+                if kind == "png":
+                    path = reported(path, "figure", entry, model, dataset)
+                files.append(path)
+    return files
 
 
-def plan():
-    """What the experiment consists of, in the config's order."""
-    return as_json(
-        {
-            "experiment": EXPERIMENT,
-            "models": list(MODELS),
-            "datasets": list(config["datasets"]),
-            "methods": METHODS,
-            "seeds": config["seeds"],
-            "checkpoints": CHECKPOINTS,
-            "batch": EDITS["batch"],
-            "consistency": config["measure"]["consistency"],
-        }
-    )
+def portability_folders():
+    """Of every model and data set; empty where the data set has no portability prompts."""
+    return [
+        reported(
+            directory(paths.at(model=model, dataset=dataset).portability_figures),
+            "figure",
+            catalog.PORTABILITY,
+            model,
+            dataset,
+            patterns=["{name}.png"],
+        )
+        for model in MODELS
+        for dataset in DATASETS
+    ]
 
 
 def reference_files():
-    """The requests, where their reference texts are compared with what the models write."""
+    """The requests, where what the models write is compared with their reference texts."""
     if not config["measure"]["consistency"]:
         return []
-    return expand(
-        "results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
-        experiment=EXPERIMENT,
-        model=MODELS,
-        dataset=config["datasets"],
-        seed=config["seeds"],
-    )
+    return expand(paths.requests, model=MODELS, dataset=DATASETS, seed=SEEDS)
 
 
-def figure_files(*kinds):
-    return expand(
-        f"{RESULTS}/figures/{{model}}/{{dataset}}/{{figure}}.{{kind}}",
-        model=MODELS,
-        dataset=config["datasets"],
-        figure=FIGURES,
-        kind=kinds,
-    )
+TABLES_CODE = code_of(
+    "mose/experiment/gather.py",
+    "mose/experiment/runs.py",
+    "mose/report/latex.py",
+    "mose/report/pages.py",
+)
+FIGURES_CODE = code_of(
+    "mose/experiment/runs.py",
+    "mose/report/figures/drawing.py",
+    "mose/report/figures/gallery.py",
+    "mose/report/tables.py",
+)
+TABLES_PARAMS = {
+    "runs": runs_json(CHECKPOINTS),
+    "batch": EDITS["batch"],
+    "consistency": "--consistency" if config["measure"]["consistency"] else "",
+}
+TABLES_COMMAND = (
+    "python {PROGRAMS:q}/tables.py"
+    " --runs {params.runs:q}"
+    " --batch {params.batch}"
+    " {params.consistency}"
+)
+FIGURES_COMMAND = "python {PROGRAMS:q}/figures.py --runs {params.runs:q}"
 
 
 rule tables:
-    """Gather all measurements; the summary has one row per method, seed and checkpoint."""
+    """Gather all measurements. The summary has a row per method, seed and checkpoint."""
     input:
-        checkpoints=run_files(f"{RUN}/edits{{n}}.h5"),
-        immediate=run_files(f"{RUN}/immediate{{n}}.csv"),
-        scores=run_files(f"{RUN}/scores{{n}}.csv"),
-        perplexity=run_files(f"{RUN}/perplexity{{n}}.csv"),
-        stability=run_files(f"{RUN}/stability{{n}}.csv"),
-        unedited=unedited_scores,
-        unedited_perplexity=expand(
-            "results/{experiment}/{model}/unedited/perplexity.csv",
-            experiment=EXPERIMENT,
+        checkpoints=expand_runs(paths.checkpoint),
+        immediate=expand_runs(paths.immediate),
+        scores=expand_runs(paths.scores),
+        perplexity=expand_runs(paths.perplexity),
+        stability=expand_runs(paths.stability),
+        unedited=expand(
+            paths.unedited_scores,
             model=MODELS,
+            dataset=DATASETS,
+            seed=SEEDS,
+            n=CHECKPOINTS,
         ),
+        unedited_perplexity=expand(paths.unedited_perplexity, model=MODELS),
         references=reference_files(),
     output:
-        TABLE_FILES,
-        f"{RESULTS}/summary.txt",
-        f"{RESULTS}/summary.tex",
+        table_files(catalog.TABLES),
+        paths.summary_text,
+        paths.summary_latex,
     log:
-        f"results/logs/tables/{EXPERIMENT}.log",
+        paths.log("tables"),
     benchmark:
-        f"results/benchmarks/tables/{EXPERIMENT}.tsv"
+        paths.benchmark("tables")
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of(
-            "mose/report/tables.py",
-            "mose/report/intervals.py",
-            "mose/report/retention.py",
-            "mose/report/latex.py",
-        ),
-        plan=plan(),
+        **TABLES_PARAMS,
+        code=TABLES_CODE,
     shell:
-        f"python scripts/tables.py --plan {{params.plan:q}} --out {RESULTS} > {{log:q}} 2>&1"
+        TABLES_COMMAND + " > {log:q} 2>&1"
 
 
 rule figures:
-    """Draw the figures, all methods in each."""
+    """Draw the figures of every model and data set, all methods in each."""
     input:
-        TABLE_FILES,
+        [paths.at(table=entry.name).table for entry in catalog.TABLES],
     output:
-        figure_files("pdf"),
-        report(
-            figure_files("png"),
-            caption="../report/figure.rst",
-            category="Figures",
-        ),
-        # Empty where the data set has no portability prompts.
-        report(
-            directory(
-                expand(
-                    f"{RESULTS}/figures/{{model}}/{{dataset}}/portability",
-                    model=MODELS,
-                    dataset=config["datasets"],
-                )
-            ),
-            patterns=["{name}.png"],
-            caption="../report/figure.rst",
-            category="Figures",
-        ),
+        figure_files(FIGURES, "pdf"),
+        figure_files(FIGURES, "png"),
+        portability_folders(),
     log:
-        f"results/logs/figures/{EXPERIMENT}.log",
+        paths.log("figures"),
     benchmark:
-        f"results/benchmarks/figures/{EXPERIMENT}.tsv"
+        paths.benchmark("figures")
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of(
-            "mose/report/figures/overview.py",
-            "mose/report/figures/details.py",
-            "mose/report/retention.py",
-        ),
-        plan=plan(),
+        code=FIGURES_CODE,
+        runs=TABLES_PARAMS["runs"],
     shell:
-        f"python scripts/figures.py --plan {{params.plan:q}} --tables {RESULTS} > {{log:q}} 2>&1"
+        FIGURES_COMMAND + " > {log:q} 2>&1"
+
+
+rule captions:
+    """Write the captions of tables and figures, which `snakemake --report` shows."""
+    output:
+        [paths.at(entry=name).caption for name in catalog.captions()],
+    log:
+        paths.log("captions"),
+    benchmark:
+        paths.benchmark("captions")
+    resources:
+        **LIGHT_RESOURCES,
+    params:
+        code=code_of("mose/experiment/paths.py", "mose/report/catalog.py"),
+        experiment=EXPERIMENT,
+    shell:
+        "python {PROGRAMS:q}/captions.py"
+        " --experiment {params.experiment} > {log:q} 2>&1"
 
 
 rule so_far:
-    """
-    Tables and figures of the checkpoints that are measured, in results/<experiment>/so_far/, while
-    others are still to be made. It has no files of its own in the plan: it can always be asked for.
+    """Make tables and figures of the checkpoints that are measured, while a run goes on.
+
+    They are in results/<experiment>/so_far/. The rule has no output in the plan: it runs whenever
+    it is asked for.
     """
     log:
-        f"results/logs/so_far/{EXPERIMENT}.log",
+        paths.log("so_far"),
     resources:
         **LIGHT_RESOURCES,
     params:
-        plan=plan(),
-        folder=f"{RESULTS}/so_far",
+        **TABLES_PARAMS,
     shell:
-        "(python scripts/tables.py --plan {params.plan:q} --finished --out {params.folder:q} && "
-        "python scripts/figures.py --plan {params.plan:q} --tables {params.folder:q}) > {log:q} 2>&1"
+        "("
+        + TABLES_COMMAND
+        + " --so-far && "
+        + FIGURES_COMMAND
+        + " --so-far) > {log:q} 2>&1"

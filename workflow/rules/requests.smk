@@ -1,150 +1,189 @@
 """
 Facts, edit requests in their fixed order, and context templates.
 
-REQUIRED INPUTS: a data set (built in, or a file), results/models/<model>/manifest.json
-OUTPUTS: results/<experiment>/<model>/<dataset>/facts.jsonl
-         results/<experiment>/<model>/<dataset>/seed<seed>/requests.jsonl
+REQUIRED INPUTS: a data set (built in, a file, or of the hub), results/models/<model>/manifest.json
+OUTPUTS: results/<experiment>/<model>/<dataset>/facts.jsonl, facts_report.json
+         results/<experiment>/<model>/<dataset>/seed<seed>/requests.jsonl, requests_report.json
+         results/<experiment>/<model>/<dataset>/seed<seed>/enough_requests<n>.txt
          results/<experiment>/<model>/templates/seed<seed>.json
 """
 
+BUILTIN_FACTS = ["mose/data/facts.csv", "mose/data/relations.yaml"]
+
+
+def dataset_option(key):
+    """A params function: one key of the data set's block."""
+    return lambda wildcards: DATASETS[wildcards.dataset][key]
+
 
 def dataset_file(wildcards):
-    """The data set's files; none where it comes from the hub."""
-    source = config["datasets"][wildcards.dataset]["source"]
-    if isinstance(source, dict):
+    """The user's file that a data set is read from, if it is one."""
+    source = DATASETS[wildcards.dataset]["source"]
+    if isinstance(source, dict) or source == "builtin":
         return []
-    if source == "builtin":
-        return ["mose/data/facts.csv", "mose/data/relations.yaml"]
     return local_file(source, f"datasets.{wildcards.dataset}.source")
 
 
+def builtin_facts(wildcards):
+    """A params function: the contents of the built-in facts, where the data set is drawn from them."""
+    source = DATASETS[wildcards.dataset]["source"]
+    return data_of(*BUILTIN_FACTS) if source == "builtin" else []
+
+
 def source_text(wildcards):
-    """The source as a program takes it: a word, a path, or JSON."""
-    source = config["datasets"][wildcards.dataset]["source"]
+    """The source as an option: a word, a path, or JSON."""
+    source = DATASETS[wildcards.dataset]["source"]
     return as_json(source) if isinstance(source, dict) else source
 
 
+def form_option(wildcards):
+    """The form of the records, where the config states it."""
+    form = DATASETS[wildcards.dataset].get("form")
+    return "" if form is None else f"--form {form}"
+
+
+def facts_code(wildcards):
+    """The code that facts are read with and, if asked, put to the model."""
+    asked = ["mose/evaluation/knowledge.py", "mose/models/loading.py"]
+    return code_of(
+        "mose/facts/readers.py",
+        "mose/facts/requests.py",
+        *(asked if DATASETS[wildcards.dataset]["known_only"] else []),
+    )
+
+
 rule facts:
-    """Read the facts of a data set; say what was refused; ask the model what it knows."""
+    """Read the facts of a data set, report what was refused, ask the model which it knows."""
     input:
-        model="results/models/{model}/manifest.json",
+        model=paths.manifest,
         data=dataset_file,
     output:
-        facts="results/{experiment}/{model}/{dataset}/facts.jsonl",
-        report="results/{experiment}/{model}/{dataset}/facts.json",
+        facts=paths.facts,
+        report=paths.facts_report,
     log:
-        "results/logs/facts/{experiment}.{model}.{dataset}.log",
+        paths.log("facts"),
     benchmark:
-        "results/benchmarks/facts/{experiment}.{model}.{dataset}.tsv"
+        paths.benchmark("facts")
     threads: config["threads"]
     resources:
         **resources_of("facts"),
     params:
-        code=code_of("mose/facts/readers.py"),
+        **MODEL_PARAMS,
+        code=facts_code,
+        builtin=builtin_facts,
         source=source_text,
-        form=lambda wildcards: (
-            f"--form {config['datasets'][wildcards.dataset]['form']}"
-            if "form" in config["datasets"][wildcards.dataset]
-            else ""
-        ),
+        form=form_option,
         columns=lambda wildcards: as_json(
-            config["datasets"][wildcards.dataset].get("columns", {})
+            DATASETS[wildcards.dataset].get("columns", {})
         ),
-        conflicts=datasets_key("conflicts"),
+        conflicts=dataset_option("conflicts"),
         ask=lambda wildcards: (
-            "--ask-model"
-            if config["datasets"][wildcards.dataset]["known_only"]
-            else ""
+            "--ask-model" if DATASETS[wildcards.dataset]["known_only"] else ""
         ),
         references="--references" if config["measure"]["consistency"] else "",
-        compute=COMPUTE,
     shell:
-        "python scripts/read_facts.py --model {input.model:q} {params.compute} {threads} "
-        "--source {params.source:q} {params.form} --columns {params.columns:q} "
-        "--conflicts {params.conflicts} {params.ask} "
-        "{params.references} "
-        "--out {output.facts:q} "
-        "--report {output.report:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/read_facts.py"
+        + MODEL_OPTIONS
+        + " --source {params.source:q}"
+        " {params.form}"
+        " --columns {params.columns:q}"
+        " --conflicts {params.conflicts}"
+        " {params.ask}"
+        " {params.references}"
+        " --out {output.facts:q}"
+        " --report {output.report:q} > {log:q} 2>&1"
 
 
 rule requests:
-    """Draw the requests of one seed, in an order that does not depend on how many are edited."""
+    """Draw the requests of one seed, in an order that does not depend on `edits.total`."""
     input:
-        facts="results/{experiment}/{model}/{dataset}/facts.jsonl",
+        facts=paths.facts,
     output:
-        requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
-        report="results/{experiment}/{model}/{dataset}/seed{seed}/requests.json",
+        requests=paths.requests,
+        report=paths.requests_report,
     log:
-        "results/logs/requests/{experiment}.{model}.{dataset}.{seed}.log",
+        paths.log("requests"),
     benchmark:
-        "results/benchmarks/requests/{experiment}.{model}.{dataset}.{seed}.tsv"
+        paths.benchmark("requests")
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/facts/requests.py"),
+        code=code_of("mose/facts/drawing.py", "mose/facts/requests.py"),
         known=lambda wildcards: (
-            "--known-only"
-            if config["datasets"][wildcards.dataset]["known_only"]
-            else ""
+            "--known-only" if DATASETS[wildcards.dataset]["known_only"] else ""
         ),
-        neighbours=datasets_key("neighbours"),
-        held_out=datasets_key("held_out"),
-        part=datasets_key("part"),
+        neighbours=dataset_option("neighbours"),
+        held_out=dataset_option("held_out"),
+        part=dataset_option("part"),
     shell:
-        "python scripts/make_requests.py --facts {input.facts:q} --seed {wildcards.seed} "
-        "{params.known} --neighbours {params.neighbours} --held-out {params.held_out} "
-        "--part {params.part} --out {output.requests:q} --report {output.report:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/make_requests.py"
+        " --facts {input.facts:q}"
+        " --seed {wildcards.seed}"
+        " {params.known}"
+        " --neighbours {params.neighbours}"
+        " --held-out {params.held_out}"
+        " --part {params.part}"
+        " --out {output.requests:q}"
+        " --report {output.report:q} > {log:q} 2>&1"
 
 
 rule enough_requests:
-    """Refuse early to go on when there are fewer requests than edits are asked for."""
+    """Refuse early to go on with fewer requests than `edits.total`."""
     input:
-        requests="results/{experiment}/{model}/{dataset}/seed{seed}/requests.jsonl",
-        report="results/{experiment}/{model}/{dataset}/seed{seed}/requests.json",
+        requests=paths.requests,
+        report=paths.requests_report,
     output:
-        "results/{experiment}/{model}/{dataset}/seed{seed}/enough{n}",
+        paths.enough_requests,
     log:
-        "results/logs/requests/{experiment}.{model}.{dataset}.{seed}.enough{n}.log",
+        paths.log("enough_requests"),
     benchmark:
-        "results/benchmarks/requests/{experiment}.{model}.{dataset}.{seed}.enough{n}.tsv"
+        paths.benchmark("enough_requests")
     priority: 1
     resources:
         **LIGHT_RESOURCES,
+    params:
+        code=code_of("mose/facts/drawing.py", "mose/facts/requests.py"),
     shell:
-        "python scripts/check_requests.py --requests {input.requests:q} --report {input.report:q} "
-        "--at-least {wildcards.n} --out {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/check_requests.py"
+        " --requests {input.requests:q}"
+        " --report {input.report:q}"
+        " --at-least {wildcards.n}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 def enough_requests_files():
+    """One file for every order of requests of the experiment."""
     return expand(
-        "results/{experiment}/{model}/{dataset}/seed{seed}/enough{n}",
-        experiment=EXPERIMENT,
+        paths.enough_requests,
         model=MODELS,
-        dataset=config["datasets"],
-        seed=config["seeds"],
+        dataset=DATASETS,
+        seed=SEEDS,
         n=EDITS["total"],
     )
 
 
 rule templates:
-    """Sample the context templates of one seed."""
+    """Sample the context templates of one seed from the model."""
     input:
-        model="results/models/{model}/manifest.json",
+        model=paths.manifest,
     output:
-        "results/{experiment}/{model}/templates/seed{seed}.json",
+        paths.templates,
     log:
-        "results/logs/templates/{experiment}.{model}.{seed}.log",
+        paths.log("templates"),
     benchmark:
-        "results/benchmarks/templates/{experiment}.{model}.{seed}.tsv"
+        paths.benchmark("templates")
     threads: config["threads"]
     resources:
         **resources_of("templates"),
     params:
-        code=code_of("mose/models/sampling.py"),
+        **MODEL_PARAMS,
+        code=code_of("mose/models/loading.py", "mose/statistics/templates.py"),
         length=config["templates"]["length"],
         per_starter=config["templates"]["per_starter"],
-        compute=COMPUTE,
     shell:
-        "python scripts/make_templates.py --model {input.model:q} {params.compute} {threads} "
-        "--seed {wildcards.seed} --length {params.length} --per-starter {params.per_starter} "
-        "--out {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/make_templates.py"
+        + MODEL_OPTIONS
+        + " --seed {wildcards.seed}"
+        " --length {params.length}"
+        " --per-starter {params.per_starter}"
+        " --out {output:q} > {log:q} 2>&1"

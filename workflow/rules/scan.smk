@@ -1,54 +1,58 @@
 """
-Choosing settings: an experiment whose `methods:` have `scan:` entries, ranked.
+Choosing settings: the variants of an experiment whose `methods:` have `scan:` entries, ranked.
 
 REQUIRED INPUTS: results/<experiment>/summary.csv
-OUTPUTS: results/<experiment>/{scan.csv,scan.txt,settings.yaml}
+OUTPUTS: results/<experiment>/{scan.csv,scan.txt,best_settings.yaml}
 """
 
 
-def scan_plan():
-    """Which variant came from which entry, and all options of each, by model."""
-    return as_json(
-        {
-            "datasets": list(config["datasets"]),
-            "entries": {
-                one: label
-                for label, entry in config["methods"].items()
-                for one in expand_scan(label, entry)
-            },
-            "options": {
-                model: {
-                    label: variant.as_dict() for label, variant in made.variants.items()
-                }
-                for model, made in MODELS.items()
-            },
-        }
-    )
+def scan_entries():
+    """Which entry of `methods:` each variant comes from."""
+    return {
+        label: entry
+        for entry, options in config["methods"].items()
+        for label in expand_scan(entry, options)
+    }
+
+
+def scan_options():
+    """All options of each variant, by model."""
+    return {
+        name: {label: variant.as_dict() for label, variant in model.variants.items()}
+        for name, model in MODELS.items()
+    }
 
 
 rule choose_settings:
     """Rank the variants of every entry; write the best as settings for config/models/."""
     input:
-        summary=f"{RESULTS}/summary.csv",
+        summary=paths.at(table="summary").table,
     output:
-        table=f"{RESULTS}/scan.csv",
-        text=f"{RESULTS}/scan.txt",
-        settings=f"{RESULTS}/settings.yaml",
+        table=reported(paths.at(table="scan").table, "table", catalog.SCAN),
+        text=paths.scan_text,
+        settings=paths.best_settings,
     log:
-        f"results/logs/scan/{EXPERIMENT}.log",
+        paths.log("choose_settings"),
     benchmark:
-        f"results/benchmarks/scan/{EXPERIMENT}.tsv"
+        paths.benchmark("choose_settings")
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/report/ranking.py"),
-        plan=scan_plan(),
+        code=code_of("mose/report/ranking.py", "mose/report/tables.py"),
+        entries=as_json(scan_entries()),
+        options=as_json(scan_options()),
     shell:
-        "python scripts/choose_settings.py --plan {params.plan:q} --summary {input.summary:q} "
-        "--out {output.table:q} --settings {output.settings:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/choose_settings.py"
+        " --entries {params.entries:q}"
+        " --options {params.options:q}"
+        " --summary {input.summary:q}"
+        " --out {output.table:q}"
+        " --text {output.text:q}"
+        " --settings {output.settings:q} > {log:q} 2>&1"
 
 
 rule scan:
-    """The table that settings are chosen from; `snakemake scan --configfile ...` makes it."""
+    """The ranking that settings are chosen from: `snakemake scan --configfile ...`."""
     input:
-        f"{RESULTS}/scan.csv",
+        paths.scan_text,
+        rules.captions.output,

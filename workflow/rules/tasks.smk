@@ -1,203 +1,178 @@
 """
 Downstream tasks: what the edits cost in general abilities, on the same items at every checkpoint.
 
-REQUIRED INPUTS: the config's tasks, their sources; checkpoints and what their chains are made from
-OUTPUTS: results/<experiment>/tasks/<task>.json, the task and its items
-         .../seed<seed>/{tasks<n>.csv,answers<n>.jsonl} beside a checkpoint
-         results/<experiment>/<model>/unedited/{tasks.csv,answers.jsonl}
-         results/<experiment>/{tasks,abilities,comparison}.csv, comparison.txt
+REQUIRED INPUTS: the config's tasks, their sources; checkpoints and all that their runs depend on
+OUTPUTS: results/<experiment>/task_items/<task>.json, the task and its items
+         .../<method>/seed<seed>/{task_scores<n>.csv,answers<n>.jsonl} beside a checkpoint
+         results/<experiment>/<model>/unedited/{task_scores.csv,answers.jsonl}
+         results/<experiment>/{task_scores,abilities,comparison}.csv, comparison.txt
          results/<experiment>/figures/<model>/<dataset>/{abilities,retained}.{pdf,png}
 """
 
-TASK_CHECKPOINTS = list(
-    range(
-        EDITS.get("tasks_every", EDITS["checkpoint"]),
-        EDITS["total"] + 1,
-        EDITS.get("tasks_every", EDITS["checkpoint"]),
-    )
-)
-TASK_TABLES = ["tasks", "abilities", "comparison"]
-TASK_FIGURES = {
-    "abilities": "Score of each task against the number of edits.",
-    "retained": "Retained ability: each task's score over the unedited model's, and their mean.",
+TASKS_EVERY = EDITS.get("tasks_every", EDITS["checkpoint"])
+TASK_CHECKPOINTS = list(range(TASKS_EVERY, EDITS["total"] + 1, TASKS_EVERY))
+TASK_ITEMS = expand(paths.task_items, task=TASKS)
+BUILTIN_TASKS = {
+    "facts": BUILTIN_FACTS,
+    "sentiment": ["mose/data/tasks/sentiment.csv"],
+    "inference": ["mose/data/tasks/inference.csv"],
 }
-TASK_ITEMS = expand("results/{{experiment}}/tasks/{task}.json", task=TASKS)
 
 
-def task_inputs(wildcards):
-    """The local files that a task is read from."""
+def task_file(wildcards):
+    """The user's file that a task is read from, if it is one."""
     source = TASKS[wildcards.task]["source"]
-    builtin = {
-        "facts": ["mose/data/facts.csv", "mose/data/relations.yaml"],
-        "sentiment": ["mose/data/tasks/sentiment.csv"],
-        "inference": ["mose/data/tasks/inference.csv"],
-    }
     if "file" in source:
         return local_file(source["file"], f"tasks.{wildcards.task}.source.file")
-    return builtin.get(source.get("builtin"), [])
+    return []
 
 
-def task_plan():
-    """What there is to gather, in the config's order."""
-    return as_json(
-        {
-            "experiment": EXPERIMENT,
-            "models": list(MODELS),
-            "datasets": list(config["datasets"]),
-            "methods": METHODS,
-            "seeds": config["seeds"],
-            "checkpoints": TASK_CHECKPOINTS,
-            "headlines": [[label, task["headline"]] for label, task in TASKS.items()],
-        }
-    )
-
-
-def task_runs(pattern):
-    """All files of a pattern over the runs and the checkpoints where tasks are evaluated."""
-    return expand(
-        pattern,
-        experiment=EXPERIMENT,
-        model=MODELS,
-        dataset=config["datasets"],
-        method=METHODS,
-        seed=config["seeds"],
-        n=TASK_CHECKPOINTS,
-    )
-
-
-def task_figures(*kinds):
-    return expand(
-        f"{RESULTS}/figures/{{model}}/{{dataset}}/{{figure}}.{{kind}}",
-        model=MODELS,
-        dataset=config["datasets"],
-        figure=TASK_FIGURES,
-        kind=kinds,
-    )
-
-
-TASK_TABLE_FILES = expand(f"{RESULTS}/{{table}}.csv", table=TASK_TABLES)
+def builtin_task(wildcards):
+    """A params function: the contents of the built-in files that a task is read from."""
+    source = TASKS[wildcards.task]["source"]
+    return data_of(*BUILTIN_TASKS.get(source.get("builtin"), []))
 
 
 def task_files():
     """What an experiment with tasks ends in."""
-    return [*task_figures("pdf", "png"), *TASK_TABLE_FILES] if TASKS else []
+    if not TASKS:
+        return []
+    return [
+        figure_files(catalog.TASK_FIGURES, "pdf"),
+        figure_files(catalog.TASK_FIGURES, "png"),
+        [paths.at(table=entry.name).table for entry in catalog.TASK_TABLES],
+    ]
+
+
+TASK_COMMAND = "python {PROGRAMS:q}/evaluate_tasks.py" + MODEL_OPTIONS
+TASK_OPTIONS = (
+    " --tasks {input.prepared:q}" " --out {output.rows:q}" " --texts {output.texts:q}"
+)
 
 
 rule task_items:
     """Read a task's source and draw its items: the same for all models and checkpoints."""
     input:
-        task_inputs,
+        task_file,
     output:
-        "results/{experiment}/tasks/{task}.json",
+        paths.task_items,
     log:
-        "results/logs/tasks/{experiment}.{task}.log",
+        paths.log("task_items"),
     benchmark:
-        "results/benchmarks/tasks/{experiment}.{task}.tsv"
+        paths.benchmark("task_items")
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/evaluation/tasks/items.py"),
+        code=code_of(
+            "mose/evaluation/tasks/definition.py",
+            "mose/evaluation/tasks/items.py",
+        ),
+        builtin=builtin_task,
         task=lambda wildcards: as_json(TASKS[wildcards.task]),
     shell:
-        "python scripts/prepare_task.py --name {wildcards.task} --task {params.task:q} "
-        "--out {output:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/prepare_task.py"
+        " --name {wildcards.task}"
+        " --task {params.task:q}"
+        " --out {output:q} > {log:q} 2>&1"
 
 
 rule tasks:
     """Evaluate all tasks at one checkpoint, with one load of the model."""
     input:
-        **CHAIN,
+        **CHAIN_INPUT,
+        checkpoint=paths.checkpoint,
         prepared=TASK_ITEMS,
     output:
-        rows=f"{RUN}/tasks{{n}}.csv",
-        texts=f"{RUN}/answers{{n}}.jsonl",
+        rows=paths.task_scores,
+        texts=paths.answers,
     log:
-        "results/logs/tasks/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.log",
+        paths.log("tasks"),
     benchmark:
-        "results/benchmarks/tasks/{experiment}.{model}.{dataset}.{method}.{seed}.{n}.tsv"
+        paths.benchmark("tasks")
     threads: config["threads"]
     resources:
         **resources_of("tasks"),
     params:
-        code=code_of("mose/evaluation/tasks/scoring.py"),
-        variant=variant_json,
-        batch=EDITS["batch"],
-        compute=COMPUTE,
+        **CHAIN_PARAMS,
+        **MODEL_PARAMS,
+        code=code_of("mose/editing/chain.py", "mose/evaluation/tasks/evaluation.py"),
     shell:
-        "python scripts/evaluate_tasks.py "
+        TASK_COMMAND
         + CHAIN_OPTIONS
-        + "{params.compute} {threads} "
-        "--tasks {input.prepared:q} --out {output.rows:q} --texts {output.texts:q} > {log:q} 2>&1"
+        + " --checkpoint {input.checkpoint:q}"
+        + TASK_OPTIONS
+        + " > {log:q} 2>&1"
 
 
 rule tasks_unedited:
     """Evaluate all tasks on the unedited model: what is to be retained."""
     input:
-        model="results/models/{model}/manifest.json",
+        model=paths.manifest,
         prepared=TASK_ITEMS,
     output:
-        rows="results/{experiment}/{model}/unedited/tasks.csv",
-        texts="results/{experiment}/{model}/unedited/answers.jsonl",
+        rows=paths.unedited_task_scores,
+        texts=paths.unedited_answers,
     log:
-        "results/logs/tasks/{experiment}.{model}.unedited.log",
+        paths.log("tasks_unedited"),
     benchmark:
-        "results/benchmarks/tasks/{experiment}.{model}.unedited.tsv"
+        paths.benchmark("tasks_unedited")
     threads: config["threads"]
     resources:
         **resources_of("tasks_unedited"),
     params:
-        code=code_of("mose/evaluation/tasks/scoring.py"),
-        compute=COMPUTE,
+        **MODEL_PARAMS,
+        code=code_of(
+            "mose/evaluation/tasks/evaluation.py",
+            "mose/models/loading.py",
+        ),
     shell:
-        "python scripts/evaluate_tasks.py --model {input.model:q} {params.compute} {threads} "
-        "--tasks {input.prepared:q} --out {output.rows:q} --texts {output.texts:q} > {log:q} 2>&1"
+        TASK_COMMAND + TASK_OPTIONS + " > {log:q} 2>&1"
 
 
 rule task_tables:
     """Gather the tasks' scores; compare with the unedited model, item by item."""
     input:
-        runs=task_runs(f"{RUN}/tasks{{n}}.csv"),
-        unedited=expand(
-            "results/{experiment}/{model}/unedited/tasks.csv",
-            experiment=EXPERIMENT,
-            model=MODELS,
-        ),
-        summary=f"{RESULTS}/summary.csv",
+        runs=expand_runs(paths.task_scores, TASK_CHECKPOINTS),
+        unedited=expand(paths.unedited_task_scores, model=MODELS),
+        summary=paths.at(table="summary").table,
     output:
-        TASK_TABLE_FILES,
-        f"{RESULTS}/comparison.txt",
+        table_files(catalog.TASK_TABLES),
+        paths.comparison_text,
     log:
-        f"results/logs/tables/{EXPERIMENT}.tasks.log",
+        paths.log("task_tables"),
     benchmark:
-        f"results/benchmarks/tables/{EXPERIMENT}.tasks.tsv"
+        paths.benchmark("task_tables")
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/report/abilities.py"),
-        plan=task_plan(),
+        code=code_of(
+            "mose/experiment/gather.py",
+            "mose/experiment/runs.py",
+            "mose/report/abilities.py",
+        ),
+        runs=runs_json(TASK_CHECKPOINTS),
+        headlines=as_json([[label, task["headline"]] for label, task in TASKS.items()]),
     shell:
-        "python scripts/task_tables.py --plan {params.plan:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/task_tables.py"
+        " --runs {params.runs:q}"
+        " --headlines {params.headlines:q} > {log:q} 2>&1"
 
 
 rule task_figures:
     """Draw the tasks' scores and the retained ability."""
     input:
-        f"{RESULTS}/abilities.csv",
+        paths.at(table="abilities").table,
     output:
-        task_figures("pdf"),
-        report(
-            task_figures("png"),
-            caption="../report/tasks.rst",
-            category="Figures",
-        ),
+        figure_files(catalog.TASK_FIGURES, "pdf"),
+        figure_files(catalog.TASK_FIGURES, "png"),
     log:
-        f"results/logs/figures/{EXPERIMENT}.tasks.log",
+        paths.log("task_figures"),
     benchmark:
-        f"results/benchmarks/figures/{EXPERIMENT}.tasks.tsv"
+        paths.benchmark("task_figures")
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/report/figures/task_curves.py"),
-        plan=task_plan(),
+        code=FIGURES_CODE,
+        runs=runs_json(TASK_CHECKPOINTS),
     shell:
-        "python scripts/task_figures.py --plan {params.plan:q} > {log:q} 2>&1"
+        "python {PROGRAMS:q}/task_figures.py" " --runs {params.runs:q} > {log:q} 2>&1"

@@ -10,7 +10,7 @@ from typing import Any
 
 from mose.errors import ConfigError, ExtraMissing
 from mose.evaluation.tasks.items import Prepared
-from mose.evaluation.tasks.scoring import Outcome, Row
+from mose.evaluation.tasks.scoring import Answers, Row
 from mose.models.causal_lm import CausalLM
 
 logger = logging.getLogger(__name__)
@@ -19,7 +19,7 @@ ALL = -1
 """The item of a metric that the harness gives for all items together only."""
 
 
-def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Outcome:
+def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Answers:
     """Run the task that `prepared` names; one row per item and metric that is a number.
 
     A metric that the harness does not give per item is one row with the item ALL: it is in the
@@ -37,7 +37,7 @@ def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Outcome:
     wrapped = huggingface.HFLM(
         pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=batch_size, device=str(lm.device)
     )
-    found = lm_eval.simple_evaluate(
+    results = lm_eval.simple_evaluate(
         model=wrapped,
         tasks=[name],
         task_manager=manager,
@@ -49,16 +49,16 @@ def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Outcome:
         torch_random_seed=task.seed,
         fewshot_random_seed=task.seed,
     )
-    if list(found["results"]) != [name]:
+    if list(results["results"]) != [name]:
         raise ConfigError(f"{where}.harness.task: {name!r} is a group; name its tasks one by one")
-    if not found["higher_is_better"][name].get(task.headline, True):
+    if not results["higher_is_better"][name].get(task.headline, True):
         raise ConfigError(f"{where}.headline: less {task.headline} is better; choose another")
-    samples = found["samples"][name]
+    samples = results["samples"][name]
     # A task may read its answers in several ways, "filters"; the first one counts.
     wanted = samples[0]["filter"]
     rows = sample_rows([sample for sample in samples if sample["filter"] == wanted])
     per_item = {row["metric"] for row in rows}
-    for key, value in found["results"][name].items():
+    for key, value in results["results"][name].items():
         metric, _, read_by = key.partition(",")
         whole = metric not in per_item and not metric.endswith("_stderr")
         if read_by == wanted and whole and isinstance(value, Real):
@@ -67,7 +67,7 @@ def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Outcome:
     if task.headline not in metrics:
         known = ", ".join(sorted(metrics))
         raise ConfigError(f"{where}.headline: {name} has no {task.headline!r}; it has {known}")
-    return Outcome([{"task": prepared.name, "kind": task.kind, **row} for row in rows], [])
+    return Answers([{"task": prepared.name, "kind": task.kind, **row} for row in rows], [])
 
 
 def sample_rows(samples: list[Mapping[str, Any]]) -> list[Row]:

@@ -33,14 +33,17 @@ Texts = dict[int, dict[str, str]]
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """rows: COLUMNS. texts: task, item, prompt and answer of generated text."""
+class Answers:
+    """What a model answered.
+
+    rows: COLUMNS. texts: task, item, prompt and answer of generated text.
+    """
 
     rows: list[Row]
     texts: list[Row]
 
 
-def evaluate(lm: CausalLM, prepared: Prepared) -> Outcome:
+def evaluate(lm: CausalLM, prepared: Prepared) -> Answers:
     """Ask a model all items of a task. Tasks of kind "harness" are run by `.harness`.
 
     Raises RequestError when not one item fits into the model's context.
@@ -54,10 +57,10 @@ def evaluate(lm: CausalLM, prepared: Prepared) -> Outcome:
         scores, texts = SCORERS[task.kind](lm, items, prepared)
     rows = [
         {"task": name, "kind": task.kind, "item": item, "metric": metric, "value": value}
-        for item, found in scores.items()
-        for metric, value in found.items()
+        for item, values in scores.items()
+        for metric, value in values.items()
     ]
-    return Outcome(rows, [{"task": name, "item": i, **text} for i, text in texts.items()])
+    return Answers(rows, [{"task": name, "item": i, **text} for i, text in texts.items()])
 
 
 def _fitting(lm: CausalLM, prepared: Prepared) -> list[Item]:
@@ -95,10 +98,10 @@ def choice_scores(lm: CausalLM, items: Sequence[Item], _prepared: Prepared) -> t
     plain), and logprob_0, logprob_1, ... A tie goes to the first choice.
     """
     pairs = [(item.prompt, choice) for item in items for choice in item.choices]
-    found = iter(score_targets(lm, pairs))
+    target_scores = iter(score_targets(lm, pairs))
     scores: Scores = {}
     for item in items:
-        sums = [next(found).logprob for _ in item.choices]
+        sums = [next(target_scores).logprob for _ in item.choices]
         each = [total / len(choice) for total, choice in zip(sums, item.choices, strict=True)]
         best, best_norm = sums.index(max(sums)), each.index(max(each))
         wrong = [total for i, total in enumerate(sums) if i != item.label]
@@ -118,10 +121,10 @@ def continuation_scores(
     lm: CausalLM, items: Sequence[Item], _prepared: Prepared
 ) -> tuple[Scores, Texts]:
     """Rows: correct (every token of the answer is the likeliest), logprob (nats, summed)."""
-    found = score_targets(lm, [(item.prompt, item.answers[0]) for item in items])
+    target_scores = score_targets(lm, [(item.prompt, item.answers[0]) for item in items])
     scores: Scores = {
         item.item: {"correct": float(one.right == one.tokens), "logprob": one.logprob}
-        for item, one in zip(items, found, strict=True)
+        for item, one in zip(items, target_scores, strict=True)
     }
     return scores, {}
 
@@ -135,9 +138,9 @@ def generated_scores(
     scores: Scores = {}
     texts: Texts = {}
     for item, answer in zip(items, written, strict=True):
-        found = answers.score(answer, item.answers, task.metrics)
-        found["empty"] = float(not any(letter.isalnum() for letter in answer))
-        scores[item.item] = found
+        values = answers.score(answer, item.answers, task.metrics)
+        values["empty"] = float(not any(letter.isalnum() for letter in answer))
+        scores[item.item] = values
         texts[item.item] = {"prompt": item.prompt, "answer": answer}
     return scores, texts
 
@@ -171,8 +174,8 @@ def generate(
 
     groups = batches_by_length([len(row) + max_tokens for row in rows], tokens_per_batch)
     for group in track(groups, "generating"):
-        made = lm.greedy([rows[i] for i in group], max_tokens, lambda ids: answer(ids)[1])
-        for i, ids in zip(group, made, strict=True):
+        generated = lm.greedy([rows[i] for i in group], max_tokens, lambda ids: answer(ids)[1])
+        for i, ids in zip(group, generated, strict=True):
             written[i] = answer(ids)[0].strip()
     return written
 
@@ -192,16 +195,16 @@ def windows(count: int, length: int, stride: int) -> list[Window]:
     Each window goes `stride` tokens further and predicts what no earlier one has, so that a token
     is predicted from at least length - stride tokens, but for those of the first window.
     """
-    found = []
+    spans = []
     done = 1
     for start in range(0, count, stride):
         stop = min(start + length, count)
         if stop > done:
-            found.append(Window(start, done, stop))
+            spans.append(Window(start, done, stop))
         done = max(done, stop)
         if stop == count:
             break
-    return found
+    return spans
 
 
 def perplexity_scores(lm: CausalLM, prepared: Prepared) -> Scores:

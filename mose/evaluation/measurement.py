@@ -1,0 +1,89 @@
+"""What is measured of a model at a checkpoint: the requests that are scored, and the perplexity."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mose.evaluation import prompt_scores
+from mose.facts.drawing import check_enough, sample
+from mose.facts.requests import EditRequest
+from mose.models.causal_lm import CausalLM
+from mose.statistics import second_moments
+from mose.storage import hdf5
+
+COLUMNS = prompt_scores.COLUMNS
+# exp of more overflows float64.
+LARGEST_NLL = 700.0
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which requests of a fixed order are scored, and after which of them text is generated.
+
+    first, last: requests from place `first` to before place `last`.
+    earlier: where it is not None, all from place `recent_from` on and a sample of so many before.
+    generate: requests that are also answered by greedy generation, by `generated_tokens` tokens.
+    fluency: requests after which text of `fluency_tokens` tokens is sampled, if they are scored.
+    """
+
+    first: int
+    last: int
+    earlier: int | None = None
+    recent_from: int = 0
+    generate: int = 0
+    generated_tokens: int = 20
+    fluency: int = 0
+    fluency_tokens: int = 100
+
+    def scored(self, requests: Sequence[EditRequest]) -> list[int]:
+        """Places of the scored requests, ascending."""
+        if self.earlier is None:
+            return list(range(self.first, self.last))
+        before = sample(requests[: self.recent_from], self.earlier)
+        return [*before, *range(self.recent_from, self.last)]
+
+    def answered(self, requests: Sequence[EditRequest]) -> frozenset[int]:
+        """Places of the requests that are answered by generation, where they are scored."""
+        return frozenset(sample(requests[: self.last], self.generate))
+
+    def continued(self, requests: Sequence[EditRequest]) -> list[int]:
+        """Places of the scored requests after which text is sampled."""
+        scored = set(self.scored(requests))
+        return [place for place in sample(requests[: self.last], self.fluency) if place in scored]
+
+
+def score_selection(
+    lm: CausalLM, requests: Sequence[EditRequest], selection: Selection, source: str | Path
+) -> list[dict[str, int | float | str]]:
+    """Rows (COLUMNS) of every prompt of the selected requests, and of the texts after them.
+
+    requests: the whole order. source: its file, for errors. Raises ConfigError where the order is
+    shorter than the selection.
+    """
+    check_enough(len(requests), selection.last, source)
+    places = selection.scored(requests)
+    rows = prompt_scores.score_requests(
+        lm,
+        [requests[place] for place in places],
+        places,
+        selection.answered(requests),
+        selection.generated_tokens,
+    )
+    continued = selection.continued(requests)
+    texts = prompt_scores.free_texts(
+        lm, [requests[place] for place in continued], continued, selection.fluency_tokens
+    )
+    return rows + texts
+
+
+def perplexity_row(lm: CausalLM, heldout: str | Path) -> dict[str, int | float]:
+    """tokens, nll (nats per token) and perplexity, infinite where it overflows.
+
+    heldout: HDF5 file of token windows of this model; StoreError for those of another.
+    """
+    windows = hdf5.read(heldout, "windows")
+    second_moments.check_model(heldout, windows, lm.fingerprint)
+    tokens, nll = prompt_scores.perplexity(lm, windows.arrays["ids"])
+    perplexity = math.exp(nll) if nll < LARGEST_NLL else math.inf
+    return {"tokens": tokens, "nll": nll, "perplexity": perplexity}

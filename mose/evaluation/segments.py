@@ -1,0 +1,37 @@
+"""One segment of a run: from a checkpoint to the next, each batch scored right after it."""
+
+from collections.abc import Sequence
+
+from mose.editing import chain, checkpoints, sequence
+from mose.evaluation import prompt_scores
+from mose.facts.drawing import check_enough
+from mose.facts.requests import EditRequest
+from mose.models.causal_lm import CausalLM
+
+Row = dict[str, int | float | str]
+COLUMNS = prompt_scores.COLUMNS
+
+
+def edit_segment(
+    lm: CausalLM, run: chain.Chain, last: int, previous: str | None, source: str
+) -> tuple[sequence.State, list[Row]]:
+    """Edit the requests after the previous checkpoint, up to `last` edits.
+
+    previous: path of the checkpoint to go on from; None for the first segment. source: the file of
+    the requests, for errors. The model holds the edits afterwards.
+    Returns the state and the rows (COLUMNS) of the segment's immediate scores.
+    """
+    lm.check_layers(run.variant.edit.layers, "methods.*.layers")
+    check_enough(len(run.requests), last, source)
+    weights = {layer: lm.weight(layer) for layer in run.variant.edit.layers}
+    state = run.fresh_state(weights, lm.fingerprint)
+    if previous:
+        checkpoints.load(previous, state, run.identity(lm.fingerprint), run.requests)
+        sequence.put_into(lm, state)
+    rows: list[Row] = []
+
+    def score(first: int, batch: Sequence[EditRequest]) -> None:
+        rows.extend(prompt_scores.score_requests(lm, batch, range(first, first + len(batch))))
+
+    sequence.run(lm, state, run.variant, run.requests, run.templates, run.batch, last, score)
+    return state, rows

@@ -1,0 +1,172 @@
+"""Gathering what was measured in all runs of an experiment into its tables."""
+
+from collections.abc import Mapping, Sequence
+from itertools import takewhile
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from mose.errors import StoreError
+from mose.evaluation import fluency
+from mose.experiment.paths import Paths
+from mose.experiment.runs import Runs
+from mose.facts import requests
+from mose.report import abilities, intervals, prompt_metrics, retention, tables
+from mose.storage import hdf5
+
+Frames = dict[str, list[pd.DataFrame]]
+
+
+def finished_checkpoints(paths: Paths, checkpoints: Sequence[int]) -> list[int]:
+    """The checkpoints of a run at which all is measured.
+
+    paths: of the run. A checkpoint counts as far as the unedited model was scored on the requests
+    up to it, and if the unedited model's perplexity is known.
+    """
+    if not Path(paths.unedited_perplexity).exists():
+        return []
+    reached = takewhile(lambda n: Path(paths.at(n=n).unedited_scores).exists(), checkpoints)
+    return [n for n in reached if all(map(Path.exists, _measured(paths.at(n=n))))]
+
+
+def _measured(at: Paths) -> list[Path]:
+    """The files of one checkpoint."""
+    return [
+        Path(path) for path in (at.checkpoint, at.immediate, at.scores, at.stability, at.perplexity)
+    ]
+
+
+def experiment_tables(
+    runs: Runs, batch: int, consistency: bool, finished: bool = False
+) -> dict[str, pd.DataFrame]:
+    """The tables of an experiment, by name (`catalog.TABLES`).
+
+    batch: requests written at once. consistency: whether texts are compared with references.
+    finished: leave out what is not measured yet. Raises StoreError where nothing is.
+    """
+    frames: Frames = {"metrics": [], "stability": [], "perplexity": [], "edit_records": []}
+    for identity in runs.identities():
+        paths = runs.paths.at(**identity)
+        checkpoints = (
+            finished_checkpoints(paths, runs.checkpoints) if finished else runs.checkpoints
+        )
+        if checkpoints:
+            segments = [n for n in runs.checkpoints if n <= checkpoints[-1]]
+            _add_run(frames, paths, identity, checkpoints, segments, batch, consistency)
+    if not frames["metrics"]:
+        raise StoreError(
+            f"{runs.paths.folder}: no checkpoint is measured yet together with "
+            "the unedited model's answers and perplexity"
+        )
+    return _derived({name: pd.concat(parts, ignore_index=True) for name, parts in frames.items()})
+
+
+def _add_run(
+    frames: Frames,
+    paths: Paths,
+    identity: Mapping[str, Any],
+    checkpoints: Sequence[int],
+    segments: Sequence[int],
+    batch: int,
+    consistency: bool,
+) -> None:
+    """Add what was measured in one run. segments: the ends of the unedited model's score files."""
+    unedited = pd.concat(
+        [_read_scores(paths.at(n=n).unedited_scores) for n in segments], ignore_index=True
+    )
+    references = _references(paths.requests) if consistency else {}
+
+    def metrics_of(scores: pd.DataFrame) -> pd.DataFrame:
+        return prompt_metrics.score_metrics(scores, unedited, **references)
+
+    def add(table: str, frame: pd.DataFrame, **names: Any) -> None:
+        frames[table].append(tables.identify(frame, **identity, **names))
+
+    add("metrics", metrics_of(unedited), edits=0, when="retention")
+    add("perplexity", pd.read_csv(paths.unedited_perplexity), edits=0)
+    for n in checkpoints:
+        at = paths.at(n=n)
+        add("metrics", metrics_of(_read_scores(at.scores)), edits=n, when="retention")
+        add("stability", pd.read_csv(at.stability), edits=n)
+        add("perplexity", pd.read_csv(at.perplexity), edits=n)
+        immediate = metrics_of(_read_scores(at.immediate))
+        # A batch's immediate scores belong to the number of edits at which it was done.
+        for end, part in immediate.groupby((immediate["order"] // batch + 1) * batch):
+            add("metrics", part, edits=end, when="immediate")
+    add("edit_records", _edit_records(paths.at(n=checkpoints[-1]).checkpoint))
+
+
+def _derived(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """All tables, from those that were gathered."""
+    metrics = frames["metrics"][tables.METRICS]
+    matrix = pd.concat(
+        [retention.retention_matrix(metrics, name) for name in tables.SCORES], ignore_index=True
+    )
+    return {
+        **frames,
+        "metrics": metrics,
+        "summary": tables.summarize(metrics, frames["stability"], frames["perplexity"]),
+        "summary_intervals": intervals.summary_intervals(metrics),
+        "means": intervals.means_with_intervals(metrics),
+        "protocols": tables.protocols(metrics),
+        "immediate": tables.immediate(metrics),
+        "retention_matrix": matrix,
+        "forgetting_curves": retention.forgetting_curves(matrix),
+    }
+
+
+def _read_scores(path: str) -> pd.DataFrame:
+    """A file of scores, ids as text."""
+    return pd.read_csv(path, dtype=tables.SCORE_DTYPES, keep_default_na=False)
+
+
+def _references(path: str) -> dict[str, Any]:
+    """The reference texts of each request that has some, joined, and the weights of their terms."""
+    texts = {request.id: request.references for request in requests.read_requests(path)}
+    return {
+        "references": {name: " ".join(own) for name, own in texts.items() if own},
+        "tfidf": fluency.Tfidf(text for own in texts.values() for text in own),
+    }
+
+
+def _edit_records(path: str) -> pd.DataFrame:
+    """A checkpoint's record of each request: steps, loss, attained fraction, seconds."""
+    # Methods that are trained have no attained fraction: None, which is to be a missing number.
+    return pd.DataFrame(hdf5.read_edit_records(path)).astype({"attained": float})
+
+
+def task_tables(runs: Runs, headlines: Sequence[Sequence[str]]) -> dict[str, pd.DataFrame]:
+    """The tables of an experiment's downstream tasks, by name (`catalog.TASK_TABLES`).
+
+    runs: with the checkpoints where tasks are evaluated. headlines: [task, its metric that counts].
+    Reads the experiment's summary, too.
+    """
+    paths = runs.paths
+    unedited = {
+        model: _read_task_scores(paths.at(model=model).unedited_task_scores)
+        for model in runs.models
+    }
+    compared = []
+    parts = [
+        tables.identify(frame, model=model, dataset="", method="unedited", seed="", edits=0)
+        for model, frame in unedited.items()
+    ]
+    for identity in runs.identities():
+        for n in runs.checkpoints:
+            at = {**identity, "edits": n}
+            edited = _read_task_scores(paths.at(**identity, n=n).task_scores)
+            compared.append((at, edited, unedited[str(identity["model"])]))
+            parts.append(tables.identify(edited, **at))
+    table = abilities.abilities(compared, {task: metric for task, metric in headlines})
+    summary = tables.read(paths.at(table="summary").table)
+    return {
+        "task_scores": pd.concat(parts, ignore_index=True),
+        "abilities": table,
+        "comparison": abilities.comparison(summary, table),
+    }
+
+
+def _read_task_scores(path: str) -> pd.DataFrame:
+    """The rows of one evaluation; a task may be called "null"."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"task": str})

@@ -1,0 +1,267 @@
+"""Every table and figure of an experiment: name, where a report shows it, and its caption.
+
+The rules take from here what a job has to make, the programs what they make. Free of pandas and
+matplotlib, so that a workflow can be planned with it. Captions are reStructuredText.
+"""
+
+from dataclasses import dataclass
+
+EDITS = "Edits"
+RETENTION = "Retention"
+STABILITY = "Stability"
+ABILITIES = "Abilities"
+SETTINGS = "Settings"
+
+OVER_SEEDS = (
+    "Lines are means over seeds. Whiskers or bands are the range over seeds or, with one seed, 95 "
+    "% bootstrap intervals over requests. Checkpoint 0 is the unedited model."
+)
+OVER_ITEMS = (
+    "Lines are means over seeds. Whiskers or bands are the range over seeds or, with one seed, 95 "
+    "% bootstrap intervals over items, the edited and the unedited model drawn in pairs. "
+    "Checkpoint 0 is the unedited model."
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A table or a figure.
+
+    name: of its file, without suffix. title: what it shows, in two or three words.
+    category: of the report. per_prompt: a table with a row per prompt or item, which may have
+    millions of them: it stays in the results folder and is in no report.
+    """
+
+    name: str
+    title: str
+    category: str
+    caption: str
+    per_prompt: bool = False
+
+
+TABLES = (
+    Entry(
+        "summary",
+        "summary",
+        EDITS,
+        "One row per method, seed and checkpoint: mean scores over all requests edited so far, "
+        "perplexity, and norm and condition number of the layer that moved most, over those of the "
+        "unedited matrix.",
+    ),
+    Entry(
+        "summary_intervals",
+        "intervals of the summary",
+        EDITS,
+        "95 % bootstrap intervals over requests of the scores in the summary.",
+    ),
+    Entry(
+        "means",
+        "means of all metrics",
+        EDITS,
+        "Mean of every metric over requests with its 95 % bootstrap interval, and how many "
+        "requests have it or were left out.",
+    ),
+    Entry(
+        "protocols",
+        "four protocols",
+        EDITS,
+        "Success of the same requests judged in four ways: by the share of target tokens, by all "
+        "target tokens, and by generated text that equals or contains the target.",
+    ),
+    Entry(
+        "immediate",
+        "scores after each batch",
+        RETENTION,
+        "Mean scores of each batch right after it was written, before later edits.",
+    ),
+    Entry(
+        "retention_matrix",
+        "retention by group",
+        RETENTION,
+        "Mean score of each group of requests at every later checkpoint. origin is the number of "
+        "edits when the group was complete.",
+    ),
+    Entry(
+        "forgetting_curves",
+        "scores by age",
+        RETENTION,
+        "Mean score of requests by the number of edits made since their group was complete.",
+    ),
+    Entry(
+        "metrics",
+        "metrics of all prompts",
+        EDITS,
+        "Every metric of every prompt at every checkpoint.",
+        per_prompt=True,
+    ),
+    Entry(
+        "stability",
+        "edited matrices",
+        STABILITY,
+        "Norms, spectrum, distance from the unedited matrix and error of orthogonality, per edited "
+        "layer and checkpoint.",
+    ),
+    Entry(
+        "perplexity",
+        "perplexity",
+        STABILITY,
+        "Perplexity per token on held-out text, per checkpoint.",
+    ),
+    Entry(
+        "edit_records",
+        "records of all edits",
+        EDITS,
+        "One row per request of each run: optimiser steps, loss, attained fraction of the "
+        "residual, seconds.",
+    ),
+)
+
+TASK_TABLES = (
+    Entry(
+        "task_scores",
+        "scores of all items",
+        ABILITIES,
+        "Every raw score of every item of the downstream tasks, edited and unedited.",
+        per_prompt=True,
+    ),
+    Entry(
+        "abilities",
+        "tasks",
+        ABILITIES,
+        "Every metric of every downstream task at each checkpoint, beside the unedited model on "
+        "the same items: difference and retained ability in percent, with paired 95 % bootstrap "
+        "intervals.",
+    ),
+    Entry(
+        "comparison",
+        "comparison",
+        ABILITIES,
+        "Methods at the last checkpoint: edit scores, scores of the tasks, and the mean retained "
+        "ability in percent.",
+    ),
+)
+
+FIGURES = (
+    Entry(
+        "shares",
+        "token scores",
+        EDITS,
+        f"Reliability, generalization and locality against the number of edits. {OVER_SEEDS}",
+    ),
+    Entry(
+        "success",
+        "success rates",
+        EDITS,
+        f"Efficacy, paraphrase and neighborhood success against the number of edits. {OVER_SEEDS}",
+    ),
+    Entry(
+        "stability",
+        "norm and condition",
+        STABILITY,
+        "Frobenius norm and condition number of the edited layer that moved most, relative to the "
+        f"unedited matrix. {OVER_SEEDS}",
+    ),
+    Entry(
+        "perplexity",
+        "perplexity",
+        STABILITY,
+        f"Perplexity on held-out text against the number of edits. {OVER_SEEDS}",
+    ),
+    Entry(
+        "attained",
+        "attained fraction",
+        EDITS,
+        "Fraction of the residual that the update wrote. Dots are medians over requests, thick "
+        "bars the middle half, thin bars the middle 90 %, of all seeds together.",
+    ),
+    Entry(
+        "forgetting",
+        "forgetting",
+        RETENTION,
+        "Reliability of each batch right after it was written and at the last checkpoint, one "
+        "panel per method. The bars between are what later edits undid.",
+    ),
+    Entry(
+        "retention",
+        "retention map",
+        RETENTION,
+        "Reliability by place in the edit sequence (rows) and checkpoint (columns), one map per "
+        "method; means over seeds.",
+    ),
+)
+FORGETTING_CURVES = Entry(
+    "forgetting_curves",
+    "scores by age",
+    RETENTION,
+    "Scores against the number of edits made since a group of requests was complete.",
+)
+PORTABILITY = Entry(
+    "by_kind",
+    "portability",
+    EDITS,
+    "Portability of all edits so far by kind of question, against the number of edits. "
+    f"{OVER_SEEDS}",
+)
+
+TASK_FIGURES = (
+    Entry(
+        "abilities",
+        "task scores",
+        ABILITIES,
+        f"Headline score of each downstream task against the number of edits. {OVER_ITEMS}",
+    ),
+    Entry(
+        "retained",
+        "retained ability",
+        ABILITIES,
+        "Retained ability: the score of each task over that of the unedited model, in percent, and "
+        f"their mean. {OVER_ITEMS}",
+    ),
+)
+
+NULL_SPACE = Entry(
+    "null_space",
+    "null space",
+    STABILITY,
+    "Size of the null space that AlphaEdit edits in, per layer, and the share of the energy of "
+    "keys that falls into it, on the corpus and on held-out text.",
+)
+LAYER_SCORES = Entry(
+    "layer_scores",
+    "choice of layers",
+    SETTINGS,
+    "Decrease of the target loss per radian of rotation, to first order, for each layer, relative "
+    "to the best. Bars are one standard error to either side, filled markers the proposed layers.",
+)
+SCAN = Entry(
+    "scan",
+    "scan of settings",
+    SETTINGS,
+    "All variants of each scanned entry, ranked by the harmonic mean of reliability, "
+    "generalization and locality at the last checkpoint.",
+)
+
+
+def figures(checkpoints: int) -> tuple[Entry, ...]:
+    """The figures of an experiment with so many checkpoints, but for PORTABILITY, which only some
+    data sets have. With one checkpoint nothing has an age."""
+    return (*FIGURES, FORGETTING_CURVES) if checkpoints > 1 else FIGURES
+
+
+def caption_name(kind: str, entry: Entry) -> str:
+    """The name of an entry's caption: a table and a figure may share theirs.
+
+    kind: "table" or "figure".
+    """
+    return f"{kind}_{entry.name}"
+
+
+def captions() -> dict[str, str]:
+    """The caption of every entry, by `caption_name`."""
+    tables = (*TABLES, *TASK_TABLES, NULL_SPACE, SCAN)
+    drawn = (*FIGURES, FORGETTING_CURVES, PORTABILITY, *TASK_FIGURES, LAYER_SCORES)
+    return {
+        caption_name(kind, entry): entry.caption
+        for kind, entries in (("table", tables), ("figure", drawn))
+        for entry in entries
+    }

@@ -1,0 +1,97 @@
+"""The figures of an experiment, drawn from its tables: all that `mose.report.catalog` lists."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from mose.report import abilities, catalog, retention
+from mose.report.figures import details, overview, task_curves
+
+# The tables that `figures` takes.
+TABLES = (
+    *("summary", "summary_intervals", "metrics", "means", "retention_matrix"),
+    *("forgetting_curves", "edit_records"),
+)
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure, and what it is of. name: as in the catalog, "portability/by_kind" for that one."""
+
+    model: str
+    dataset: str
+    name: str
+    figure: Figure
+
+
+def figures(
+    tables: Mapping[str, pd.DataFrame],
+    models: Sequence[str],
+    datasets: Sequence[str],
+    methods: Sequence[str],
+    checkpoints: Sequence[int],
+) -> Iterator[Drawing]:
+    """The figures of every model and data set of which anything is measured.
+
+    tables: TABLES by name. methods: labels in their order.
+    """
+    for model in models:
+        for dataset in datasets:
+            own = {name: _part(table, model, dataset) for name, table in tables.items()}
+            if not own["summary"].empty:
+                for name, figure in _figures(own, methods, checkpoints).items():
+                    yield Drawing(model, dataset, name, figure)
+
+
+def _figures(
+    own: Mapping[str, pd.DataFrame], methods: Sequence[str], checkpoints: Sequence[int]
+) -> dict[str, Figure]:
+    """The figures of one model and data set by name."""
+    summary, intervals = own["summary"], own["summary_intervals"]
+    matrix = own["retention_matrix"]
+    reliability = matrix[matrix["metric"] == "reliability"]
+    drawn = {
+        "shares": overview.token_shares(summary, intervals, methods),
+        "success": overview.success_rates(summary, intervals, methods),
+        "stability": overview.stability(summary, methods),
+        "perplexity": overview.perplexity(summary, methods),
+        "attained": overview.attained(_at_checkpoints(own["edit_records"], checkpoints), methods),
+        "forgetting": overview.forgetting(retention.forgetting(own["metrics"]), methods),
+        "retention": overview.retention_map(reliability, methods),
+    }
+    if catalog.FORGETTING_CURVES in catalog.figures(len(checkpoints)):
+        curves = own["forgetting_curves"]
+        drawn[catalog.FORGETTING_CURVES.name] = details.forgetting_curves(curves, methods)
+    kinds = details.kinds_of(own["means"])
+    if len(kinds):
+        drawn[f"portability/{catalog.PORTABILITY.name}"] = details.portability(kinds, methods)
+    return drawn
+
+
+def _at_checkpoints(records: pd.DataFrame, checkpoints: Sequence[int]) -> pd.DataFrame:
+    """`edit_records` with `edits`, the checkpoint that ended the request's segment."""
+    step = checkpoints[0]
+    return records.assign(edits=(records["order"] // step + 1) * step)
+
+
+def task_figures(
+    table: pd.DataFrame,
+    models: Sequence[str],
+    datasets: Sequence[str],
+    methods: Sequence[str],
+) -> Iterator[Drawing]:
+    """The figures of the downstream tasks of every model and data set. table: `abilities`."""
+    whole = abilities.unedited_rows(table)
+    for model in models:
+        for dataset in datasets:
+            own = _part(whole, model, dataset)
+            yield Drawing(model, dataset, "abilities", task_curves.scores(own, methods))
+            yield Drawing(model, dataset, "retained", task_curves.retained(own, methods))
+
+
+def _part(table: pd.DataFrame, model: str, dataset: str) -> pd.DataFrame:
+    return table[(table["model"] == model) & (table["dataset"] == dataset)]
