@@ -192,10 +192,10 @@ def test_an_unknown_mean_is_refused(llama, requests, templates):
 
 @pytest.mark.parametrize(("anchor", "written"), [(40.0, True), (0.01, False)])
 def test_anchored_targets_are_written_unless_they_are_too_long(
-    anchor, written, second_moments, requests, templates
+    anchor, written, moments, requests, templates
 ):
     variant = parse("alphaedit", targets="anchored", anchor=anchor)
-    lm, weights, state = fresh(variant, second_moments)
+    lm, weights, state = fresh(variant, moments)
     sequence.run(lm, state, variant, requests, templates, 2, 4)
     for diagnosis in state.diagnoses:
         assert (0.5 < diagnosis.attained < 1.5) if written else (diagnosis.attained == 0)

@@ -54,6 +54,8 @@ class World:
 
 def layers_that_are_not_there(layer):
     said = [part.format(layer) for part in OUT_OF_RANGE]
+    # Options refuse a layer below 0 themselves; what is above the model's only the model knows.
+    of_options = ["layers[0]: found -1, expected a whole number of at least 0"]
     return {
         f"weight of layer {layer}": (lambda w: w.lm.weight(layer), ConfigError, said),
         f"projection of layer {layer}": (lambda w: w.lm.projection(layer), ConfigError, said),
@@ -64,7 +66,9 @@ def layers_that_are_not_there(layer):
             lambda w: w.lm.truncated(IDS, IDS, [1, layer]), ConfigError, said,
         ),
         f"targets at layer {layer}": (
-            lambda w: w.optimise(layers=(layer,)), ConfigError, ["layers: ", *said],
+            lambda w: w.optimise(layers=(layer,)),
+            ConfigError,
+            of_options if layer < 0 else ["layers: ", *said],
         ),
         f"keys of layer {layer}": (
             lambda w: w.collect(layers=[layer]), ConfigError, ["layers: ", *said],
@@ -76,7 +80,10 @@ def layers_that_are_not_there(layer):
         ),
         f"editors of layer {layer}": (
             lambda w: sequence.make_editors(w.weights, w.moments, parse("memit", layers=[layer])),
-            ConfigError, ["layers: ", f"edits layer {layer}", "layers 1, 2", "pass the weight"],
+            ConfigError,
+            of_options
+            if layer < 0
+            else ["layers: ", f"edits layer {layer}", "layers 1, 2", "pass the weight"],
         ),
     }  # fmt: skip
 

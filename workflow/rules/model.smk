@@ -27,7 +27,7 @@ rule model:
     resources:
         **resources_of("model"),
     params:
-        code=code_of("mose/models/sources.py"),
+        code=code_of("mose/models/architectures.py", "mose/models/sources.py"),
         source=lambda wildcards: as_json(MODELS[wildcards.model].source),
         architecture=architecture_option,
     shell:

@@ -124,7 +124,6 @@ rule null_space:
         **MODEL_PARAMS,
         code=code_of(
             "mose/evaluation/null_space.py",
-            "mose/methods/options.py",
             "mose/models/loading.py",
             "mose/statistics/second_moments.py",
         ),

@@ -26,7 +26,6 @@ rule target_norms_of:
         code=code_of(
             "mose/editing/anchors.py",
             "mose/facts/requests.py",
-            "mose/methods/options.py",
             "mose/models/loading.py",
         ),
         variant=variant_json,

@@ -95,7 +95,11 @@ rule tasks:
     params:
         **CHAIN_PARAMS,
         **MODEL_PARAMS,
-        code=code_of("mose/editing/chain.py", "mose/evaluation/tasks/evaluation.py"),
+        code=code_of(
+            "mose/editing/chain.py",
+            "mose/evaluation/tasks/evaluation.py",
+            "mose/storage/records.py",
+        ),
     shell:
         TASK_COMMAND
         + CHAIN_OPTIONS
@@ -124,6 +128,7 @@ rule tasks_unedited:
         code=code_of(
             "mose/evaluation/tasks/evaluation.py",
             "mose/models/loading.py",
+            "mose/storage/records.py",
         ),
     shell:
         TASK_COMMAND + TASK_OPTIONS + " > {log:q} 2>&1"
