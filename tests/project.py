@@ -61,11 +61,12 @@ class Project:
         return [*SNAKEMAKE, *snakefile, "--configfile", "config.yaml", *arguments]
 
     def run(self, *arguments, checkout=ROOT, **changed):
-        """Snakemake to its end, with the library of the same checkout."""
+        """Snakemake to its end, with the library of the same checkout before all others."""
+        earlier = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
         return subprocess.run(
             self.command(*arguments, checkout=checkout, **changed),
             cwd=self.folder,
-            env={**os.environ, "PYTHONPATH": str(checkout)},
+            env={**os.environ, "PYTHONPATH": os.pathsep.join([str(checkout), *earlier])},
             capture_output=True,
             text=True,
             timeout=400,
