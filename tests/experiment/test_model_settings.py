@@ -48,4 +48,4 @@ def test_every_method_has_settings_within_the_models_depth(model):
 @pytest.mark.parametrize("model", DEPTH)
 def test_mose_is_as_published(model):
     mose = options.parse_variant(SETTINGS[model]["mose"]).options
-    assert (mose.side, mose.editing.targets, mose.memory) == ("output", "free", "none")
+    assert (mose.side, mose.targets, mose.memory) == ("output", "free", "none")

@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from test_readers import write
 
 from mose.errors import RequestError
 from mose.facts import readers
@@ -11,6 +10,11 @@ from mose.facts.drawing import draw_requests
 from mose.facts.requests import Probe
 
 NAMES = ("bird", "river", "novel", "bridge", "opera", "comet")
+
+
+def write(path, records):
+    path.write_text(json.dumps(records))
+    return str(path)
 
 
 def concept(name, **changed):
