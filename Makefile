@@ -5,13 +5,16 @@ VENV = .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.installed
 
-.PHONY: demo test lint bench figures clean
+.PHONY: demo test test-all lint bench figures clean
 
 demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup -m 'not slow'
+
+test-all: $(READY)
+	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup
 
 lint: $(READY)
 	$(BIN)/ruff check .

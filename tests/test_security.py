@@ -2,13 +2,13 @@
 
 import ast
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tiny
+import warm
 import yaml
+from project import SNAKEMAKE, link
 
 from mose.errors import ConfigError, ModelError
 from mose.experiment import config
@@ -120,8 +120,7 @@ def test_names_that_would_share_a_folder_are_refused(tmp_path):
 
 
 def test_paths_and_texts_that_a_shell_or_a_browser_would_obey_are_data(tmp_path):
-    for name in ("Snakefile", "workflow", "scripts", "mose", "profiles"):
-        (tmp_path / name).symlink_to(ROOT / name)
+    link(tmp_path)
     directory = "tiny $(touch pwned1) 'llama'"
     tiny.save(tmp_path / directory)
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump({"source": {"local": directory}}))
@@ -147,15 +146,12 @@ def test_paths_and_texts_that_a_shell_or_a_browser_would_obey_are_data(tmp_path)
     )
     made["methods"]["a"]["steps"] = 2
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(made))
-    command = [sys.executable, "-m", "snakemake", "--cores", "2", "--configfile", "config.yaml"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [*SNAKEMAKE, "--configfile", "config.yaml"]
+    done = warm.jobs().run(command, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     requests = (tmp_path / "results/e/tiny/facts/seed0/requests.jsonl").read_text()
     assert script in requests, "the text itself is kept as it is"
-    done = subprocess.run(
-        [*command, "--report", "report.html"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = warm.jobs().run([*command, "--report", "report.html"], tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "alert(1)" not in (tmp_path / "report.html").read_text()
     assert not list(tmp_path.rglob("pwned*"))

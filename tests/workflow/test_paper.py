@@ -1,29 +1,27 @@
 """The paper's comparison plans where nothing of it is there: no model, no data, no network."""
 
-import os
 import re
 import subprocess
-import sys
 
 import pytest
-from project import ROOT
+import warm
+from project import link
 
 # One checkpoint in place of twenty, for the tests' time.
 SHORT = "edits: {total: 20, checkpoint: 20, tasks_every: 20}"
 
 
 def snakemake(folder, *arguments, overlays=()):
-    for name in ("Snakefile", "workflow", "scripts", "mose", "profiles", "config"):
-        if not (folder / name).exists():
-            (folder / name).symlink_to(ROOT / name)
+    link(folder, "config")
+    jobs = warm.jobs()
     (folder / "short.yaml").write_text(SHORT)
     unreachable = "http://127.0.0.1:9"
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", *arguments, "--configfile", "config/paper.yaml",
+        [*jobs.python, "-m", "snakemake", *arguments, "--configfile", "config/paper.yaml",
          *overlays, "short.yaml"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
         check=False,
-        env={**os.environ, "HTTPS_PROXY": unreachable, "HTTP_PROXY": unreachable},
+        env={**jobs.environment, "HTTPS_PROXY": unreachable, "HTTP_PROXY": unreachable},
     )  # fmt: skip
 
 

@@ -2,16 +2,19 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import tiny
+import warm
 import yaml
 
-ROOT = Path(__file__).parents[1]
-SNAKEMAKE = [sys.executable, "-m", "snakemake", "--cores", "2"]
+ROOT = Path(__file__).parents[2]
+LINKED = ("Snakefile", "workflow", "scripts", "mose", "profiles")
+SNAKEMAKE = ["-m", "snakemake", "--cores", "2"]
 TARGETS = {"steps": 4, "learning_rate": 0.2}
 METHODS = {
     "memit": {"method": "memit", "layers": [1, 2], "lambda": 0.1, **TARGETS},
@@ -33,13 +36,21 @@ CONFIG = {
 }
 
 
+def link(folder: Path, *more: str) -> None:
+    """Link the workflow's own files, and more of the checkout, into a folder."""
+    for name in (*LINKED, *more):
+        (folder / name).symlink_to(ROOT / name)
+
+
 class Project:
     """A folder with the workflow's own files linked in, a tiny model and a data set."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        for name in ("Snakefile", "workflow", "scripts", "mose", "profiles"):
-            (folder / name).symlink_to(ROOT / name)
+        self.jobs = warm.jobs()
+        if (folder / "Snakefile").exists():
+            return
+        link(folder)
         tiny.save(folder / "tiny-llama")
         (folder / "tiny.yaml").write_text(yaml.safe_dump({"source": {"local": "tiny-llama"}}))
         facts = [
@@ -55,11 +66,29 @@ class Project:
         ]
         (folder / "facts.json").write_text(json.dumps(facts))
 
-    def command(self, *arguments, **changed):
-        (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, **changed}))
-        return [*SNAKEMAKE, "--configfile", "config.yaml", *arguments]
+    def copy(self, folder: Path) -> "Project":
+        """A copy with its results, in which there is nothing to do."""
+        copied = Project(folder)
+        for name in ("results", ".snakemake"):
+            shutil.copytree(self.folder / name, folder / name)
+        return copied
 
-    def run(self, *arguments, **changed):
+    def configure(self, **changed: object) -> None:
+        """Write the configuration, with other values of some keys."""
+        (self.folder / "config.yaml").write_text(yaml.safe_dump({**CONFIG, **changed}))
+
+    def command(self, *arguments: str, **changed: object) -> list[str]:
+        """Snakemake's command line, for a process of its own."""
+        self.configure(**changed)
+        return [sys.executable, *SNAKEMAKE, "--configfile", "config.yaml", *arguments]
+
+    def run(self, *arguments: str, **changed: object) -> subprocess.CompletedProcess[str]:
+        """Run Snakemake to its end; exit status, standard output and standard error."""
+        _, *command = self.command(*arguments, **changed)
+        return self.jobs.run(command, self.folder)
+
+    def run_plainly(self, *arguments: str, **changed: object) -> subprocess.CompletedProcess[str]:
+        """The same as a user's own run: every program starts by itself, in seconds."""
         return subprocess.run(
             self.command(*arguments, **changed),
             cwd=self.folder,
@@ -69,19 +98,21 @@ class Project:
             check=False,
         )
 
-    def planned(self, **changed):
+    def planned(self, *arguments: str, **changed: object) -> dict[str, int]:
         """How many jobs of which rule a dry run plans."""
-        shown = self.run("-n", "--quiet", "rules", **changed)
+        shown = self.run("-n", "--quiet", "rules", *arguments, **changed)
         assert shown.returncode == 0, shown.stderr
         table = re.findall(r"^(\w+) +(\d+)$", shown.stdout + shown.stderr, re.MULTILINE)
         return {rule: int(count) for rule, count in table}
 
-    def results(self, pattern):
-        """Bytes of result files by name, without the times that a record holds."""
-        found = {}
-        for path in sorted((self.folder / "results" / "small").glob(pattern)):
+    def results(self, pattern: str) -> dict[str, str | bytes]:
+        """Result files by name in `results/small`, without the times that a record holds."""
+        contents: dict[str, str | bytes] = {}
+        results = self.folder / "results" / "small"
+        for path in sorted(results.glob(pattern)):
+            name = str(path.relative_to(results))
             if path.name == "requests.csv":
-                found[str(path)] = pd.read_csv(path).drop(columns="seconds").to_csv()
+                contents[name] = pd.read_csv(path).drop(columns="seconds").to_csv()
             else:
-                found[str(path)] = path.read_bytes()
-        return found
+                contents[name] = path.read_bytes()
+        return contents
