@@ -8,13 +8,16 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 READY = $(VENV)/.workflow
 DEV = $(VENV)/.installed
 
-.PHONY: demo test lint bench figures reference clean
+.PHONY: demo test test-all lint bench figures reference clean
 
 demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 
 test: $(DEV)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup -m 'not slow'
+
+test-all: $(DEV)
+	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup
 
 lint: $(DEV)
 	$(BIN)/ruff check .

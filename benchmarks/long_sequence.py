@@ -27,7 +27,7 @@ from mose.report import pages
 from mose.statistics import second_moments
 from mose.storage import files
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "support"))
 import tiny
 
 LAYER = 1
@@ -63,7 +63,7 @@ def invented(count: int) -> list[EditRequest]:
     return made
 
 
-def second_moment(lm: CausalLM) -> second_moment.SecondMoment:
+def moment_of(lm: CausalLM) -> second_moment.SecondMoment:
     """Of random tokens: enough of them that no direction is empty."""
     windows = np.random.default_rng(0).integers(1, 300, size=(200, 16)).astype(np.int32)
     sums, count = second_moments.accumulate(lm, windows, [LAYER], False)
@@ -84,7 +84,7 @@ def resident() -> int:
 def chain(options: dict, storage: str, edits: int) -> Iterator[dict]:
     """Run one chain; yield its row (COLUMNS), and for a product the row of "in place" as well."""
     lm = tiny.model("llama")
-    moment = second_moment(lm)
+    moment = moment_of(lm)
     kept_in = getattr(torch, storage)
     lm.model.to(kept_in)
     unedited = lm.weight(LAYER).clone()

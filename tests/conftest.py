@@ -1,18 +1,32 @@
 """Fixtures that several tests share."""
 
+import time
 from pathlib import Path
 
 import pytest
+import shared
 import tiny
 import torch
+from project import Project
 
 from mose.facts.requests import EditRequest, Probe
 
 # Two threads waiting for each other on a busy machine are slower than one.
 torch.set_num_threads(1)
 
-ROOT = Path(__file__).parents[1]
+TESTS = Path(__file__).parent
+ROOT = TESTS.parent
 REAL_DATA = ROOT.parent / "shared" / "data"
+
+
+# Of what takes longest first: two workers then end together.
+LONGEST = ("workflow", "faults", "evaluation", "models")
+
+
+def pytest_collection_modifyitems(items):
+    """Whole folders of tests in the order in which workers should begin them."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.relative_to(TESTS).parts[0], len(LONGEST)))
 
 
 @pytest.fixture(scope="session")
@@ -60,10 +74,12 @@ def packaged(tmp_path_factory):
     from mose.models import sources
     from mose.storage import files, yaml_files
 
-    source = yaml_files.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
-    folder = tmp_path_factory.mktemp("smollm2")
-    files.write_json(folder / "manifest.json", sources.obtain(source, folder / "weights"))
-    return folder / "manifest.json"
+    def fill(folder):
+        path = ROOT / "config" / "models" / "smollm2-135m.yaml"
+        source = yaml_files.read_yaml(path)["source"]
+        files.write_json(folder / "manifest.json", sources.obtain(source, folder / "weights"))
+
+    return shared.folder(tmp_path_factory, "smollm2", fill) / "manifest.json"
 
 
 @pytest.fixture(scope="session")
@@ -72,3 +88,21 @@ def smollm2(packaged):
     from mose.models import loading
 
     return loading.load(packaged, "cpu")
+
+
+@pytest.fixture(scope="session")
+def whole(tmp_path_factory):
+    """A project whose workflow has ended undisturbed: two methods, four edits in two checkpoints.
+
+    Tests read it; what changes or plans anything works on a copy. `said.txt` is what Snakemake
+    said, `seconds.txt` how long it took.
+    """
+
+    def fill(folder):
+        begun = time.monotonic()
+        done = Project(folder).run()
+        assert done.returncode == 0, done.stderr[-4000:]
+        (folder / "said.txt").write_text(done.stderr)
+        (folder / "seconds.txt").write_text(str(time.monotonic() - begun))
+
+    return Project(shared.folder(tmp_path_factory, "whole", fill))

@@ -11,12 +11,12 @@ import pytest
 import tiny
 import yaml
 from packages import OFFLINE, PIP, run
-from project import CONFIG
+from project import CONFIG, METHODS
 
 import mose
 from mose.cli import workflow
 from mose.errors import ExtraMissing, StoreError
-from mose.experiment import installed
+from mose.experiment import locations
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -26,7 +26,17 @@ EXTRAS = (
     *("lm_eval", "pytest", "hypothesis", "scipy", "sklearn"),
 )
 LIBRARY = (
-    *("errors", "progress", "storage", "linalg", "facts", "models", "statistics", "methods"),
+    *(
+        "errors",
+        "progress",
+        "validation",
+        "storage",
+        "linalg",
+        "facts",
+        "models",
+        "statistics",
+        "methods",
+    ),
     *("editing", "evaluation"),
 )
 # Names of distributions, where they differ from those of modules.
@@ -137,15 +147,15 @@ def test_extras_and_pinned_versions_agree():
 
 
 def test_the_workflow_is_found_in_a_checkout():
-    assert installed.workflow_folder() == ROOT
+    assert locations.workflow_folder() == ROOT
     command = workflow.command_of(["-n", "--configfile", "a.yaml"])
     assert command[-5:] == ["--snakefile", f"{ROOT}/Snakefile", "-n", "--configfile", "a.yaml"]
 
 
 def test_an_installation_without_the_workflow_is_refused(monkeypatch, tmp_path):
-    monkeypatch.setattr(mose, "__file__", str(tmp_path / "mose" / "__init__.py"))
+    monkeypatch.setattr(locations, "CODE", tmp_path)
     with pytest.raises(StoreError, match=r"mose/_workflow: the workflow is not there"):
-        installed.workflow_folder()
+        locations.workflow_folder()
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +206,7 @@ def test_the_wheel_holds_library_and_workflow(environment, alone):
 
 
 @pytest.mark.slow
-def test_an_installed_workflow_plans_an_experiment_in_an_empty_folder(environment, alone):
+def test_an_installed_workflow_runs_an_experiment_in_an_empty_folder(environment, alone):
     tiny.save(alone / "weights")
     (alone / "mine.yaml").write_text(yaml.safe_dump({"source": {"local": "weights"}}))
     facts = [
@@ -207,14 +217,15 @@ def test_an_installed_workflow_plans_an_experiment_in_an_empty_folder(environmen
     config = {
         **CONFIG,
         "models": ["mine.yaml"],
-        "datasets": {"capitals": {"source": "facts.json", "neighbours": 1}},
+        "methods": {"memit": METHODS["memit"]},
+        "edits": {"total": 2, "batch": 1, "checkpoint": 2},
     }
     (alone / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [environment.parent / "mose-workflow", "-n", "--cores", "2"]
-    planned = run(*command, "--configfile", "config.yaml")
-    assert "edit" in planned.stdout
-    assert f"Snakefile: {environment.parents[1]}/lib/" in planned.stdout + planned.stderr
-    assert not list(alone.glob("results/small"))
+    command = [environment.parent / "mose-workflow", "--cores", "2"]
+    done = run(*command, "--configfile", "config.yaml")
+    assert f"{environment.parents[1]}/lib/" in done.stdout + done.stderr, "its own programs ran"
+    summary = (alone / "results" / "small" / "summary.csv").read_text()
+    assert "memit,0,2," in summary
 
 
 @pytest.mark.slow

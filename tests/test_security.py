@@ -2,13 +2,13 @@
 
 import ast
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import tiny
+import warm
 import yaml
+from project import SNAKEMAKE
 
 from mose.errors import ConfigError, ModelError
 from mose.experiment import config
@@ -144,18 +144,12 @@ def test_paths_and_texts_that_a_shell_or_a_browser_would_obey_are_data(tmp_path)
     )
     made["methods"]["a"]["steps"] = 2
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(made))
-    command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile")),
-        *("--cores", "2", "--configfile", "config.yaml"),
-    ]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    command = [*SNAKEMAKE, "--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml"]
+    done = warm.jobs().run(command, tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     requests = (tmp_path / "results/e/tiny/facts/seed0/requests.jsonl").read_text()
     assert script in requests, "the text itself is kept as it is"
-    done = subprocess.run(
-        [*command, "--report", "report.html"],
-        cwd=tmp_path, capture_output=True, text=True, check=False,
-    )  # fmt: skip
+    done = warm.jobs().run([*command, "--report", "report.html"], tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "alert(1)" not in (tmp_path / "report.html").read_text()
     assert not list(tmp_path.rglob("pwned*"))

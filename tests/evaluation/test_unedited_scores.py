@@ -3,6 +3,7 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -10,11 +11,8 @@ from mose.evaluation import prompt_scores
 from mose.facts import drawing, readers
 from mose.report import prompt_metrics, tables
 
-import pandas as pd  # isort: skip
-
 pytestmark = pytest.mark.package
 
-RECORDS = 100
 NEIGHBOURS = 2
 
 
@@ -42,8 +40,11 @@ def mean_logprobs(lm, texts):
     return found
 
 
-def test_success_on_real_records_is_what_a_plain_computation_says(smollm2, real_data, tmp_path):
-    records = json.loads((real_data / "edits" / "counterfact.json").read_text())[:RECORDS]
+@pytest.mark.parametrize("size", [20, pytest.param(100, marks=pytest.mark.slow)])
+def test_success_on_real_records_is_what_a_plain_computation_says(
+    smollm2, real_data, tmp_path, size
+):
+    records = json.loads((real_data / "edits" / "counterfact.json").read_text())[:size]
     wanted = {"efficacy": [], "paraphrase": [], "neighborhood": []}
     texts, plan = [], []
     for record in records:
@@ -77,6 +78,6 @@ def test_success_on_real_records_is_what_a_plain_computation_says(smollm2, real_
         long, model="m", dataset="d", method="unedited", seed=0, edits=0, when="retention"
     )
     means = tables.request_means(long)
-    assert len(means) == len(records) == RECORDS
+    assert len(means) == len(records) == size
     for metric, values in wanted.items():
         assert means[metric].mean() == pytest.approx(np.mean(values), abs=1e-6), metric

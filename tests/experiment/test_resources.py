@@ -160,6 +160,7 @@ def real_chain(packaged, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.package
 def test_the_estimates_are_within_a_fifth_of_what_programs_take(packaged, real_chain):
     folder, model = real_chain, ["--model", str(packaged)]

@@ -1,8 +1,10 @@
 """Two runs: of one folder, one after the other with another config and both at once; of two
 folders that share a cache."""
 
+import os
 import shutil
-import subprocess
+import signal
+import time
 
 import flow
 import pytest
@@ -15,12 +17,12 @@ TARGETS = (
 
 
 @pytest.fixture(scope="module")
-def project(tmp_path_factory, jobs):
+def project(tmp_path_factory):
     """A folder in which requests and templates are made, and no more."""
-    made = Project(tmp_path_factory.mktemp("runs"))
-    done = flow.run(made, jobs, "--", *TARGETS)
+    project = Project(tmp_path_factory.mktemp("runs"))
+    done = flow.run(project, "--", *TARGETS)
     assert done.status == 0, done.said[-3000:]
-    return made
+    return project
 
 
 def replanned(project, **changed):
@@ -35,6 +37,7 @@ def replanned(project, **changed):
     }
 
 
+@pytest.mark.xdist_group("runs")
 @pytest.mark.parametrize(
     ("changed", "reruns"),
     [
@@ -52,23 +55,21 @@ def test_an_edited_config_reruns_what_depends_on_it_and_no_more(project, changed
     assert replanned(project, **changed) == reruns
 
 
+@pytest.mark.xdist_group("runs")
 def test_a_second_workflow_in_a_folder_is_refused_while_the_first_runs(project):
-    target = "results/small/tiny/templates/seed0.json"
-    command = project.command("--forcerun", "templates", "--", target)
-    first = subprocess.Popen(
-        command, cwd=project.folder, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
-    )
-    shown = ""
-    assert first.stderr is not None
-    for line in first.stderr:
-        shown += line
-        if "rule templates" in line:  # it runs: it holds the lock
-            break
+    target = TARGETS[1]
+    first = flow.Flow(project, "--forcerun", "templates", "--", target)
+    deadline = time.monotonic() + 200
+    while (running := project.jobs.find("scripts/make_templates.py")) is None:
+        assert time.monotonic() < deadline, "the job does not come"
+        time.sleep(0.005)
+    os.kill(running, signal.SIGSTOP)
     second = project.run("--forcerun", "templates", "--", target)
-    _, rest = first.communicate(timeout=200)
+    os.kill(running, signal.SIGCONT)
+    ended = first.end()
     assert second.returncode != 0
     assert "cannot be locked" in second.stdout + second.stderr
-    assert first.returncode == 0, shown + rest
+    assert ended.status == 0, ended.said
     assert project.run("-n", "--", target).returncode == 0, "the lock is gone"
 
 
@@ -83,33 +84,33 @@ def edits_begun(ended):
 
 
 def test_a_changed_option_never_continues_an_old_chain_even_if_the_change_was_cut_short(
-    whole, jobs, tmp_path
+    whole, tmp_path
 ):
-    project = flow.copied(whole[0], tmp_path)
+    project = whole.copy(tmp_path)
     old = chain_of(project, "memit")
     other = chain_of(project, "mose-input")
     changed = {**METHODS["memit"], "lambda": 0.2}
 
     # Cut short: the first checkpoint is of the new option, the second of the old one.
     target = str(flow.METHODS_FOLDER / "memit/seed0/edits2.h5")
-    begun = flow.run(project, jobs, "--", target, methods={**METHODS, "memit": changed})
+    begun = flow.run(project, "--", target, methods={**METHODS, "memit": changed})
     assert begun.status == 0, begun.said[-4000:]
     assert edits_begun(begun) == ["memit.0.2.log"]
 
     # The same options under a label that was never used: a chain without a past.
     methods = {"memit": changed, "fresh": changed}
-    done = flow.run(project, jobs, methods=methods)
+    done = flow.run(project, methods=methods)
     assert done.status == 0, done.said[-4000:]
     assert edits_begun(done) == ["fresh.0.2.log", "fresh.0.4.log", "memit.0.4.log"]
     assert chain_of(project, "memit") == chain_of(project, "fresh") != old
     assert chain_of(project, "mose-input") == other
 
     # And back: as if nothing had been.
-    back = flow.run(project, jobs)
+    back = flow.run(project)
     assert back.status == 0, back.said[-4000:]
     assert edits_begun(back) == ["memit.0.2.log", "memit.0.4.log"]
     shutil.rmtree(project.folder / flow.METHODS_FOLDER / "fresh")
-    assert flow.tables(project) == flow.tables(whole[0])
+    assert flow.tables(project) == flow.tables(whole)
 
 
 def sharing(cache, folder, whole):
@@ -124,18 +125,18 @@ def sharing(cache, folder, whole):
     return project
 
 
-def test_folders_that_share_a_cache_may_fill_it_at_once_and_find_it_filled(whole, jobs, tmp_path):
+def test_folders_that_share_a_cache_may_fill_it_at_once_and_find_it_filled(whole, tmp_path):
     cache = tmp_path / "cache"
     cache.mkdir()
     target = str(flow.METHODS_FOLDER / "memit/seed0/scores2.csv")
-    projects = [sharing(cache, tmp_path / name, whole[0]) for name in ("one", "two")]
-    for running in [flow.Flow(project, jobs, "--", target) for project in projects]:
+    projects = [sharing(cache, tmp_path / name, whole) for name in ("one", "two")]
+    for running in [flow.Flow(project, "--", target) for project in projects]:
         running.end()  # a file that the other makes anew may be missing at that moment
-    projects.append(sharing(cache, tmp_path / "three", whole[0]))
+    projects.append(sharing(cache, tmp_path / "three", whole))
     for project in projects:
-        done = flow.run(project, jobs, "--", target)
+        done = flow.run(project, "--", target)
         assert done.status == 0, done.said[-4000:]
-        expected = (whole[0].folder / target).read_bytes()
+        expected = (whole.folder / target).read_bytes()
         assert (project.folder / target).read_bytes() == expected
         assert flow.leftovers(project.folder) == []
     stages = {log.split("/")[2] for log in done.jobs("begun")}

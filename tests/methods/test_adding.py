@@ -90,11 +90,11 @@ def test_the_workflow_plans_an_installed_method(installed, tmp_path, monkeypatch
     monkeypatch.setenv("PYTHONPATH", seeing(installed, ROOT)["PYTHONPATH"])
     project = Project(tmp_path)
     methods = {"memit": VARIANTS["memit"], "quarter": HALF}
-    assert project.planned(methods=methods)["edit"] == 4
-    refused = project.run("-n", methods={"quarter": {**HALF, "shares": 1}})
+    assert project.planned(checkout=ROOT, methods=methods)["edit"] == 4
+    refused = project.run_plainly("-n", methods={"quarter": {**HALF, "shares": 1}})
     assert refused.returncode != 0
     assert "unknown key 'shares'" in refused.stdout + refused.stderr
-    shown = project.run("-n", "--printshellcmds", methods=methods)
+    shown = project.run_plainly("-n", "--printshellcmds", methods=methods)
     assert '"share": 0.25' in shown.stdout + shown.stderr
 
 

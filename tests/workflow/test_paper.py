@@ -1,11 +1,10 @@
 """The paper's comparison plans where nothing of it is there: no model, no data, no network."""
 
-import os
 import re
 import subprocess
-import sys
 
 import pytest
+import warm
 from project import ROOT
 
 # One checkpoint in place of twenty, for the tests' time.
@@ -13,15 +12,16 @@ SHORT = "edits: {total: 20, checkpoint: 20, tasks_every: 20}"
 
 
 def snakemake(folder, *arguments, overlays=()):
+    jobs = warm.jobs()
     (folder / "short.yaml").write_text(SHORT)
     unreachable = "http://127.0.0.1:9"
     return subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", *arguments,
+        [*jobs.python, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", *arguments,
          "--configfile", ROOT / "config/paper.yaml", *(ROOT / name for name in overlays),
          "short.yaml"],
         cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300,
         check=False,
-        env={**os.environ, "HTTPS_PROXY": unreachable, "HTTP_PROXY": unreachable},
+        env={**jobs.environment, "HTTPS_PROXY": unreachable, "HTTP_PROXY": unreachable},
     )  # fmt: skip
 
 

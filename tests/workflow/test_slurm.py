@@ -1,7 +1,6 @@
 """A small experiment as jobs of a real Slurm, through the profile that is shipped."""
 
 import os
-import re
 import subprocess
 import sys
 
@@ -19,6 +18,8 @@ SITE = [
     "--slurm-no-account", "--slurm-keep-successful-logs", "--latency-wait", "10",
     "--default-resources", "slurm_partition=test", "mem_mb=1000", "runtime=5",
 ]  # fmt: skip
+
+pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def finished(cluster, tmp_path_factory):
     """The experiment as Slurm jobs, and the same on this machine."""
     settings = {"methods": {"memit": METHODS["memit"]}, "measure": {}}
     by_slurm = Project(tmp_path_factory.mktemp("by-slurm"))
-    by_slurm.command(**settings)
+    by_slurm.configure(**settings)
     run = subprocess.run(
         [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile",
          "--profile", ROOT / "profiles/slurm", *SITE, "--configfile", "config.yaml"],
@@ -52,16 +53,13 @@ def finished(cluster, tmp_path_factory):
     return by_slurm, here, cluster.jobs()
 
 
-@pytest.mark.slurm
 def test_slurm_and_this_machine_end_in_the_same_tables(finished):
     by_slurm, here, _ = finished
-    theirs = {path.split("/")[-1]: data for path, data in by_slurm.results("*.csv").items()}
-    ours = {path.split("/")[-1]: data for path, data in here.results("*.csv").items()}
-    assert theirs == ours
+    theirs = by_slurm.results("*.csv")
+    assert theirs == here.results("*.csv")
     assert len(theirs) > 5
 
 
-@pytest.mark.slurm
 def test_what_costs_ran_as_jobs_with_what_it_needs(finished, monkeypatch):
     by_slurm, _, jobs = finished
     rules = [job["Comment"].removeprefix("rule_").split("_wildcards_")[0] for job in jobs]
@@ -81,7 +79,6 @@ def test_what_costs_ran_as_jobs_with_what_it_needs(finished, monkeypatch):
     assert edit["TimeLimit"] == f"00:{needed.runtime()}:00"
 
 
-@pytest.mark.slurm
 def test_measurement_runs_beside_the_chain(finished):
     *_, jobs = finished
 
@@ -93,25 +90,3 @@ def test_measurement_runs_beside_the_chain(finished):
     first, second = of("edit", "_2"), of("edit", "_4")
     assert second["StartTime"] >= first["EndTime"], "a segment goes on from the one before it"
     assert of("measure", "_2")["StartTime"] < second["EndTime"]
-
-
-@pytest.mark.parametrize("option", ["--profile", "--workflow-profile"])
-def test_a_site_overrides_what_is_counted(option):
-    """`--workflow-profile` takes the place of profiles/default, `--profile` adds to it."""
-    run = subprocess.run(
-        [sys.executable, "-m", "snakemake", option, "profiles/slurm", "-n", "--configfile",
-         "config/demo.yaml", "--set-resources", "edit:mem_mb=12345", "edit:runtime=77"],
-        cwd=ROOT, capture_output=True, text=True, timeout=120, check=False,
-    )  # fmt: skip
-    assert run.returncode == 0, run.stderr
-    asked = [
-        line.strip()
-        for rule, line in re.findall(
-            r"^rule (\w+):\n(?:.*\n)*?(    resources: .*)$", run.stdout, re.M
-        )
-        if rule == "edit"
-    ]
-    assert asked
-    for line in asked:
-        assert "mem_mb=12345," in line
-        assert "runtime=77," in line

@@ -40,6 +40,9 @@ CHANGED = {
 }
 
 
+pytestmark = pytest.mark.xdist_group("tasks")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("tasks"))

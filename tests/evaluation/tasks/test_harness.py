@@ -12,7 +12,6 @@ import yaml
 from mose.errors import ConfigError, ExtraMissing
 from mose.evaluation.tasks import harness, items, records, scoring
 from mose.evaluation.tasks.definition import parse_task
-from mose.models import causal_lm, loading, sources
 from mose.storage import yaml_files
 
 ROOT = Path(__file__).parents[3]
@@ -117,13 +116,11 @@ def test_its_log_likelihoods_are_ours():
 @pytest.mark.package
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "file"), [("rte", "rte.tsv"), ("sst2", "sst2.jsonl")])
-def test_so_they_are_on_real_tasks_with_a_real_model(real_data, tmp_path, name, file):
+def test_so_they_are_on_real_tasks_with_a_real_model(real_data, smollm2, name, file):
     pytest.importorskip("lm_eval")
-    source = yaml_files.read_yaml(ROOT / "config" / "models" / "smollm2-135m.yaml")["source"]
-    sources.obtain(source, tmp_path)
     entry = yaml_files.read_yaml(ROOT / "config" / "tasks" / f"{name}.yaml")
     made = prepared(
         **{**entry, "source": {"file": str(real_data / "tasks" / file)}, "samples": 200}
     )
     assert len(made.items) == 200
-    compare_log_likelihoods(causal_lm.CausalLM(*loading.load_directory(tmp_path), "smollm2"), made)
+    compare_log_likelihoods(smollm2, made)

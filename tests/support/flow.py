@@ -10,7 +10,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import warm
 from project import METHODS, ROOT, Project
 
 
@@ -34,13 +33,13 @@ class Ended:
 class Flow:
     """A workflow that has been started: Snakemake, its shells and jobs in one process group."""
 
-    def __init__(self, project: Project, jobs: warm.Jobs, *arguments: str, **changed: object):
-        self.jobs = jobs
+    def __init__(self, project: Project, *arguments: str, **changed: object):
+        self.jobs = project.jobs
         self.output = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (end closes it)
         self.process = subprocess.Popen(
             project.command(*arguments, **changed),
             cwd=project.folder,
-            env=jobs.environment,
+            env=project.jobs.environment,
             stdout=self.output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -64,25 +63,23 @@ class Flow:
             return Ended(status, self.output.read())
 
 
-def run(project: Project, jobs: warm.Jobs, *arguments: str, **changed: object) -> Ended:
-    """A workflow that is left to its end."""
-    return Flow(project, jobs, *arguments, **changed).end()
-
-
+TABLES = "results/small/summary.csv"
 METHODS_FOLDER = Path("results/small/tiny/capitals")
 
 
-def copied(whole: Project, folder: Path) -> Project:
-    """A copy of a finished project, in which there is nothing to do."""
-    project = Project(folder)
-    for name in ("results", ".snakemake"):
-        shutil.copytree(whole.folder / name, folder / name)
-    return project
+def run(project: Project, *arguments: str, **changed: object) -> Ended:
+    """A workflow that is left to its end: with its tables, unless arguments name other files.
+
+    Figures take as long as all the rest and add nothing to what is compared.
+    """
+    done = project.run(*(arguments or ("--", TABLES)), **changed)
+    project.jobs.settle()
+    return Ended(done.returncode, done.stderr + done.stdout)
 
 
 def without_last_segment(whole: Project, folder: Path) -> Project:
     """A copy of a finished project, whose last checkpoints and all that follows are to be made."""
-    project = copied(whole, folder)
+    project = whole.copy(folder)
     for path in [
         *(folder / METHODS_FOLDER).glob("m*/seed0/*4.*"),
         *folder.glob("results/small/*.*"),
@@ -92,7 +89,7 @@ def without_last_segment(whole: Project, folder: Path) -> Project:
     return project
 
 
-def stop_edits(project: Project, jobs: warm.Jobs) -> dict[str, int]:
+def stop_edits(project: Project) -> dict[str, int]:
     """SIGSTOP to the jobs that make the last checkpoints, once they have written a batch; their
     process ids by method."""
     stopped: dict[str, int] = {}
@@ -101,7 +98,8 @@ def stop_edits(project: Project, jobs: warm.Jobs) -> dict[str, int]:
         assert time.monotonic() < deadline, "the jobs do not come"
         for method in METHODS.keys() - stopped.keys():
             checkpoint = METHODS_FOLDER / method / "seed0/edits4.h5"
-            process = jobs.find(str(ROOT / "scripts/edit.py"), str(checkpoint))
+            program = str(ROOT / "scripts/edit.py")
+            process = project.jobs.find(program, str(checkpoint))
             log = project.folder / f"results/logs/edit/small.tiny.capitals.{method}.0.4.log"
             if process is not None and "edits: mean loss" in log.read_text():
                 os.kill(process, signal.SIGSTOP)
@@ -117,8 +115,7 @@ def unlock(project: Project) -> None:
 
 def tables(project: Project) -> dict[str, object]:
     """Everything that is shown and what it is made from, by name, without seconds."""
-    found = {**project.results("**/*.csv"), **project.results("summary.t*")}
-    return {str(Path(name).relative_to(project.folder)): value for name, value in found.items()}
+    return {**project.results("**/*.csv"), **project.results("summary.t*")}
 
 
 def leftovers(folder: Path) -> list[Path]:

@@ -121,6 +121,9 @@ SERVER.set_forkserver_preload(
         "mose.statistics.corpus",
         "mose.facts.readers",
         "mose.report.figures.overview",
+        "mose.report.tables",
+        "mose.experiment.plan",
+        "snakemake.cli",
         "transformers.models.llama.modeling_llama",
     ]
 )

@@ -1,20 +1,25 @@
-"""Jobs of a workflow in processes that have the libraries loaded: an eighth of the time.
+"""Programs in processes that have the libraries loaded: Snakemake and its jobs in an eighth of
+the time.
 
-Snakemake itself, its shell and its jobs are real processes; only `python`, which the shell calls,
-is a small one (job.py) that has `chain.SERVER` start the job with its own files, folder and
-environment. When it is killed, the job is killed.
+Snakemake, its shells and its jobs are real processes, each with its own files, folder and
+environment; only `python`, which starts them, is a small program (job.py) that has `chain.SERVER`
+fork them off. When it is killed, the job is killed.
 """
 
+import atexit
 import json
 import os
 import runpy
 import shlex
 import signal
 import socket
+import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import cache
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 
@@ -34,10 +39,28 @@ class Jobs:
         self.listener.listen()
         self.threads: set[threading.Thread] = set()
         self.processes: dict[int, list[str]] = {}  # commands by process id
+        # What stands in place of `python`.
+        self.python = [sys.executable, "-I", "-S", str(JOB), address]
         # A function that is exported to Bash comes before every program of its name.
-        call = shlex.join([sys.executable, "-I", "-S", str(JOB), address])
-        self.environment = {**os.environ, "BASH_FUNC_python%%": f'() {{ {call} "$@"; }}'}
+        self.environment = {
+            **os.environ,
+            "BASH_FUNC_python%%": f'() {{ {shlex.join(self.python)} "$@"; }}',
+        }
         threading.Thread(target=self._serve, daemon=True).start()
+
+    def run(
+        self, command: Sequence[str], folder: Path, timeout: float = 400
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `python` with a command in a folder, to its end."""
+        return subprocess.run(
+            [*self.python, *command],
+            cwd=folder,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
 
     def close(self) -> None:
         """Start nothing more, and leave nothing."""
@@ -96,6 +119,14 @@ class Jobs:
         self.threads.discard(threading.current_thread())
 
 
+@cache
+def jobs() -> Jobs:
+    """What runs the jobs of this process's tests, until it ends."""
+    running = Jobs()
+    atexit.register(running.close)
+    return running
+
+
 def _job(
     folder: str, command: list[str], environment: dict[str, str], files: list[Connection]
 ) -> None:
@@ -105,5 +136,10 @@ def _job(
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    sys.argv = command
-    runpy.run_path(command[0], run_name="__main__")
+    if command[0] == "-m":
+        sys.argv = command[1:]
+        sys.path.insert(0, folder)
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = command
+        runpy.run_path(command[0], run_name="__main__")

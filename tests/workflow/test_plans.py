@@ -1,0 +1,44 @@
+"""What the demo's configuration plans, in a folder without results: the checkout may hold those of
+a demo."""
+
+import re
+
+import pytest
+import warm
+from project import ROOT, SNAKEMAKE
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Run a dry run of Snakemake in a checkout without results; what it prints."""
+    (tmp_path / "config").symlink_to(ROOT / "config")
+    command = [*SNAKEMAKE, "--snakefile", str(ROOT / "Snakefile"), "-n"]
+
+    def run(*arguments):
+        shown = warm.jobs().run([*command, *arguments], tmp_path)
+        assert shown.returncode == 0, shown.stderr
+        return shown.stdout + shown.stderr
+
+    return run
+
+
+def test_a_clean_checkout_plans_the_demo(plan):
+    assert re.search(r"^edit +8$", plan("--quiet", "rules"), re.MULTILINE)
+
+
+@pytest.mark.parametrize("option", ["--profile", "--workflow-profile"])
+def test_a_site_overrides_what_is_counted(plan, option):
+    """`--workflow-profile` takes the place of profiles/default, `--profile` adds to it."""
+    shown = plan(
+        option, str(ROOT / "profiles" / "slurm"), "--configfile", "config/demo.yaml",
+        "--set-resources", "edit:mem_mb=12345", "edit:runtime=77",
+    )  # fmt: skip
+    asked = [
+        line.strip()
+        for rule, line in re.findall(r"^rule (\w+):\n(?:.*\n)*?(    resources: .*)$", shown, re.M)
+        if rule == "edit"
+    ]
+    assert len(asked) == 8
+    for line in asked:
+        assert "mem_mb=12345," in line
+        assert "runtime=77," in line

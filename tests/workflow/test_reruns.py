@@ -1,0 +1,109 @@
+"""What a changed configuration or changed code makes again, and what it leaves alone."""
+
+import shutil
+from contextlib import contextmanager
+
+import flow
+import pandas as pd
+import pytest
+from project import METHODS, ROOT
+
+MORE = {"total": 6, "batch": 1, "checkpoint": 2}
+
+
+def test_a_second_run_does_nothing(whole, tmp_path):
+    project = whole.copy(tmp_path)
+    assert project.planned() == {}
+    done = project.run()
+    assert "Nothing to be done" in done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def longer(whole, tmp_path_factory):
+    """(project, what its plan was, its files before): the experiment with two edits more."""
+    project = whole.copy(tmp_path_factory.mktemp("longer"))
+    before = project.results("tiny/**/*[24].*")
+    planned = project.planned(edits=MORE)
+    done = flow.run(project, edits=MORE)
+    assert done.status == 0, done.said[-4000:]
+    return project, planned, before
+
+
+@pytest.mark.xdist_group("longer")
+def test_more_edits_run_only_the_new_segments(longer):
+    project, planned, before = longer
+    methods = len(METHODS)
+    assert planned == {
+        "edit": methods,
+        "measure": methods,
+        "stability": methods,
+        "measure_unedited": 1,
+        "enough_requests": 1,
+        "tables": 1,
+        "figures": 1,
+        "all": 1,
+        "total": 3 * methods + 5,
+    }
+    after = project.results("tiny/**/*[24].*")
+    assert len(before) > 20
+    assert {name: after[name] for name in before} == before
+    summary = pd.read_csv(project.folder / "results" / "small" / "summary.csv")
+    assert sorted(summary.edits.unique()) == [0, 2, 4, 6]
+
+
+@pytest.mark.xdist_group("longer")
+def test_a_changed_option_starts_its_own_chain_afresh_and_no_other(longer):
+    methods = {**METHODS, "memit": {**METHODS["memit"], "lambda": 0.2}}
+    planned = longer[0].planned(methods=methods, edits=MORE)
+    assert planned["edit"] == 3, "all three segments of the changed method"
+    assert "corpus" not in planned
+    assert "second_moments" not in planned
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the project at another place."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copy(ROOT / "Snakefile", folder)
+    for name in ("workflow", "scripts", "mose", "profiles"):
+        shutil.copytree(ROOT / name, folder / name)
+    return folder
+
+
+@contextmanager
+def with_line(path, line):
+    """The file has a line more for a while, before it imports torch."""
+    before = path.read_text()
+    path.write_text(before.replace("\nimport torch\n", f"\n{line}\nimport torch\n", 1))
+    assert line in path.read_text()
+    try:
+        yield
+    finally:
+        path.write_text(before)
+
+
+@pytest.mark.xdist_group("longer")
+def test_another_checkout_and_other_words_make_nothing_again(longer, checkout):
+    with with_line(checkout / "mose/models/causal_lm.py", "# Another comment."):
+        assert longer[0].planned(checkout=checkout, edits=MORE) == {}
+
+
+@pytest.mark.xdist_group("longer")
+def test_a_changed_method_makes_its_own_chains_again_and_no_other(longer, checkout):
+    with with_line(checkout / "mose/methods/memit.py", "OTHER = 1"):
+        planned = longer[0].planned(checkout=checkout, edits=MORE)
+    assert planned["edit"] == planned["measure"] == planned["stability"] == 3, "MEMIT's segments"
+    assert set(planned) == {
+        *("edit", "measure", "stability", "tables", "figures", "all", "total"),
+    }  # fmt: skip
+
+
+@pytest.mark.xdist_group("longer")
+def test_a_changed_pass_of_the_model_makes_all_again_that_runs_it(longer, checkout):
+    with with_line(checkout / "mose/models/causal_lm.py", "OTHER = 1"):
+        planned = longer[0].planned(checkout=checkout, edits=MORE)
+    assert planned["edit"] == planned["measure"] == planned["stability"] == 6
+    assert planned["second_moments"] == 2
+    assert planned["measure_unedited"] == 3
+    # The model's rule checks the passes against the whole model: it checks the changed one, too.
+    assert {"model", "templates", "perplexity_unedited"} <= set(planned)
