@@ -1,0 +1,134 @@
+"""The documentation: its links and paths exist, and the README's Python example runs."""
+
+import re
+import socket
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import tiny
+
+from mose.models import loading, sources
+from mose.statistics import corpus, second_moments
+from mose.storage import files
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [
+    README,
+    *sorted((ROOT / "docs").glob("*.md")),
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "config" / "README.md",
+]
+
+FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+HEADING = re.compile(r"^#+ +(.+?)\s*$", re.MULTILINE)
+CODE = re.compile(r"`([^`\n]+)`")
+FOLDERS = ("benchmarks", "config", "docs", "mose", "profiles", "scripts", "tests", "workflow")
+# A path of the repository, and not a part of a longer one.
+REPOSITORY_PATH = re.compile(rf"(?<![\w/.<])(?:{'|'.join(FOLDERS)})/[\w./*-]*(?![\w<>])")
+# Files that a reader is to write: config/models/NAME.yaml, config/mine.yaml.
+PLACEHOLDER = re.compile(r"\b(NAME|mine)\b")
+
+
+def anchors(page):
+    """The anchors of a page's headings, as GitHub spells them."""
+    seen = Counter()
+    names = set()
+    for heading in HEADING.findall(FENCE.sub("", page.read_text())):
+        text = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", heading)
+        name = re.sub(r"[^\w\- ]", "", text.lower()).replace(" ", "-")
+        names.add(f"{name}-{seen[name]}" if seen[name] else name)
+        seen[name] += 1
+    return names
+
+
+def broken_links(page, root=ROOT):
+    """The relative links of a page that lead to no file of the repository, or to no heading."""
+    broken = []
+    for link in LINK.findall(FENCE.sub("", page.read_text())):
+        if re.match(r"[a-z]+:", link):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        exists = target.exists() and target.is_relative_to(root)
+        if not exists or (anchor and anchor not in anchors(target)):
+            broken.append(link)
+    return broken
+
+
+def missing_paths(page, root=ROOT):
+    """The paths of the repository, in backticks on a page, at which there is nothing."""
+    missing = []
+    for code in CODE.findall(FENCE.sub("", page.read_text())):
+        for path in REPOSITORY_PATH.findall(code):
+            named = path.rstrip(".")
+            if not PLACEHOLDER.search(named) and not list(root.glob(named)):
+                missing.append(named)
+    return missing
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_relative_link_leads_to_a_file_and_a_heading(page):
+    assert broken_links(page) == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_in_backticks_exists(page):
+    assert missing_paths(page) == []
+
+
+def test_a_broken_link_and_a_missing_path_are_seen(tmp_path):
+    (tmp_path / "mose").mkdir()
+    (tmp_path / "mose" / "here.py").touch()
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# A page, of `code`\n## Twice\n## Twice\n"
+        "[a](page.md#a-page-of-code) [b](#twice-1) [c](mose/) [d](https://example.org/#x)\n"
+        "[e](none.md) [f](#none) [g](page.md#twice-2) [h](../outside.md)\n"
+        "`mose/here.py` `python mose/*.py` `mose/gone.py` `x --out config/gone.yaml` "
+        "`config/models/NAME.yaml` `results/models/a.h5`\n"
+        "```\n# Not a heading\n`mose/fenced.py`\n```\n"
+    )
+    (tmp_path.parent / "outside.md").touch()
+    assert broken_links(page, tmp_path) == ["none.md", "#none", "page.md#twice-2", "../outside.md"]
+    assert missing_paths(page, tmp_path) == ["mose/gone.py", "config/gone.yaml"]
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().splitlines()) < 120
+
+
+def prepare_demo(folder):
+    """What `make demo` leaves of a model that the README's example reads, of a tiny model."""
+    tiny.save(folder / "tiny")
+    model = folder / "results" / "models" / "smollm2-135m"
+    manifest = sources.obtain({"local": str(folder / "tiny")}, model / "weights")
+    files.write_json(model / "manifest.json", manifest)
+    lm = loading.load(model / "manifest.json", "cpu")
+    options = {
+        "source": "sampled", "seed": 0, "tokens": 600, "heldout": 16, "window": 16, "shards": 1,
+    }  # fmt: skip
+    windows = model / "corpus" / "sampled" / "windows0.h5"
+    corpus.write_part(windows, lm, options, "windows0")
+    moments = windows.parent / "layers1-2" / "moments.h5"
+    second_moments.write_shard(moments, lm, windows, [1, 2], False, "float32", (0, 1))
+
+
+def test_the_python_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
+    (example,) = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+    # A tiny model has four layers, and two steps are enough for it.
+    for text, smaller in (("[4, 5, 6, 7, 8]", "[1, 2]"), ('"steps": 20', '"steps": 2')):
+        assert text in example
+        example = example.replace(text, smaller)
+    prepare_demo(tmp_path)
+
+    def no_network(*_):
+        raise AssertionError("the example used the network")
+
+    monkeypatch.setattr(socket.socket, "connect", no_network)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(example, str(README), "exec"), {"__name__": "__main__"})
+    assert capsys.readouterr().out.strip()
