@@ -19,7 +19,7 @@ def project(whole, tmp_path):
         ),
         (
             {"methods": {"m": {**METHODS["memit"], "stepp": 1}}},
-            "config: methods.m: unknown key 'stepp'; did you mean 'steps'?",
+            "config: methods.m: unknown key 'stepp' for method memit; did you mean 'steps'?",
         ),
         ({"models": ["none.yaml"]}, "none.yaml: no such file"),
     ],
