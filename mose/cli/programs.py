@@ -75,7 +75,7 @@ def run(
 ) -> None:
     """Parse, run, and turn this package's errors into one line and exit status 1.
 
-    stage: of programs that load a model, its name in `mose.experiment.resources`: a job that cannot
+    stage: of programs that load a model, its name in `mose.experiment.stages`: a job that cannot
     fit is refused first.
     """
     logging.basicConfig(

@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 
 from mose.errors import ResourceError
-from mose.experiment.resources import ESTIMATE_ERROR, ITEM_BYTES, Machine, Needs, Shape, Work, needs
+from mose.experiment.resources import ESTIMATE_ERROR, ITEM_BYTES, Machine, Needs, Shape, Work
+from mose.experiment.stages import needs
 from mose.methods.register import parse_variant
 from mose.storage import files
 
@@ -20,10 +21,9 @@ CGROUP = Path("/sys/fs/cgroup")
 def check(stage: str, args: argparse.Namespace) -> None:
     """Refuse a program's job that cannot fit, with the numbers.
 
-    stage: as in `mose.experiment.resources`. args: the program's, which name the model and what is
-    done with it.
-    Raises ResourceError. What the estimate may be off by is left to chance: memory that is short
-    by less is not refused.
+    stage: a key of `mose.experiment.stages.STAGES`. args: the program's parsed options.
+    Raises ResourceError if free memory is below the estimate by more than ESTIMATE_ERROR, or the
+    disk has no room.
     """
     shape = Shape.of_manifest(files.read_json(args.model))
     given = vars(args)

@@ -10,7 +10,8 @@ from typing import Any
 from mose.errors import ConfigError
 from mose.experiment.config import Model
 from mose.experiment.paths import Paths
-from mose.experiment.resources import LIGHT, STAGES, Machine, Needs, Shape, Work, needs
+from mose.experiment.resources import LIGHT, Machine, Needs, Shape, Work
+from mose.experiment.stages import STAGES, needs
 from mose.storage import files
 
 # Of a model whose shape nothing tells yet: the file has none, and it was not fetched.
