@@ -131,8 +131,8 @@ def check_tasks(filled: Mapping[str, Any], tasks: Mapping[str, Task], name: str)
         for dataset, entry in filled["datasets"].items():
             if entry["source"] == "builtin" and entry["part"] != other[part]:
                 raise ConfigError(
-                    f"{name}: tasks.{label} asks for built-in facts of the part {part}, of which "
-                    f"datasets.{dataset} edits some; set datasets.{dataset}.part: {other[part]}"
+                    f"{name}: tasks.{label} uses built-in facts of the part {part}, some of which "
+                    f"datasets.{dataset} edits; set datasets.{dataset}.part: {other[part]}"
                 )
 
 
@@ -142,7 +142,7 @@ def check_consistency(filled: Mapping[str, Any], name: str) -> None:
         return
     if not filled["measure"]["fluency"]:
         raise ConfigError(
-            f"{name}: measure.consistency is of the texts that measure.fluency asks for; set "
+            f"{name}: measure.consistency needs the texts that measure.fluency samples; set "
             "measure.fluency to a number of requests"
         )
     for label, entry in filled["datasets"].items():

@@ -117,7 +117,7 @@ def render(template: str, folder: Path) -> str:
 
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise StoreError(f"{path}: no such table; the page asks for it")
+        raise StoreError(f"{path}: no such table, but the page names it")
     return tables.read(path)
 
 
