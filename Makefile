@@ -1,10 +1,10 @@
-# make demo: the main job.  make test: the tests.  The rest is for those who change the code.
+# make demo: the demo experiment.  make test: the tests.  The other targets are for developers.
 PYTHON ?= python3
 CORES ?= 2
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-# What runs experiments, and what tests and checks need besides.
+# Installed: the packages to run experiments; those for tests and checks as well.
 READY = $(VENV)/.workflow
 DEV = $(VENV)/.installed
 

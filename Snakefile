@@ -1,7 +1,7 @@
 """
-Sequential knowledge editing: from a model and a table of facts to curves over the number of edits.
+Sequential knowledge editing: tables and figures over the number of edits, for a model and facts.
 
-REQUIRED INPUTS: a config (--configfile; config/demo.yaml without one)
+REQUIRED INPUTS: a config (--configfile; default: config/demo.yaml)
 OUTPUTS: results/<experiment>/, relative to the working directory (mose/experiment/paths.py)
 """
 

@@ -1,4 +1,4 @@
-"""Add the second moments of all shards of one corpus."""
+"""Add the second moments of all shards of a corpus."""
 
 import argparse
 import logging

@@ -1,4 +1,4 @@
-"""Write the captions of an experiment's tables and figures, one file each."""
+"""Write the captions of an experiment's tables and figures, one file per caption."""
 
 import argparse
 

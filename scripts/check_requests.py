@@ -1,4 +1,4 @@
-"""Refuse a list of requests that is shorter than the number of edits asked for."""
+"""Check that there are at least as many requests as edits; exit with an error if not."""
 
 import argparse
 
@@ -10,15 +10,15 @@ def program(args: argparse.Namespace) -> None:
     from mose.storage import files
 
     count = len(requests.read_requests(args.requests))
-    aside = files.read_json(args.report).get("set_aside")
-    drawing.check_enough(count, args.at_least, args.requests, aside)
+    set_aside = files.read_json(args.report).get("set_aside")
+    drawing.check_enough(count, args.at_least, args.requests, set_aside)
     files.write_text(args.out, f"{count} requests for {args.at_least} edits\n")
 
 
 if __name__ == "__main__":
     parser = programs.parser(__doc__)
     parser.add_argument("--requests", required=True, help="requests.jsonl")
-    parser.add_argument("--report", required=True, help="requests_report.json, what was set aside")
-    parser.add_argument("--at-least", type=int, required=True, help="edits asked for")
-    parser.add_argument("--out", required=True, help="file that says there are enough")
+    parser.add_argument("--report", required=True, help="requests_report.json")
+    parser.add_argument("--at-least", type=int, required=True, help="number of edits")
+    parser.add_argument("--out", required=True, help="text file to write on success")
     programs.run(program, parser)

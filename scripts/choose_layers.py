@@ -1,4 +1,4 @@
-"""Score all layers for rotations on a sample of requests, and propose the best."""
+"""Score all layers for rotations on a sample of requests, and propose layers to edit."""
 
 import argparse
 
@@ -19,7 +19,7 @@ if __name__ == "__main__":
     parser = programs.parser(__doc__, model=True)
     parser.add_argument("--requests", required=True, help="requests.jsonl")
     parser.add_argument(
-        "--count", type=int, default=50, help="requests to score, from the first on"
+        "--count", type=int, default=50, help="number of requests to score, from the first"
     )
     parser.add_argument("--out", required=True, help="CSV to write, one row per side and layer")
     programs.run(program, parser, "layer_scores")

@@ -1,4 +1,4 @@
-"""Rank the variants of a scan, and write the best settings of each entry."""
+"""Rank the variants of a scan, and write the best settings of each scanned entry."""
 
 import argparse
 import json
@@ -21,10 +21,16 @@ def program(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = programs.parser(__doc__)
-    parser.add_argument("--entries", required=True, help="entry of each variant, as JSON")
-    parser.add_argument("--options", required=True, help="options of the variants by model, JSON")
+    parser.add_argument(
+        "--entries", required=True, help="label of each variant -> its entry of `methods:`, as JSON"
+    )
+    parser.add_argument(
+        "--options", required=True, help="options of the variants by model, as JSON"
+    )
     parser.add_argument("--summary", required=True, help="summary.csv of the scan")
-    parser.add_argument("--out", required=True, help="CSV to write")
-    parser.add_argument("--text", required=True, help="the same as text, to write")
-    parser.add_argument("--settings", required=True, help="YAML to write: the best of each entry")
+    parser.add_argument("--out", required=True, help="CSV to write: the ranking")
+    parser.add_argument("--text", required=True, help="text file to write: the ranking")
+    parser.add_argument(
+        "--settings", required=True, help="YAML to write: the best options of each entry"
+    )
     programs.run(program, parser)

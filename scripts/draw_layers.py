@@ -1,4 +1,4 @@
-"""Draw the scores of all layers that choose_layers.py found."""
+"""Draw the layer scores that choose_layers.py wrote."""
 
 import argparse
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Write the next segment of a sequence of edits: from one checkpoint to the one after it."""
+"""Edit one segment of the sequence: from one checkpoint to the next."""
 
 import argparse
 
@@ -20,8 +20,14 @@ def program(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = programs.parser(__doc__, model=True)
     programs.chain_options(parser)
-    parser.add_argument("--previous", help="checkpoint to go on from; none for the first segment")
-    parser.add_argument("--last", type=int, required=True, help="edits at the end of the segment")
+    parser.add_argument(
+        "--previous", help="checkpoint to continue from; omit for the first segment"
+    )
+    parser.add_argument(
+        "--last", type=int, required=True, help="number of edits at the end of the segment"
+    )
     parser.add_argument("--out", required=True, help="checkpoint to write")
-    parser.add_argument("--immediate", required=True, help="CSV of scores right after each batch")
+    parser.add_argument(
+        "--immediate", required=True, help="CSV to write: scores right after each batch"
+    )
     programs.run(program, parser, "edit")

@@ -1,4 +1,4 @@
-"""Evaluate downstream tasks at a checkpoint or on the unedited model: one load for all of them."""
+"""Evaluate downstream tasks at a checkpoint or on the unedited model."""
 
 import argparse
 
@@ -25,8 +25,8 @@ def program(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = programs.parser(__doc__, model=True)
     programs.chain_options(parser, required=False)
-    parser.add_argument("--checkpoint", help="edits<n>.h5; none for the unedited model")
-    parser.add_argument("--tasks", nargs="+", required=True, help="tasks (scripts/prepare_task.py)")
+    parser.add_argument("--checkpoint", help="edits<n>.h5; omit for the unedited model")
+    parser.add_argument("--tasks", nargs="+", required=True, help="files of prepare_task.py")
     parser.add_argument("--out", required=True, help="CSV to write, one row per item and metric")
     parser.add_argument("--texts", required=True, help="JSON lines to write: generated answers")
     programs.run(program, parser, "tasks")

@@ -1,4 +1,4 @@
-"""Make one shard of a corpus, or its held-out part, as windows of token ids."""
+"""Write one shard of a corpus, or its held-out part, as windows of token ids."""
 
 import argparse
 import json

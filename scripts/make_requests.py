@@ -1,4 +1,4 @@
-"""Draw edit requests from facts, in the one order that a seed gives."""
+"""Draw edit requests from facts, in the order of a seed."""
 
 import argparse
 import logging
@@ -27,14 +27,18 @@ if __name__ == "__main__":
     parser = programs.parser(__doc__)
     parser.add_argument("--facts", required=True, help="facts.jsonl")
     parser.add_argument("--seed", type=int, required=True)
-    parser.add_argument("--known-only", action="store_true", help="only facts the model knows")
-    parser.add_argument("--neighbours", type=int, default=3, help="locality prompts per request")
+    parser.add_argument(
+        "--known-only", action="store_true", help="keep only facts that the model knows"
+    )
+    parser.add_argument(
+        "--neighbours", type=int, default=3, help="maximum number of locality prompts per request"
+    )
     parser.add_argument(
         "--held-out", type=float, default=0.2, help="share of subjects never edited"
     )
     parser.add_argument(
-        "--part", default="all", choices=["all", "tuning", "evaluation"], help="which subjects"
+        "--part", default="all", choices=["all", "tuning", "evaluation"], help="subjects to edit"
     )
     parser.add_argument("--out", required=True, help="requests.jsonl to write")
-    parser.add_argument("--report", help="report (JSON) to write of what was left out")
+    parser.add_argument("--report", help="JSON to write: counts of facts and prompts left out")
     programs.run(program, parser)

@@ -1,4 +1,4 @@
-"""Sample the context templates of one seed."""
+"""Sample the context templates of one seed from the model."""
 
 import argparse
 import logging

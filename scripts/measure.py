@@ -1,4 +1,4 @@
-"""Score requests, and the perplexity of held-out text, at a checkpoint or on the unedited model."""
+"""Score requests and measure perplexity, at a checkpoint or on the unedited model."""
 
 import argparse
 
@@ -39,16 +39,28 @@ def program(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = programs.parser(__doc__, model=True)
     programs.chain_options(parser, required=False)
-    parser.add_argument("--checkpoint", help="edits<n>.h5; none for the unedited model")
+    parser.add_argument("--checkpoint", help="edits<n>.h5; omit for the unedited model")
     parser.add_argument("--first", type=int, default=0, help="first request to score")
-    parser.add_argument("--last", type=int, default=0, help="requests up to here")
     parser.add_argument(
-        "--earlier", type=int, help="of the requests before --recent-from, how many"
+        "--last", type=int, default=0, help="end of the requests to score, exclusive"
     )
-    parser.add_argument("--recent-from", type=int, default=0, help="from here on all are scored")
-    parser.add_argument("--generate", type=int, default=0, help="requests to generate for")
-    parser.add_argument("--generated-tokens", type=int, default=20, help="tokens per generation")
-    parser.add_argument("--fluency", type=int, default=0, help="requests to write texts for")
+    parser.add_argument(
+        "--earlier",
+        type=int,
+        help="number of requests before --recent-from to score; all if omitted",
+    )
+    parser.add_argument(
+        "--recent-from", type=int, default=0, help="first request from which all are scored"
+    )
+    parser.add_argument(
+        "--generate", type=int, default=0, help="number of requests to generate answers for"
+    )
+    parser.add_argument(
+        "--generated-tokens", type=int, default=20, help="tokens per generated answer"
+    )
+    parser.add_argument(
+        "--fluency", type=int, default=0, help="number of requests to sample texts for"
+    )
     parser.add_argument("--fluency-tokens", type=int, default=100, help="tokens per text")
     parser.add_argument("--scores", help="CSV to write, one row per prompt")
     parser.add_argument("--heldout", help="HDF5 file of token windows")

@@ -1,4 +1,4 @@
-"""How large AlphaEdit's null space is: its rank, and what of the keys' energy falls into it."""
+"""Measure AlphaEdit's null space: its rank, and the share of the keys' energy in it."""
 
 import argparse
 import json

@@ -1,4 +1,4 @@
-"""Make a model local as safetensors and describe it: the manifest that all stages start from."""
+"""Fetch and convert a model to local safetensors, and write its manifest."""
 
 import argparse
 import json
@@ -13,8 +13,10 @@ def program(args: argparse.Namespace) -> None:
     from mose.storage import files
 
     out = Path(args.out)
-    named = None if args.architecture is None else Architecture(**json.loads(args.architecture))
-    manifest = sources.obtain(json.loads(args.source), out.parent / "weights", named)
+    architecture = (
+        None if args.architecture is None else Architecture(**json.loads(args.architecture))
+    )
+    manifest = sources.obtain(json.loads(args.source), out.parent / "weights", architecture)
     files.write_json(out, manifest)
 
 
@@ -22,6 +24,6 @@ if __name__ == "__main__":
     parser = programs.parser(__doc__)
     parser.add_argument("--source", required=True, help="the model file's `source` block, as JSON")
     parser.add_argument("--architecture", help="the model file's `architecture` block, as JSON")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of this program")
+    parser.add_argument("--threads", type=int, default=1, help="number of CPU threads")
     parser.add_argument("--out", required=True, help="manifest.json to write")
     programs.run(program, parser)

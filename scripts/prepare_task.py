@@ -1,4 +1,4 @@
-"""Read a task's source and draw its items, once for all models and checkpoints."""
+"""Read a task's source and draw its items, the same for all models and checkpoints."""
 
 import argparse
 import json
@@ -17,5 +17,5 @@ if __name__ == "__main__":
     parser = programs.parser(__doc__)
     parser.add_argument("--name", required=True, help="the task's label in the config")
     parser.add_argument("--task", required=True, help="the task, as JSON")
-    parser.add_argument("--out", required=True, help="JSON file of the task and its items")
+    parser.add_argument("--out", required=True, help="JSON to write: the task and its items")
     programs.run(program, parser)

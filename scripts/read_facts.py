@@ -1,4 +1,4 @@
-"""Read facts from a data source and, if asked, find out which of them the model knows."""
+"""Read facts from a data source and, if asked, mark those that the model knows."""
 
 import argparse
 import json
@@ -37,19 +37,21 @@ if __name__ == "__main__":
         required=True,
         help="builtin, a file of records, or a data set of the hub as JSON",
     )
-    parser.add_argument("--form", help="the records' form; default: told by their fields")
+    parser.add_argument("--form", help="form of the records; default: detected from their fields")
     parser.add_argument(
         "--columns",
         default="{}",
-        help="JSON: names of the source's fields by ours, where they differ",
+        help="JSON: field of the plain form -> name of the source's column, where they differ",
     )
     parser.add_argument("--conflicts", required=True, choices=["refuse", "last", "all"])
-    parser.add_argument("--ask-model", action="store_true", help="mark the facts the model knows")
+    parser.add_argument(
+        "--ask-model", action="store_true", help="mark the facts that the model knows"
+    )
     parser.add_argument(
         "--references", action="store_true", help="refuse a data set without reference texts"
     )
     parser.add_argument("--out", required=True, help="facts.jsonl to write")
     parser.add_argument(
-        "--report", required=True, help="report (JSON) of what was read and refused"
+        "--report", required=True, help="JSON to write: counts of records read and refused"
     )
     programs.run(program, parser)

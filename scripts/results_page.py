@@ -1,4 +1,4 @@
-"""Write a page of results from its template and the tables beside it."""
+"""Write a page of results from its template and the tables in the template's folder."""
 
 import argparse
 from pathlib import Path
@@ -15,6 +15,8 @@ def program(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = programs.parser(__doc__)
-    parser.add_argument("--template", required=True, help="Markdown with directives for tables")
+    parser.add_argument(
+        "--template", required=True, help="Markdown with directives (mose/report/pages.py)"
+    )
     parser.add_argument("--out", required=True, help="Markdown to write")
     programs.run(program, parser)

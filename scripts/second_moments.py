@@ -20,7 +20,9 @@ if __name__ == "__main__":
     parser = programs.parser(__doc__, model=True)
     parser.add_argument("--windows", required=True, help="HDF5 file of token windows")
     parser.add_argument("--layers", type=programs.layers, required=True, help="6, or 4-8, or 4_6-8")
-    parser.add_argument("--include-first", action="store_true", help="count a window's first token")
+    parser.add_argument(
+        "--include-first", action="store_true", help="also count the first token of each window"
+    )
     parser.add_argument("--shard", type=int, default=0)
     parser.add_argument("--shards", type=int, default=1)
     parser.add_argument("--out", required=True, help="HDF5 file to write")

@@ -1,4 +1,4 @@
-"""Norms, spectrum and orthogonality of the edited matrices at one checkpoint; loads no model."""
+"""Measure norms, spectrum and orthogonality of the edited matrices at a checkpoint."""
 
 import argparse
 
@@ -18,8 +18,8 @@ def program(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = programs.parser(__doc__)
     parser.add_argument("--model", required=True, help="manifest.json of the model")
-    parser.add_argument("--dtype", default="float32", help="what the model runs in")
-    parser.add_argument("--threads", type=int, default=1, help="CPU threads of this program")
+    parser.add_argument("--dtype", default="float32", help="number format of the model's passes")
+    parser.add_argument("--threads", type=int, default=1, help="number of CPU threads")
     programs.chain_options(parser)
     parser.add_argument("--checkpoint", required=True, help="edits<n>.h5")
     parser.add_argument("--out", required=True, help="CSV to write, one row per layer")

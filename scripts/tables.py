@@ -1,4 +1,4 @@
-"""Gather all measurements of an experiment into tables."""
+"""Gather all measurements of an experiment into tables, and write its summary."""
 
 import argparse
 
@@ -24,7 +24,9 @@ def program(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = programs.parser(__doc__)
     parser.add_argument("--runs", required=True, help="the runs of the experiment, as JSON")
-    parser.add_argument("--batch", type=int, required=True, help="requests written at once")
+    parser.add_argument("--batch", type=int, required=True, help="requests per update")
     parser.add_argument("--consistency", action="store_true", help="compare with reference texts")
-    parser.add_argument("--so-far", action="store_true", help="of what is measured, in so_far/")
+    parser.add_argument(
+        "--so-far", action="store_true", help="only finished checkpoints; write to so_far/"
+    )
     programs.run(program, parser)

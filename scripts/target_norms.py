@@ -1,4 +1,4 @@
-"""Measure the anchor of anchored targets: how long the values are that pilot edits ask for."""
+"""Measure the anchor of anchored value targets: the trimmed mean norm of pilot edits' values."""
 
 import argparse
 import json
@@ -28,7 +28,13 @@ if __name__ == "__main__":
     parser = programs.parser(__doc__, model=True)
     parser.add_argument("--variant", required=True, help="method and options, as JSON")
     parser.add_argument("--requests", required=True, help="requests.jsonl")
-    parser.add_argument("--count", type=int, default=1000, help="pilot edits, from the first on")
+    parser.add_argument(
+        "--count", type=int, default=1000, help="number of pilot edits, from the first request"
+    )
     parser.add_argument("--out", required=True, help="CSV to write, one row per request")
-    parser.add_argument("--anchor", required=True, help="JSON to write: the anchor, and of what")
+    parser.add_argument(
+        "--anchor",
+        required=True,
+        help="JSON to write: the anchor and its model, requests and options",
+    )
     programs.run(program, parser, "target_norms")

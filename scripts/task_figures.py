@@ -1,4 +1,4 @@
-"""Draw the figures of an experiment's downstream tasks from its table of abilities."""
+"""Draw the figures of an experiment's downstream tasks from its table `abilities`."""
 
 import argparse
 

@@ -1,4 +1,4 @@
-"""Gather the downstream tasks of an experiment into tables, against the unedited model."""
+"""Gather the task scores of an experiment into tables, compared with the unedited model."""
 
 import argparse
 import json
@@ -23,5 +23,7 @@ def program(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = programs.parser(__doc__)
     parser.add_argument("--runs", required=True, help="the runs of the experiment, as JSON")
-    parser.add_argument("--headlines", required=True, help="pairs of task and metric, as JSON")
+    parser.add_argument(
+        "--headlines", required=True, help="pairs of task and headline metric, as JSON"
+    )
     programs.run(program, parser)

@@ -1,11 +1,12 @@
-"""Write docs/config.md and workflow/schemas/ from the library's models of a configuration."""
+"""Generate docs/config.md and workflow/schemas/ from the configuration's models."""
 
+import argparse
 from pathlib import Path
 
 from mose.cli import programs
 
 
-def main(args):
+def program(args: argparse.Namespace) -> None:
     from mose.experiment import reference
 
     for path, text in reference.files().items():
@@ -13,6 +14,6 @@ def main(args):
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__)
-    made.add_argument("--root", default=".", help="the repository")
-    programs.run(main, made)
+    parser = programs.parser(__doc__)
+    parser.add_argument("--root", default=".", help="folder of the repository")
+    programs.run(program, parser)

@@ -1,1 +1,1 @@
-"""What the programs in scripts/ share."""
+"""Shared code of the programs in scripts/, and the command mose-workflow."""

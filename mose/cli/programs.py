@@ -1,4 +1,4 @@
-"""What the programs in scripts/ share: common options, logging, and one-line errors."""
+"""Shared code of the programs in scripts/: common options, logging, one-line errors."""
 
 import argparse
 import logging
@@ -15,33 +15,37 @@ OUT_OF_MEMORY = ("can't allocate memory", "out of memory", "not enough memory")
 
 
 def parser(description: str, model: bool = False) -> argparse.ArgumentParser:
-    """A parser with the options that every program has; with `model`, those that load one."""
-    new = argparse.ArgumentParser(
+    """An argument parser; with `model`, it has the options of programs that load a model."""
+    result = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     if model:
-        new.add_argument("--model", required=True, help="manifest.json of the model")
-        new.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
-        new.add_argument("--dtype", default="float32", help="what the model runs in")
-        new.add_argument("--gpus", type=int, default=1, help="GPUs the model is divided among")
-        new.add_argument("--threads", type=int, default=1, help="CPU threads of this program")
-    return new
+        result.add_argument("--model", required=True, help="manifest.json of the model")
+        result.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, ...")
+        result.add_argument(
+            "--dtype", default="float32", help="number format of the model's passes"
+        )
+        result.add_argument("--gpus", type=int, default=1, help="number of GPUs for the model")
+        result.add_argument("--threads", type=int, default=1, help="number of CPU threads")
+    return result
 
 
 def chain_options(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Options that name what a chain of checkpoints is made from (`mose.editing.chain`)."""
+    """Add the options that define a chain of checkpoints (`mose.editing.chain`)."""
     parser.add_argument("--variant", required=required, help="method and options, as JSON")
-    parser.add_argument("--moments", required=required, help="moments.h5")
-    parser.add_argument("--requests", required=required, help="requests.jsonl, the whole order")
+    parser.add_argument("--moments", required=required, help="moments.h5, second moments")
+    parser.add_argument(
+        "--requests", required=required, help="requests.jsonl, all of a seed in order"
+    )
     parser.add_argument("--templates", required=required, help="context templates, JSON")
     parser.add_argument(
         "--seed", type=int, required=required, help="seed of requests and templates"
     )
-    parser.add_argument("--batch", type=int, required=required, help="requests written at once")
+    parser.add_argument("--batch", type=int, required=required, help="requests per update")
 
 
 def layers(text: str) -> list[int]:
-    """Layers as "4_6-8": single ones and spans."""
+    """Parse layers such as "4_6-8": numbers and spans, joined by "_"."""
     numbers: list[int] = []
     for part in text.split("_"):
         first, _, last = part.partition("-")
@@ -50,7 +54,7 @@ def layers(text: str) -> list[int]:
 
 
 def write_table(path: str | Path, table: Any, columns: Sequence[str] | None = None) -> None:
-    """Write a table as CSV, atomically. table: a data frame, or rows; columns: of rows."""
+    """Write a data frame or a list of rows as CSV, atomically. columns: names for rows."""
     import pandas as pd
 
     from mose.storage import files
@@ -60,7 +64,7 @@ def write_table(path: str | Path, table: Any, columns: Sequence[str] | None = No
 
 
 def use_threads(count: int) -> None:
-    """Bound the threads of BLAS and torch; before torch is first imported."""
+    """Limit the threads of BLAS and torch. Call it before torch is first imported."""
     for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ[name] = str(count)
     import torch
@@ -73,16 +77,16 @@ def run(
     parser: argparse.ArgumentParser,
     stage: str | None = None,
 ) -> None:
-    """Parse, run, and turn this package's errors into one line and exit status 1.
+    """Parse the options and run; MoseError becomes one line and exit status 1.
 
-    stage: of programs that load a model, its name in `mose.experiment.resources`: a job that cannot
-    fit is refused first.
+    stage: a key of `mose.experiment.stages.STAGES`, for programs that load a model: a job that does
+    not fit on the machine is refused before it starts.
     """
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S", stream=sys.stderr
     )
     logging.captureWarnings(True)
-    # Records of every HTTP request and the like are no news to whoever reads the log.
+    # Libraries that log every HTTP request or font.
     for noisy in ("httpx", "huggingface_hub", "datasets", "fsspec", "fontTools"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     arguments = parser.parse_args()
@@ -98,9 +102,9 @@ def run(
     except MoseError as error:
         sys.exit(f"error: {error}")
     except (MemoryError, RuntimeError) as error:
-        # torch says so in a RuntimeError, of a class of its own on a GPU only.
+        # Out of memory is a plain RuntimeError in torch, except on a GPU.
         text = str(error)
-        if isinstance(error, RuntimeError) and not any(said in text for said in OUT_OF_MEMORY):
+        if isinstance(error, RuntimeError) and not any(phrase in text for phrase in OUT_OF_MEMORY):
             raise
         sys.exit(
             "error: out of memory; run fewer jobs at once (--cores), or give this one more "
@@ -109,5 +113,5 @@ def run(
 
 
 def _terminated(number: int, frame: object) -> None:
-    """SIGTERM as an exit that closes and removes what is half written."""
+    """Handle SIGTERM as an exit, so that unfinished files are closed and removed."""
     sys.exit("error: terminated (a time limit, or a kill); run again: what is finished is kept")

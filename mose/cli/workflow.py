@@ -1,4 +1,4 @@
-"""mose-workflow: Snakemake on the workflow that came with the package."""
+"""mose-workflow: runs Snakemake on the packaged workflow."""
 
 import os
 import sys
@@ -11,17 +11,17 @@ from mose.experiment.locations import workflow_folder
 USAGE = """usage: mose-workflow [OPTIONS OF SNAKEMAKE]
        mose-workflow --folder
 
-Runs Snakemake on the workflow of this package, in the working directory:
+Runs Snakemake on the packaged workflow, in the working directory:
 
     mose-workflow --cores 2 --configfile mine.yaml
 
---folder prints where the workflow is, with the configurations (config/) and profiles (profiles/) to
-copy from. For Snakemake's own options: mose-workflow --help-snakemake.
+--folder prints the workflow's folder. Its config/ and profiles/ hold examples to copy.
+--help-snakemake prints the options of Snakemake.
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run Snakemake in this process's place; errors are one line and exit status 1."""
+    """Replace this process by Snakemake; errors are one line and exit status 1."""
     arguments = sys.argv[1:] if arguments is None else list(arguments)
     try:
         if arguments == ["--folder"]:
@@ -36,13 +36,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def command_of(arguments: Sequence[str]) -> list[str]:
-    """Snakemake's command on the packaged workflow; raises ExtraMissing without Snakemake."""
+    """The command that runs Snakemake on the packaged workflow. Raises ExtraMissing without it."""
     if find_spec("snakemake") is None:
         raise ExtraMissing("mose-workflow", "snakemake", "workflow")
-    asked = ["--help" if argument == "--help-snakemake" else argument for argument in arguments]
-    # -P: a folder named mose in the working directory is not the library.
-    start = [sys.executable, "-P", "-m", "snakemake"]
-    return [*start, "--snakefile", str(workflow_folder() / "Snakefile"), *asked]
+    options = ["--help" if argument == "--help-snakemake" else argument for argument in arguments]
+    # -P: do not import a folder named mose from the working directory.
+    command = [sys.executable, "-P", "-m", "snakemake"]
+    return [*command, "--snakefile", str(workflow_folder() / "Snakefile"), *options]
 
 
 if __name__ == "__main__":

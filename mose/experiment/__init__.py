@@ -1,1 +1,1 @@
-"""What an experiment is and needs: configuration, paths, resources, provenance; no torch."""
+"""Experiments: configuration, paths, resources, provenance. Imports no torch."""

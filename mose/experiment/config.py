@@ -1,7 +1,6 @@
-"""Reading a configuration: its blocks, its variants and tasks, and what no block can say alone.
+"""Reads a configuration: its blocks, variants and tasks, and the checks that span blocks.
 
-Free of torch, so that a workflow can be planned without it. Every refusal is one line that names
-the key.
+Imports no torch: the workflow plans with it. Every refusal is one line that names the key.
 """
 
 import itertools
@@ -24,12 +23,12 @@ from mose.validation.strict import read_block
 
 # A model's name is part of paths, and of patterns of paths.
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-# What the workflow itself keeps under results/.
+# Folders of the workflow's own under results/.
 TAKEN = ("models", "logs", "benchmarks")
 
 
 def expand_scan(label: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """An entry with `scan:` as one entry for every combination of its values, by label."""
+    """One entry per combination of the values in `scan:`, by label."""
     entry = dict(entry)
     scan = entry.pop("scan", None)
     if scan is None:
@@ -43,7 +42,7 @@ def expand_scan(label: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any
 
 
 def _in_label(value: Any) -> str:
-    """A value as part of a label: no dots, signs or brackets."""
+    """A value as part of a label, without dots, signs and brackets."""
     if isinstance(value, list):
         return "-".join(map(str, value))
     return str(value).replace(".", "p").replace("-", "m").replace("+", "")
@@ -54,30 +53,31 @@ def variants(
 ) -> dict[str, Variant]:
     """The parsed `methods:` block for one model, by label.
 
-    settings: the model's own `methods:`, which an entry's `settings` names. name, model: what the
-    experiment and the model's file are called in errors, which name the file that has the key.
+    settings: the `methods:` of the model's file, which an entry's `settings` names. name, model:
+    names of the experiment's file and the model's file in errors.
+    Raises ConfigError for unknown settings, a label used twice, and what options refuse.
     """
     parsed: dict[str, Variant] = {}
-    for label, given in methods.items():
-        own = dict(given)
+    for label, entry in methods.items():
+        own = dict(entry)
         where = f"{name}: methods.{label}"
         wanted = own.pop("settings", None)
-        found: Mapping[str, Any] = {}
+        named: Mapping[str, Any] = {}
         if wanted is not None:
             if wanted not in settings:
                 known = ", ".join(settings) or "none"
                 raise ConfigError(f"{where}.settings: {model} has no {wanted!r}; known are {known}")
-            found = settings[wanted]
-            if "scan" in found:
+            named = settings[wanted]
+            if "scan" in named:
                 raise ConfigError(f"{model}: methods.{wanted}: scan belongs to an experiment")
-        for one, options in expand_scan(label, {**found, **own}).items():
-            if one in parsed:
-                raise ConfigError(f"{where}: {one!r} is the label of another variant as well")
+        for variant, options in expand_scan(label, {**named, **own}).items():
+            if variant in parsed:
+                raise ConfigError(f"{where}: {variant!r} is the label of another variant as well")
             try:
-                parsed[one] = read_variant(options)
+                parsed[variant] = read_variant(options)
             except KeyRefused as error:
-                stated = error.key.partition("[")[0]
-                in_settings = stated in found and stated not in {**own, **own.get("scan", {})}
+                key = error.key.partition("[")[0]
+                in_settings = key in named and key not in {**own, **own.get("scan", {})}
                 place = f"{model}: methods.{wanted}" if in_settings else where
                 raise error.within(place) from None
     return parsed
@@ -86,16 +86,16 @@ def variants(
 def read_tasks(entries: Mapping[str, Any], name: str) -> dict[str, Task]:
     """The parsed `tasks:` block, by label.
 
-    An entry is the name of a file in config/tasks/ without .yaml, the path of such a file, or a
-    task of its own; with `task: NAME` its other keys change what the file says.
+    An entry is the name of a file in config/tasks/ without .yaml, the path of such a file, or the
+    task itself. With `task: NAME`, the entry's other keys override the file's.
     """
     parsed = {}
-    for label, given in entries.items():
+    for label, value in entries.items():
         where = f"{name}: tasks.{label}"
-        entry = _mapping({"task": given} if isinstance(given, str) else given, where)
+        entry = _mapping({"task": value} if isinstance(value, str) else value, where)
         wanted = entry.pop("task", None)
         if wanted is not None:
-            path = _named(wanted, "config/tasks", f"{where}.task")
+            path = _file_of(wanted, "config/tasks", f"{where}.task")
             entry = {**_mapping(read_yaml(path), str(path)), **entry}
         parsed[label] = parse_task(entry, where)
     return parsed
@@ -107,18 +107,15 @@ def _mapping(entry: Any, where: str) -> dict[str, Any]:
     return dict(entry)
 
 
-def _named(name: Any, folder: str, where: str) -> Path:
-    """The file that a name means: of this folder, unless it is the path of a .yaml file.
-
-    Looked for in the working directory, then beside the workflow (`locations.find`).
-    """
+def _file_of(name: Any, folder: str, where: str) -> Path:
+    """A .yaml file by its path, or by its name in `folder` (see `locations.find`)."""
     if not isinstance(name, str) or not name:
         raise ConfigError(f"{where}: found {shown(name)}, expected a name or the path of a file")
     return find(name if name.endswith(".yaml") else f"{folder}/{name}.yaml")
 
 
 def check_tasks(filled: Mapping[str, Any], tasks: Mapping[str, Task], name: str) -> None:
-    """What only the whole experiment can say of its tasks."""
+    """Refuse tasks that contradict the edits: their interval, and the facts that they ask for."""
     edits = filled["edits"]
     every = edits.get("tasks_every", edits["checkpoint"])
     if every % edits["checkpoint"] or every > edits["total"]:
@@ -134,18 +131,18 @@ def check_tasks(filled: Mapping[str, Any], tasks: Mapping[str, Task], name: str)
         for dataset, entry in filled["datasets"].items():
             if entry["source"] == "builtin" and entry["part"] != other[part]:
                 raise ConfigError(
-                    f"{name}: tasks.{label} asks for built-in facts of the part {part}, of which "
-                    f"datasets.{dataset} edits some; set datasets.{dataset}.part: {other[part]}"
+                    f"{name}: tasks.{label} uses built-in facts of the part {part}, some of which "
+                    f"datasets.{dataset} edits; set datasets.{dataset}.part: {other[part]}"
                 )
 
 
 def check_consistency(filled: Mapping[str, Any], name: str) -> None:
-    """Refuse to compare texts that are not written, or with references that cannot be there."""
+    """Refuse `measure.consistency` without sampled texts or without reference texts."""
     if not filled["measure"]["consistency"]:
         return
     if not filled["measure"]["fluency"]:
         raise ConfigError(
-            f"{name}: measure.consistency is of the texts that measure.fluency asks for; set "
+            f"{name}: measure.consistency needs the texts that measure.fluency samples; set "
             "measure.fluency to a number of requests"
         )
     for label, entry in filled["datasets"].items():
@@ -158,8 +155,11 @@ def check_consistency(filled: Mapping[str, Any], name: str) -> None:
 
 @dataclass(frozen=True)
 class Model:
-    """A model of an experiment: its source, the variants that are run on it, by label, its shape
-    and architecture where its file has them, and the file."""
+    """A model of an experiment.
+
+    source, shape, architecture: blocks of the model's file, the last two None if it has none.
+    variants: by label. file: path of the model's file.
+    """
 
     source: dict[str, Any]
     variants: dict[str, Variant]
@@ -169,17 +169,17 @@ class Model:
 
     @property
     def layers(self) -> list[int]:
-        """All layers that any variant edits: their second moments are one file."""
+        """All layers that any variant edits; their second moments are in one file."""
         return sorted({layer for v in self.variants.values() for layer in v.edit.layers})
 
 
 def read_experiment(
     config: Mapping[str, Any], name: str = "config"
 ) -> tuple[dict[str, Any], dict[str, Model]]:
-    """Everything a plan needs: the filled config, and its models by label.
+    """The config with all defaults filled in, and its models by label.
 
-    name: what the config is called in errors. Files of models and tasks are looked for in
-    config/models/ and config/tasks/.
+    name: name of the config in errors. Names of models and tasks mean files in config/models/ and
+    config/tasks/. Raises ConfigError.
     """
     if not config:
         raise ConfigError("no configuration; give one with --configfile config/demo.yaml")
@@ -192,7 +192,7 @@ def read_experiment(
 
 
 def check_experiment(filled: Mapping[str, Any], name: str) -> None:
-    """Refuse what the blocks allow one by one and not together."""
+    """Refuse blocks that are valid alone and contradict each other."""
     if filled["experiment"] in TAKEN:
         raise ConfigError(
             f"{name}: experiment: {filled['experiment']!r} is taken; results/ keeps "
@@ -216,7 +216,7 @@ def read_models(filled: Mapping[str, Any], name: str) -> dict[str, Model]:
     """The models of an experiment by label, each with its variants."""
     models: dict[str, Model] = {}
     for model in filled["models"]:
-        path = _named(model, "config/models", f"{name}: models")
+        path = _file_of(model, "config/models", f"{name}: models")
         if not MODEL_NAME.fullmatch(path.stem):
             raise ConfigError(
                 f"{name}: models: {model!r} cannot be used; name the file with letters, digits, "
@@ -228,8 +228,10 @@ def read_models(filled: Mapping[str, Any], name: str) -> dict[str, Model]:
                 "share a folder; rename one"
             )
         file = read_block(ModelFile, read_yaml(path), str(path))
-        own = variants(filled["methods"], file.methods, name, str(path))
+        own_variants = variants(filled["methods"], file.methods, name, str(path))
         shape = None if file.shape is None else Shape(**file.shape.model_dump())
-        named = None if file.architecture is None else file.architecture.model_dump()
-        models[path.stem] = Model(file.source.model_dump(), own, shape, str(path), named)
+        architecture = None if file.architecture is None else file.architecture.model_dump()
+        models[path.stem] = Model(
+            file.source.model_dump(), own_variants, shape, str(path), architecture
+        )
     return models

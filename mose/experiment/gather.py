@@ -1,4 +1,4 @@
-"""Gathering what was measured in all runs of an experiment into its tables."""
+"""Gathers the measurements of all runs of an experiment into its tables."""
 
 from collections.abc import Mapping, Sequence
 from itertools import takewhile
@@ -19,10 +19,10 @@ Frames = dict[str, list[pd.DataFrame]]
 
 
 def finished_checkpoints(paths: Paths, checkpoints: Sequence[int]) -> list[int]:
-    """The checkpoints of a run at which all is measured.
+    """The checkpoints of a run with all measurements, those of the unedited model included.
 
-    paths: of the run. A checkpoint counts as far as the unedited model was scored on the requests
-    up to it, and if the unedited model's perplexity is known.
+    paths: of the run. The unedited model needs its perplexity, and its scores on all requests up
+    to the checkpoint.
     """
     if not Path(paths.unedited_perplexity).exists():
         return []
@@ -31,7 +31,7 @@ def finished_checkpoints(paths: Paths, checkpoints: Sequence[int]) -> list[int]:
 
 
 def _measured(at: Paths) -> list[Path]:
-    """The files of one checkpoint."""
+    """The files of one checkpoint that the tables read."""
     return [
         Path(path) for path in (at.checkpoint, at.immediate, at.scores, at.stability, at.perplexity)
     ]
@@ -42,8 +42,8 @@ def experiment_tables(
 ) -> dict[str, pd.DataFrame]:
     """The tables of an experiment, by name (`catalog.TABLES`).
 
-    batch: requests written at once. consistency: whether texts are compared with references.
-    finished: leave out what is not measured yet. Raises StoreError where nothing is.
+    batch: requests per update. consistency: whether texts are compared with references.
+    finished: leave out checkpoints without all measurements. Raises StoreError if none has them.
     """
     frames: Frames = {"metrics": [], "stability": [], "perplexity": [], "edit_records": []}
     for identity in runs.identities():
@@ -71,7 +71,7 @@ def _add_run(
     batch: int,
     consistency: bool,
 ) -> None:
-    """Add what was measured in one run. segments: the ends of the unedited model's score files."""
+    """Add one run's measurements. segments: number of edits at the end of each segment."""
     unedited = pd.concat(
         [_read_scores(paths.at(n=n).unedited_scores) for n in segments], ignore_index=True
     )
@@ -91,14 +91,14 @@ def _add_run(
         add("stability", pd.read_csv(at.stability), edits=n)
         add("perplexity", pd.read_csv(at.perplexity), edits=n)
         immediate = metrics_of(_read_scores(at.immediate))
-        # A batch's immediate scores belong to the number of edits at which it was done.
+        # A batch's immediate scores belong to the number of edits right after it.
         for end, part in immediate.groupby((immediate["order"] // batch + 1) * batch):
             add("metrics", part, edits=end, when="immediate")
     add("edit_records", _edit_records(paths.at(n=checkpoints[-1]).checkpoint))
 
 
 def _derived(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """All tables, from those that were gathered."""
+    """All tables, from the gathered ones."""
     metrics = frames["metrics"][tables.METRICS]
     matrix = pd.concat(
         [retention.retention_matrix(metrics, name) for name in tables.SCORES], ignore_index=True
@@ -117,30 +117,30 @@ def _derived(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 
 def _read_scores(path: str) -> pd.DataFrame:
-    """A file of scores, ids as text."""
+    """A file of scores, with ids as text."""
     return pd.read_csv(path, dtype=tables.SCORE_DTYPES, keep_default_na=False)
 
 
 def _references(path: str) -> dict[str, Any]:
-    """The reference texts of each request that has some, joined, and the weights of their terms."""
-    texts = {request.id: request.references for request in requests.read_requests(path)}
+    """Joined reference texts by request id, and the tf-idf weights of their terms."""
+    by_request = {one.id: one.references for one in requests.read_requests(path)}
     return {
-        "references": {name: " ".join(own) for name, own in texts.items() if own},
-        "tfidf": fluency.Tfidf(text for own in texts.values() for text in own),
+        "references": {name: " ".join(texts) for name, texts in by_request.items() if texts},
+        "tfidf": fluency.Tfidf(text for texts in by_request.values() for text in texts),
     }
 
 
 def _edit_records(path: str) -> pd.DataFrame:
     """A checkpoint's record of each request: steps, loss, attained fraction, seconds."""
-    # Methods that are trained have no attained fraction: None, which is to be a missing number.
+    # Trained methods have no attained fraction: None becomes NaN.
     return pd.DataFrame(hdf5.read_edit_records(path)).astype({"attained": float})
 
 
 def task_tables(runs: Runs, headlines: Sequence[Sequence[str]]) -> dict[str, pd.DataFrame]:
     """The tables of an experiment's downstream tasks, by name (`catalog.TASK_TABLES`).
 
-    runs: with the checkpoints where tasks are evaluated. headlines: [task, its metric that counts].
-    Reads the experiment's summary, too.
+    runs: its checkpoints are those where tasks are evaluated. headlines: pairs of task and headline
+    metric. Also reads the experiment's summary.
     """
     paths = runs.paths
     unedited = {
@@ -154,19 +154,19 @@ def task_tables(runs: Runs, headlines: Sequence[Sequence[str]]) -> dict[str, pd.
     ]
     for identity in runs.identities():
         for n in runs.checkpoints:
-            at = {**identity, "edits": n}
+            checkpoint = {**identity, "edits": n}
             edited = _read_task_scores(paths.at(**identity, n=n).task_scores)
-            compared.append((at, edited, unedited[str(identity["model"])]))
-            parts.append(tables.identify(edited, **at))
-    table = abilities.abilities(compared, {task: metric for task, metric in headlines})
+            compared.append((checkpoint, edited, unedited[str(identity["model"])]))
+            parts.append(tables.identify(edited, **checkpoint))
+    ability_table = abilities.abilities(compared, {task: metric for task, metric in headlines})
     summary = tables.read(paths.at(table="summary").table)
     return {
         "task_scores": pd.concat(parts, ignore_index=True),
-        "abilities": table,
-        "comparison": abilities.comparison(summary, table),
+        "abilities": ability_table,
+        "comparison": abilities.comparison(summary, ability_table),
     }
 
 
 def _read_task_scores(path: str) -> pd.DataFrame:
-    """The rows of one evaluation; a task may be called "null"."""
+    """The rows of one evaluation. Only empty cells are missing: a task may be called "null"."""
     return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype={"task": str})

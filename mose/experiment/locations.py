@@ -1,4 +1,4 @@
-"""Where the project's own files are: the package, the workflow, and files of config/."""
+"""Where the project's own files are: the package, the workflow, and config/."""
 
 from pathlib import Path
 
@@ -12,8 +12,8 @@ CODE = Path(__file__).parents[2]
 def workflow_folder() -> Path:
     """The folder of Snakefile, workflow/, scripts/, config/ and profiles/.
 
-    In a checkout it is beside the library. A wheel holds it as mose/_workflow/ (pyproject.toml,
-    force-include). Raises StoreError where neither place has it.
+    A wheel holds it as mose/_workflow/ (pyproject.toml, force-include); in a checkout it is the
+    folder of `mose/`. Raises StoreError if neither has it.
     """
     places = (CODE / "mose" / "_workflow", CODE)
     for place in places:
@@ -26,13 +26,13 @@ def workflow_folder() -> Path:
 
 
 def find(name: str | Path) -> Path:
-    """A file that a configuration names: in the working directory, else beside the workflow.
+    """A file that a configuration names: in the working directory, else in the workflow's folder.
 
-    name: as "config/models/gpt2-xl.yaml".
-    Returns the path in the working directory where neither is there, for the error to name it.
+    name: such as "config/models/gpt2-xl.yaml".
+    If neither exists, returns the path in the working directory, for the error to name.
     """
-    own = Path(name)
-    if own.exists():
-        return own
+    local = Path(name)
+    if local.exists():
+        return local
     shipped = workflow_folder() / name
-    return shipped if shipped.is_file() else own
+    return shipped if shipped.is_file() else local

@@ -1,18 +1,18 @@
-"""Every path of an experiment, built in one place: for the rules as patterns, for programs whole.
+"""Every path of an experiment: patterns with wildcards for rules, full paths for programs.
 
 results/
   models/<model>/                          shared by all experiments
-    manifest.json                          what the model is, and its fingerprint
-    weights/                               of a model that was converted
+    manifest.json                          description and fingerprint of the model
+    weights/                               of a converted model
     corpus/<corpus>/
       heldout.h5  windows<shard>.h5        token windows
       layers<layers>/
-        shard<shard>.h5  moments.h5        second moments, of one shard and of all
+        shard<shard>.h5  moments.h5        second moments: of one shard, of all
   <experiment>/
     <table>.csv                            mose/report/catalog.py lists them
     summary.txt  summary.tex  comparison.txt  scan.txt  best_settings.yaml
     figures/<model>/<dataset>/<figure>.{pdf,png}
-    captions/<entry>.rst                   of tables and figures, for `snakemake --report`
+    captions/<entry>.rst                   captions, for `snakemake --report`
     so_far/                                tables and figures of an unfinished experiment
     task_items/<task>.json                 a downstream task and its items
     <model>/
@@ -21,22 +21,22 @@ results/
       unedited/
         perplexity.csv  task_scores.csv  answers.jsonl
       <dataset>/
-        facts.jsonl  facts_report.json     the report: what was read and refused
+        facts.jsonl  facts_report.json     facts; counts of records read and refused
         layer_scores.csv
         target_norms/<method>.{csv,json}   lengths of value targets; the anchor of anchored targets
         seed<seed>/
           requests.jsonl
-          requests_report.json             what was left out
-          enough_requests<n>.txt           says that there are n requests or more
+          requests_report.json             counts of facts and prompts left out
+          enough_requests<n>.txt           written if there are at least n requests
         unedited/seed<seed>/
-          scores<n>.csv                    of the requests that become edits up to n
+          scores<n>.csv                    of the requests of the segment that ends at n
         <method>/seed<seed>/
           edits<n>.h5                      the checkpoint after n edits
-          immediate<n>.csv                 scores of each batch right after it was written
+          immediate<n>.csv                 scores of each batch right after its edit
           scores<n>.csv  perplexity<n>.csv  stability<n>.csv
           task_scores<n>.csv  answers<n>.jsonl
-  logs/<stage>/<job>.log                   what a job said
-  benchmarks/<stage>/<job>.tsv             its seconds and memory
+  logs/<stage>/<job>.log                   a job's messages
+  benchmarks/<stage>/<job>.tsv             a job's seconds and memory
 """
 
 from collections.abc import Iterator
@@ -55,7 +55,7 @@ _OF_DATASET = _OF_MODEL + "/{dataset}"
 _OF_SEED = _OF_DATASET + "/seed{seed}"
 _RUN = _OF_DATASET + "/{method}/seed{seed}"
 
-# By rule, the name that its jobs have under logs/ and benchmarks/.
+# By rule: name of its jobs' files under logs/ and benchmarks/, without suffix.
 JOBS = {
     "model": "model/{model}",
     "corpus": "corpus/{model}.{corpus}.{part}",
@@ -90,8 +90,8 @@ JOBS = {
 class Paths:
     """The paths of an experiment, relative to its working directory.
 
-    Each attribute is a pattern with its wildcards in braces, as Snakemake has them; those that are
-    given are filled in. `Paths().manifest` is "results/models/{model}/manifest.json",
+    Each attribute is a pattern with wildcards in braces, as in Snakemake; known wildcards are
+    filled in. `Paths().manifest` is "results/models/{model}/manifest.json",
     `Paths(model="gpt2").manifest` is "results/models/gpt2/manifest.json".
     """
 
@@ -140,12 +140,12 @@ class Paths:
     portability_figures = _EXPERIMENT + "/figures/{model}/{dataset}/portability"
     caption = _EXPERIMENT + "/captions/{entry}.rst"
 
-    # What an unfinished experiment has of its own.
+    # Attributes whose files an unfinished experiment has in so_far/.
     _SO_FAR = ("folder", "table", "summary_text", "summary_latex", "figure", "figure_stem",
                "portability_figures")  # fmt: skip
 
     def __init__(self, *, unfinished: bool = False, **known: Any) -> None:
-        """unfinished: tables and figures are in so_far/. known: wildcards to fill in."""
+        """unfinished: tables and figures are in so_far/. known: values of wildcards."""
         self._unfinished = unfinished
         self._known = known
         for name, pattern in patterns():
@@ -158,15 +158,15 @@ class Paths:
         return Paths(unfinished=self._unfinished, **{**self._known, **known})
 
     def so_far(self) -> "Paths":
-        """The same, with tables and figures in the folder of an unfinished experiment."""
+        """The same paths, with tables and figures in so_far/."""
         return Paths(unfinished=True, **self._known)
 
     def log(self, rule: str) -> str:
-        """Where a rule's jobs write what they have to say."""
+        """Log file of a rule's jobs."""
         return fill(f"{LOGS}/{JOBS[rule]}.log", **self._known)
 
     def benchmark(self, rule: str) -> str:
-        """Where the seconds and the memory of a rule's jobs are written."""
+        """Benchmark file of a rule's jobs."""
         return fill(f"{BENCHMARKS}/{JOBS[rule]}.tsv", **self._known)
 
 
@@ -178,19 +178,19 @@ def patterns() -> Iterator[tuple[str, str]]:
 
 
 class _Wildcards(dict[str, Any]):
-    """Values by name; a name without a value stands for itself, in braces."""
+    """Values by name; a name without a value becomes itself in braces."""
 
     def __missing__(self, name: str) -> str:
         return "{" + name + "}"
 
 
 def fill(pattern: str, **known: Any) -> str:
-    """`pattern` with the given wildcards filled in; the others stay."""
+    """`pattern` with the known wildcards filled in; the others stay."""
     return pattern.format_map(_Wildcards(known))
 
 
 def spans(numbers: list[int]) -> str:
-    """Ascending numbers as part of a file's name: "4-8", "4_6-8"."""
+    """Ascending numbers as part of a file name: "4-8", "4_6-8"."""
     parts: list[list[int]] = []
     for number in numbers:
         if parts and number == parts[-1][1] + 1:

@@ -1,4 +1,4 @@
-"""What every job of an experiment needs, from its configuration: torch-free, for the workflow."""
+"""Needs of every job of an experiment, from its configuration. Imports no torch."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,20 +10,21 @@ from typing import Any
 from mose.errors import ConfigError
 from mose.experiment.config import Model
 from mose.experiment.paths import Paths
-from mose.experiment.resources import LIGHT, STAGES, Machine, Needs, Shape, Work, needs
+from mose.experiment.resources import LIGHT, Machine, Needs, Shape, Work
+from mose.experiment.stages import STAGES, needs
 from mose.storage import files
 
-# Of a model whose shape nothing tells yet: the file has none, and it was not fetched.
+# Assumed for a model of unknown shape: not fetched yet, and its file states none.
 UNKNOWN = Needs(16e9, 16e9, 1e9, 3600)
-SAMPLED_ROWS = 128
-STARTERS = 5
+SAMPLED_ROWS = 128  # texts of a corpus sampled at a time
+STARTERS = 5  # starting words of context templates
 
 
 @dataclass(frozen=True)
 class Plan:
-    """An experiment and what its jobs need.
+    """An experiment and the needs of its jobs.
 
-    config: as `mose.experiment.config.read_experiment` fills it; models: by label.
+    config, models: as `mose.experiment.config.read_experiment` returns them.
     """
 
     config: Mapping[str, Any]
@@ -31,27 +32,28 @@ class Plan:
 
     @property
     def machine(self) -> Machine:
-        """What the jobs that load a model run on."""
+        """The machine of the jobs that load a model."""
         config = self.config
         return Machine(str(config["device"]).startswith("cuda"), config["dtype"], config["threads"])
 
     def shape(self, model: str) -> Shape | None:
-        """The model's shape: of its manifest where it is there already, else as its file or the
-        directory that it names has it."""
+        """The model's shape: from its manifest if that exists, else from its file or its directory.
+
+        None if no source has it. Raises ConfigError if file and manifest disagree.
+        """
         stated, source = self.models[model].shape, self.models[model].source
-        if stated is None and "local" in source:
-            stated = _shape_of_directory(_path(source["local"]))
         path = _manifest(model)
         if not path.exists():
+            if stated is None and "local" in source:
+                return _shape_of_directory(_path(source["local"]))
             return stated
-        found = _shape_of_manifest(path)
-        written = self.models[model].shape
-        if written is not None:
-            _compare(model, written, found)
-        return found
+        actual = _shape_of_manifest(path)
+        if stated is not None:
+            _compare(model, stated, actual)
+        return actual
 
     def needs(self, stage: str, wildcards: Mapping[str, Any]) -> Needs:
-        """What one job of a rule needs; wildcards: as the rule has them, `model` among them."""
+        """Needs of one job. stage: a rule's name; wildcards: the rule's, `model` among them."""
         shape = self.shape(wildcards["model"])
         if stage == "facts" and not self._asks_model(wildcards["dataset"]):
             return LIGHT
@@ -60,15 +62,16 @@ class Plan:
         return needs(stage, shape, self.machine, self._work(stage, wildcards))
 
     def gpus(self, stage: str, wildcards: Mapping[str, Any]) -> int:
-        """Snakemake's resource: the GPUs that one job of a rule asks for."""
+        """Snakemake's resource: number of GPUs of one job."""
         on_gpu = self.machine.gpu and self.needs(stage, wildcards).device > 0
         return int(self.config["gpus"]) if on_gpu else 0
 
     def _asks_model(self, dataset: str) -> bool:
-        """Whether a data set's facts are put to the model, to keep what it knows."""
+        """Whether the model is asked which facts of a data set it knows."""
         return bool(self.config["datasets"][dataset]["known_only"])
 
     def _work(self, stage: str, wildcards: Mapping[str, Any]) -> Work:
+        """Sizes of one job, beside the model's."""
         config = self.config
         variants = self.models[wildcards["model"]].variants
         variant = variants[wildcards["method"]] if "method" in wildcards else None
@@ -94,7 +97,7 @@ class Plan:
         if stage in ("null_space", "perplexity_unedited"):
             return Work(variant=variant, tokens=corpus["heldout"])
         if stage == "facts":
-            # Every fact is asked, of which some are known, and a part is held out.
+            # All facts are asked: more than are edited, as some are unknown or held out.
             return Work(requests=2 * edits["total"])
         if stage in ("tasks", "tasks_unedited"):
             return Work(variant=variant, items=sum(t["samples"] for t in config["tasks"].values()))
@@ -102,13 +105,13 @@ class Plan:
             return Work(variant=variant, requests=config["pilot_edits"], batch=edits["batch"])
         if stage == "layer_scores":
             return Work(requests=edits["total"])
-        # The prompt, two paraphrases and the neighbours.
+        # Edit prompt, two paraphrases, locality prompts.
         prompts = 3 + config["datasets"][wildcards["dataset"]]["neighbours"]
         segment = edits["checkpoint"]
         if stage == "measure":
-            known = int(wildcards["n"]) - segment
+            earlier = int(wildcards["n"]) - segment
             cap = measured["earlier"]
-            scored = segment + (known if cap is None else min(cap, known))
+            scored = segment + (earlier if cap is None else min(cap, earlier))
         else:
             scored = segment
         generated = min(measured["generate"], scored) * measured["generated_tokens"]
@@ -119,14 +122,13 @@ class Plan:
         )  # fmt: skip
 
     def check(self) -> None:
-        """Refuse what no job could do: a local model that is not there, a layer that its model
-        does not have, a stated shape that is not the model's.
+        """Refuse a missing local model, a layer that its model lacks, a wrong stated shape.
 
-        Shapes that nothing tells yet are not asked for. Raises ConfigError.
+        Models of unknown shape pass. Raises ConfigError.
         """
         for name, model in self.models.items():
             local = model.source.get("local")
-            # A model whose manifest is there was found once; jobs that load it look again.
+            # With a manifest, the model is checked by the jobs that load it.
             if local is not None and not (_manifest(name).exists() or _path(local).exists()):
                 raise ConfigError(
                     f"{model.file}: source.local: {local}: no such file or directory; put the "
@@ -137,20 +139,20 @@ class Plan:
                 _check_layers(name, model, shape)
 
     def overview(self, jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-        """What jobs need in sum, a line per model.
+        """The summed needs of jobs as text, one line per model.
 
-        jobs: the rule and the wildcards of each that is to run; those that load no model do not
-        count.
+        jobs: rule and wildcards of each job to run; those that load no model do not count.
         """
-        needed: dict[str, list[tuple[str, Needs]]] = {model: [] for model in self.models}
+        by_model: dict[str, list[tuple[str, Needs]]] = {model: [] for model in self.models}
         for stage, wildcards in jobs:
             if stage in STAGES:
-                needed[wildcards["model"]].append((stage, self.needs(stage, wildcards)))
+                by_model[wildcards["model"]].append((stage, self.needs(stage, wildcards)))
         lines = ["What is to run needs, counted from the models' shapes (docs/scale.md):"]
-        lines += [f"  {model}: {self._sum(model, needs)}" for model, needs in needed.items()]
+        lines += [f"  {model}: {self._sum(model, needed)}" for model, needed in by_model.items()]
         return "\n".join(lines)
 
     def _sum(self, model: str, jobs: Sequence[tuple[str, Needs]]) -> str:
+        """Number of jobs, hours in sequence, peak memory and disk of one model, as text."""
         if not jobs:
             return "nothing"
         if self.shape(model) is None:
@@ -186,12 +188,12 @@ def _path(local: str) -> Path:
     return Path(local).expanduser()
 
 
-def _compare(model: str, stated: Shape, found: Shape) -> None:
+def _compare(model: str, stated: Shape, actual: Shape) -> None:
     for name in ("parameters", "blocks", "width", "mlp_width"):
-        if getattr(stated, name) != getattr(found, name):
+        if getattr(stated, name) != getattr(actual, name):
             raise ConfigError(
                 f"models: {model}: its file says shape.{name}: {getattr(stated, name)}, "
-                f"the model has {getattr(found, name)}"
+                f"the model has {getattr(actual, name)}"
             )
 
 

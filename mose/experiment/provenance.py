@@ -1,9 +1,9 @@
-"""Which code and data of the package a result depends on, with digests of their contents.
+"""Code and data of the package that a result depends on, with digests of their contents.
 
-A result depends on the file whose function computes it and on every file of the library that this
-one imports, but for CARRIERS. What counts of a file is its code: neither comments, nor docstrings,
-nor layout, nor the descriptions of pydantic fields. The digest is of the code as `ast.unparse`
-writes it: `ast.dump` writes the same code in another way in almost every version of Python.
+A result depends on the file that computes it and on all files of the library that this one imports,
+directly or not, except CARRIERS. A file's digest covers its code: not comments, docstrings, layout
+or descriptions of pydantic fields. The code is written by `ast.unparse`: the output of `ast.dump`
+differs between versions of Python.
 """
 
 import ast
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from mose.storage.files import sha256_of_file
 
-# Files that only hold, move or report what others compute.
+# Files that only store, move or report results.
 CARRIERS = frozenset(
     (
         *("errors", "progress", "storage/files", "storage/hdf5", "storage/hub"),
@@ -25,10 +25,10 @@ DIGITS = 12
 
 
 def defining(names: Iterable[str], root: Path) -> list[str]:
-    """The files that results of some files of the library depend on, themselves among them.
+    """The files that results of the named files depend on, these included; sorted.
 
-    names: relative to `root`, the folder that holds the package, as "mose/evaluation/stability.py",
-    or absolute, of another package. Sorted. Of the packages' __init__.py those that hold code.
+    names: relative to `root`, the folder of the package, as "mose/evaluation/stability.py"; or
+    absolute, of another package. An __init__.py counts only if it holds code.
     """
     reached: set[str] = set()
     todo = list(names)
@@ -41,33 +41,33 @@ def defining(names: Iterable[str], root: Path) -> list[str]:
 
 
 def code_digests(names: Iterable[str], root: Path) -> list[str]:
-    """`defining`, each file with the beginning of the digest of its code."""
+    """`defining`, each file with the first DIGITS of its code's digest."""
     return [
         f"{label_of(name)} {_digest_of_code(name, root)[:DIGITS]}" for name in defining(names, root)
     ]
 
 
 def data_digests(names: Iterable[str], root: Path) -> list[str]:
-    """Files of data, each with the beginning of the digest of its contents. names: as above."""
+    """Data files, each with the first DIGITS of its digest. names: relative to `root`."""
     return [f"{name} {sha256_of_file(root / name)[:DIGITS]}" for name in names]
 
 
 def label_of(path: str) -> str:
-    """A file as a parameter names it: of another package without the folder it is installed in."""
+    """A file's name in a rule's parameter: of another package, only its last folder and name."""
     return path if not Path(path).is_absolute() else "/".join(Path(path).parts[-2:])
 
 
 @cache
 def imported_files(name: str, root: Path) -> frozenset[str]:
-    """Files of the library that a file imports, wherever it does, but for CARRIERS.
+    """Files of the library that a file imports, on top or in functions, except CARRIERS.
 
-    name: relative to `root`, also of a file outside the library. With "mose/a/b.py" go the
-    __init__.py of mose and of mose/a, which Python runs first.
+    name: relative to `root`, or absolute. "mose/a/b.py" brings the __init__.py of mose and of
+    mose/a, which Python runs first.
     """
     modules: set[str] = set()
     for node in ast.walk(_code(name, root)):
         if isinstance(node, ast.ImportFrom) and node.module:
-            # Of "from mose.evaluation.tasks import items" either may be the module.
+            # In "from mose.evaluation.tasks import items", either name may be the module.
             modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
@@ -92,13 +92,13 @@ def _digest_of_code(name: str, root: Path) -> str:
 
 @cache
 def _code(name: str, root: Path) -> ast.Module:
-    """A file's code, without its words."""
+    """A file's code without docstrings and descriptions."""
     tree = ast.parse((root / name).read_text(encoding="utf-8"))
-    return _WithoutWords().visit(tree)
+    return _WithoutDocumentation().visit(tree)
 
 
-class _WithoutWords(ast.NodeTransformer):
-    """Takes out docstrings, other bare strings, and the descriptions of pydantic fields."""
+class _WithoutDocumentation(ast.NodeTransformer):
+    """Removes docstrings, other strings that are statements, and descriptions of fields."""
 
     def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
@@ -107,5 +107,5 @@ class _WithoutWords(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         if ast.unparse(node.func).split(".")[-1] == "Field":
-            node.keywords = [word for word in node.keywords if word.arg != "description"]
+            node.keywords = [one for one in node.keywords if one.arg != "description"]
         return self.generic_visit(node)

@@ -1,4 +1,4 @@
-"""The runs of an experiment, as the programs that gather them and draw them are told."""
+"""The runs of an experiment, as an option of the programs for tables and figures."""
 
 import json
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from mose.experiment.paths import Paths
 
 @dataclass(frozen=True)
 class Runs:
-    """What an experiment consists of, in the config's order.
+    """The runs of an experiment, in the config's order.
 
     methods: labels. checkpoints: numbers of edits, ascending.
     """
@@ -23,7 +23,7 @@ class Runs:
 
     @classmethod
     def parse(cls, text: str) -> "Runs":
-        """Read a program's option: the fields as JSON."""
+        """Parse a program's option: the fields as JSON."""
         return cls(**json.loads(text))
 
     @property

@@ -1,1 +1,1 @@
-"""From scores to tables, figures and pages: pandas and matplotlib only."""
+"""Computes tables, figures and pages from scores, with pandas and matplotlib only."""

@@ -1,13 +1,12 @@
-"""General abilities: tasks' scores of edited models, against the unedited model on the same items.
+"""General abilities: task scores of edited models against the unedited model on the same items.
 
-Everything here takes and returns data frames. A score is a function of sums over items (a mean, an
-F1, a perplexity), so that an interval comes from sums over items drawn with replacement. The two
-models are drawn together, item by item: what is hard for both moves neither, so that a small sample
-still tells (paired bootstrap; Efron & Tibshirani 1993).
+A score is a function of sums over items (a mean, an F1, a perplexity). Intervals come from sums
+over items drawn with replacement (paired bootstrap; Efron & Tibshirani 1993): both models get the
+same draws, so items that are hard for both do not widen the interval of the difference.
 
 Retained ability of a task is the edited model's headline score over the unedited model's, in
-percent; of perplexity, of which less is better, the inverse. It says something where the unedited
-model is above chance only.
+percent; for perplexity, where less is better, the inverse. It is meaningful only if the unedited
+model is above chance.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ from mose.report.tables import CHECKPOINT, RUN
 ITEM = ["task", "item"]
 ALL_TASKS = "mean"
 DEGENERATE = 0.95
-"""A classifier that gives one answer to this share of items, or more, says nothing."""
+"""A classifier with one answer for this share of items or more counts as degenerate."""
 
 COLUMNS = [
     *CHECKPOINT, "task", "metric", "headline", "items", "value", "value_low", "value_high",
@@ -38,7 +37,7 @@ COLUMNS = [
 class Statistic:
     """A score as a function of sums over items.
 
-    terms: (items, k), what each item adds. score: of sums (..., k), to (...).
+    terms: (items, k), each item's contribution. score: maps sums (..., k) to scores (...).
     """
 
     terms: np.ndarray
@@ -47,44 +46,46 @@ class Statistic:
 
 
 def mean_score(sums: np.ndarray) -> np.ndarray:
-    """Of sums (value, 1)."""
+    """Mean, from sums (..., 2) of value and 1; NaN without items."""
     with np.errstate(invalid="ignore"):
         return sums[..., 0] / sums[..., 1]
 
 
 def perplexity_score(sums: np.ndarray) -> np.ndarray:
-    """Of sums (nll, tokens); infinite where that overflows."""
+    """Perplexity, from sums (..., 2) of nll (nats) and tokens; inf on overflow."""
     with np.errstate(over="ignore", invalid="ignore"):
         return np.exp(sums[..., 0] / sums[..., 1])
 
 
 def weighted_f1(sums: np.ndarray) -> np.ndarray:
-    """Mean of the classes' F1, weighted by how often each is right, of confusion counts (..., c c).
+    """Mean of the classes' F1, weighted by their number of items.
 
-    A class that is never right and never given has no weight.
+    sums: confusion counts (..., c * c), c classes, labels before answers. A class without items has
+    no weight.
     """
     classes = round(sums.shape[-1] ** 0.5)
     table = sums.reshape(*sums.shape[:-1], classes, classes)
     hits = np.diagonal(table, axis1=-2, axis2=-1)
-    right, given = table.sum(-1), table.sum(-2)
-    f1 = 2.0 * hits / np.maximum(right + given, 1.0)
-    return (f1 * right).sum(-1) / np.maximum(right.sum(-1), 1.0)
+    labelled, answered = table.sum(-1), table.sum(-2)
+    f1 = 2.0 * hits / np.maximum(labelled + answered, 1.0)
+    return (f1 * labelled).sum(-1) / np.maximum(labelled.sum(-1), 1.0)
 
 
 def top_share(sums: np.ndarray) -> np.ndarray:
-    """The share of the answer that is given most often, of counts (..., c)."""
+    """The share of the most frequent answer, from counts of answers (..., c)."""
     return sums.max(-1) / np.maximum(sums.sum(-1), 1.0)
 
 
 def degenerate(sums: np.ndarray) -> np.ndarray:
-    """1 where one answer is given to DEGENERATE of the items or more."""
+    """1.0 if one answer is given to a share DEGENERATE of the items or more, else 0.0."""
     return (top_share(sums) >= DEGENERATE).astype(np.float64)
 
 
 def statistics(kind: str, items: pd.DataFrame, classes: int) -> dict[str, Statistic]:
-    """The metrics of a task by name. items: one row per item, one column per raw metric.
+    """The metrics of a task by name.
 
-    classes: how many different choices the task has, in both models' answers.
+    kind: of the task. items: one row per item, one column per raw metric. classes: number of
+    choices, over both models' answers.
     """
 
     def mean(column: str) -> Statistic:
@@ -99,13 +100,13 @@ def statistics(kind: str, items: pd.DataFrame, classes: int) -> dict[str, Statis
     if kind != "choice":
         return {str(name): mean(str(name)) for name in items.columns}
     label, choice = (items[name].to_numpy(np.int64) for name in ("label", "choice"))
-    given = np.eye(classes)[choice]
+    answers = np.eye(classes)[choice]
     metrics = {
         "accuracy": mean("correct"),
         "accuracy_norm": mean("correct_norm"),
         "f1": Statistic(np.eye(classes * classes)[label * classes + choice], weighted_f1),
-        "top_share": Statistic(given, top_share),
-        "degenerate": Statistic(given, degenerate),
+        "top_share": Statistic(answers, top_share),
+        "degenerate": Statistic(answers, degenerate),
     }
     return metrics | ({"margin": mean("margin")} if "margin" in items else {})
 
@@ -117,7 +118,7 @@ def wide(rows: pd.DataFrame) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Scores of one metric, edited against unedited: point values, and draws of the bootstrap."""
+    """One metric of the edited and the unedited model: values and bootstrap draws (draws,)."""
 
     value: float
     before: float
@@ -127,7 +128,7 @@ class Comparison:
 
     @property
     def retained(self) -> float:
-        """Percent; NaN where the unedited model scores 0."""
+        """Retained ability in percent; NaN if the unedited model scores 0."""
         return float(self._ratio(np.array(self.value), np.array(self.before)))
 
     @property
@@ -143,14 +144,14 @@ class Comparison:
 def compare(
     edited: pd.DataFrame, unedited: pd.DataFrame, task: str, seed: int = 0, draws: int = 2000
 ) -> dict[str, Comparison]:
-    """Every metric of one task. edited, unedited: long rows of the task, of the same items.
+    """Every metric of one task. edited, unedited: the task's long rows, of the same items.
 
-    Raises RequestError where the items differ.
+    Raises RequestError if the items differ.
     """
     now, before = wide(edited), wide(unedited)
     comparisons = {}
     kind = str(edited["kind"].iloc[0])
-    # What lm-evaluation-harness gives for all items together has no items to draw from.
+    # Negative items are lm-evaluation-harness's totals over all items: one value, no draws.
     for single in (True, False):
         ours, theirs = (frame[(frame.index < 0) == single] for frame in (now, before))
         ours, theirs = ours.dropna(axis=1, how="all"), theirs.dropna(axis=1, how="all")
@@ -175,7 +176,7 @@ def _compare(
     if kind == "choice":
         classes = 1 + int(max(f[c].max() for f in (now, before) for c in ("label", "choice")))
     count = len(now)
-    # How often each item comes up in each draw: the same for both models, and for all metrics.
+    # Count of each item in each draw, the same for both models and all metrics.
     counts = rng.multinomial(count, np.full(count, 1.0 / count), size=draws).astype(np.float64)
     ours, theirs = statistics(kind, now, classes), statistics(kind, before, classes)
     comparisons = {}
@@ -184,7 +185,7 @@ def _compare(
         comparisons[name] = Comparison(
             value=float(statistic.score(statistic.terms.sum(0))),
             before=float(other.score(other.terms.sum(0))),
-            # One item has no spread to speak of.
+            # One item has no spread.
             drawn=statistic.score(counts @ statistic.terms) if count > 1 else np.full(1, np.nan),
             drawn_before=other.score(counts @ other.terms) if count > 1 else np.full(1, np.nan),
             less_is_better=statistic.less_is_better,
@@ -193,7 +194,7 @@ def _compare(
 
 
 def interval(draws: np.ndarray, level: float = 0.95) -> tuple[float, float]:
-    """Percentile interval of finite draws; NaN without any."""
+    """Percentile interval of the finite draws; NaN if there are none."""
     finite = draws[np.isfinite(draws)]
     if not len(finite):
         return float("nan"), float("nan")
@@ -210,16 +211,16 @@ def abilities(
 ) -> pd.DataFrame:
     """COLUMNS: every metric of every task, and the mean of the tasks' retained ability.
 
-    runs: the identity of a checkpoint (CHECKPOINT), its long rows, and the unedited model's rows.
-    headlines: the metric that counts, by task. The row of task ALL_TASKS is the mean of the tasks'
-    retained ability where it is defined; `items` counts those tasks.
+    runs: per checkpoint its identity (CHECKPOINT), its long rows, and the unedited model's rows.
+    headlines: the headline metric, by task. The row of task ALL_TASKS is the mean of the defined
+    retained abilities; its `items` is the number of these tasks.
     """
     rows: list[dict[str, Any]] = []
     for identity, edited, unedited in runs:
         means, drawn = [], []
         for place, (task, headline) in enumerate(headlines.items()):
             ours, theirs = (frame[frame["task"] == task] for frame in (edited, unedited))
-            # A generator for each task: tasks are samples of their own.
+            # Tasks are independent samples, so each has its own random generator.
             compared = compare(ours, theirs, task, seed + place, draws)
             items = int((ours["item"].unique() >= 0).sum())
             for metric, one in compared.items():
@@ -259,11 +260,11 @@ EDIT_SCORES = ["reliability", "generalization", "locality"]
 
 
 def comparison(summary: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """The paper's table: methods against edit scores, tasks' headline scores, and retained ability.
+    """The paper's table: edit scores, headline scores of tasks and retained ability, by method.
 
-    summary: `tables.summarize`; table: `abilities`. At the last checkpoint where tasks were
-    evaluated; means over seeds; the interval of the retained ability is the mean of the seeds'
-    bounds. The first row of each model and data set is the unedited model.
+    summary: of `tables.summarize`; table: of `abilities`. Means over seeds at the last checkpoint
+    with tasks; the interval of the retained ability is the mean of the seeds' bounds. The first row
+    of each model and data set is the unedited model.
     """
     last = table[table["edits"] == table["edits"].max()]
     tasks = [task for task in dict.fromkeys(last["task"]) if task != ALL_TASKS]
@@ -311,7 +312,7 @@ def format_comparison(table: pd.DataFrame) -> str:
 
 
 def unedited_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """`table` with each run's unedited model in front, as the checkpoint of 0 edits."""
+    """`table`, after rows for each run's unedited model with edits = 0."""
     first = table.drop_duplicates([*RUN, "task", "metric"]).assign(edits=0)
     first = first.assign(value=first["unedited"], value_low=np.nan, value_high=np.nan)
     whole = first["retained"].where(first["retained"].isna(), 100.0)

@@ -1,7 +1,7 @@
-"""Every table and figure of an experiment: name, where a report shows it, and its caption.
+"""Every table and figure of an experiment: name, place in the report, caption.
 
-The rules take from here what a job has to make, the programs what they make. Free of pandas and
-matplotlib, so that a workflow can be planned with it. Captions are reStructuredText.
+Rules and programs take the list of output files from here. Imports neither pandas nor matplotlib:
+the workflow plans with it. Captions are reStructuredText.
 """
 
 from dataclasses import dataclass
@@ -27,9 +27,9 @@ OVER_ITEMS = (
 class Entry:
     """A table or a figure.
 
-    name: of its file, without suffix. title: what it shows, in two or three words.
-    category: of the report. per_prompt: a table with a row per prompt or item, which may have
-    millions of them: it stays in the results folder and is in no report.
+    name: of its file, without suffix. title: two or three words for the report. category: of the
+    report. per_prompt: a table with one row per prompt or item. It may have millions of rows, so it
+    is not in the report.
     """
 
     name: str
@@ -243,13 +243,15 @@ SCAN = Entry(
 
 
 def figures(checkpoints: int) -> tuple[Entry, ...]:
-    """The figures of an experiment with so many checkpoints, but for PORTABILITY, which only some
-    data sets have. With one checkpoint nothing has an age."""
+    """The figures of an experiment with that number of checkpoints.
+
+    Without PORTABILITY, which only some data sets have. Scores by age need two checkpoints.
+    """
     return (*FIGURES, FORGETTING_CURVES) if checkpoints > 1 else FIGURES
 
 
 def caption_name(kind: str, entry: Entry) -> str:
-    """The name of an entry's caption: a table and a figure may share theirs.
+    """The name of an entry's caption, unique also if a table and a figure have the same name.
 
     kind: "table" or "figure".
     """

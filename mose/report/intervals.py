@@ -19,12 +19,11 @@ from mose.report.tables import (
 
 
 def means_with_intervals(metrics: pd.DataFrame, seed: int = 0, draws: int = 2000) -> pd.DataFrame:
-    """Every mean with its bootstrap interval, long: CHECKPOINT, when, metric, requests, left_out,
-    mean, low, high.
+    """Every mean with its bootstrap interval, in long form.
 
-    The mean is over the prompts of a request, then over requests; portability also stands by its
-    kinds (`portability:KIND`). left_out: requests of the checkpoint that have no such value, or
-    were not scored at it.
+    Columns: CHECKPOINT, when, metric, requests, left_out, mean, low, high. The mean is over the
+    prompts of a request, then over requests. Portability also has one row per kind
+    (`portability:KIND`). left_out: requests that have no value or were not scored.
     """
     of_kind = metrics["kind"].str.startswith("portability:") & (metrics["metric"] == "portability")
     kinds = metrics[of_kind]
@@ -39,14 +38,17 @@ def means_with_intervals(metrics: pd.DataFrame, seed: int = 0, draws: int = 2000
             )
             # A checkpoint may score a sample of its requests.
             edits = int(group["edits"].iloc[0])
-            asked = edits if when == "retention" and edits else len(values)
-            parts.append(identify(_intervals(values, asked, seed, draws), **at, when=when))
+            edited = edits if when == "retention" and edits else len(values)
+            parts.append(identify(_intervals(values, edited, seed, draws), **at, when=when))
     return pd.concat(parts, ignore_index=True)
 
 
-def _intervals(values: pd.DataFrame, asked: int, seed: int, draws: int) -> pd.DataFrame:
-    """metric, requests, left_out (of `asked`), mean, low, high of each column of `values` (one row
-    per request, no column empty), and of the harmonic-mean score where its parts are there."""
+def _intervals(values: pd.DataFrame, edited: int, seed: int, draws: int) -> pd.DataFrame:
+    """One row per column of `values`: metric, requests, left_out, mean, low, high.
+
+    values: one row per request, no column empty. edited: requests in all, of which the rest is
+    left out. The harmonic-mean score is added if its parts are present.
+    """
     present = values.count()
     means = values.mean()
     numbers = values.to_numpy(np.float64)
@@ -62,7 +64,7 @@ def _intervals(values: pd.DataFrame, asked: int, seed: int, draws: int) -> pd.Da
         {
             "metric": means.index,
             "requests": present.to_numpy(),
-            "left_out": asked - present.to_numpy(),
+            "left_out": edited - present.to_numpy(),
             "mean": means.to_numpy(),
             "low": low,
             "high": high,
@@ -79,7 +81,7 @@ def bootstrap_interval(
     """Percentile bootstrap interval of the mean over requests (Efron 1979): (low, high).
 
     values: (n,) or (n, m), one row per request, drawn with replacement; the m columns share the
-    draws. NaN entries are left out of their column's means. low, high: () or (m,).
+    draws. NaN entries do not count. low, high: () or (m,), NaN for a column without values.
     """
     values = np.asarray(values, dtype=np.float64)
     count = len(values)
@@ -90,25 +92,25 @@ def bootstrap_interval(
     present = ~np.isnan(values)
     tail = (1.0 - level) / 2.0
     known = present.any(axis=0)
-    # A column without a value stays NaN; nanquantile would warn about it.
+    # nanquantile would warn about columns without values.
     low, high = np.nanquantile(np.where(known, drawn, 0.0), [tail, 1.0 - tail], axis=0)
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
 def _drawn_means(values: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
-    """Means (draws,) or (draws, m) of as many rows of `values`, drawn with replacement."""
+    """Means (draws,) or (draws, m) over n rows of `values` (n, ...), drawn with replacement."""
     count = len(values)
     present = ~np.isnan(values)
     filled = np.where(present, values, 0.0)
-    # A draw is how often each request came up; a mean is then one product. Chunks of at most
-    # four million counts (32 MB) keep ten thousand requests within reach.
+    # A draw is a count per request, so a mean is one matrix product. Chunks of at most four million
+    # counts (32 MB) bound the memory.
     chunk = max(1, 4_000_000 // count)
     means = []
     for start in range(0, draws, chunk):
         size = min(chunk, draws - start)
         counts = rng.multinomial(count, np.full(count, 1.0 / count), size=size).astype(np.float64)
         weight = counts @ present
-        # No weight: a draw without any of the column's values. It has no mean.
+        # A draw that has none of a column's values has no mean.
         missing = np.full_like(weight, np.nan)
         means.append(np.divide(counts @ filled, weight, out=missing, where=weight > 0))
     return np.concatenate(means)
@@ -121,11 +123,11 @@ def summary_intervals(
     level: float = 0.95,
     when: str = "retention",
 ) -> pd.DataFrame:
-    """Bootstrap intervals of the scores in `summarize`: method, seed, edits, requests, then
-    `<metric>_low`, `<metric>_high` for each of SCORES, then model, dataset.
+    """Bootstrap intervals of the scores in `summarize`, one row per checkpoint.
 
-    Every checkpoint starts its generator from `seed`, so that an interval depends on nothing but
-    that checkpoint's own requests.
+    Columns: method, seed, edits, requests, then `<metric>_low`, `<metric>_high` for each of SCORES,
+    then model, dataset. Every checkpoint starts its random generator from `seed`, so its interval
+    depends only on its own requests.
     """
     means = request_means(metrics[metrics["when"] == when])
     rows = []

@@ -1,4 +1,4 @@
-"""The summary as a table for a paper: plain LaTeX with booktabs, ready for \\input."""
+"""The summary as a LaTeX table with booktabs, for \\input in a paper."""
 
 import math
 import re
@@ -36,7 +36,7 @@ SPECIAL = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\char34{}",
-    # After the end of a row these would be its options.
+    # LaTeX reads these after \\ as options of the line break.
     "[": "{[}",
     "*": "{*}",
     **{character: f"\\{character}" for character in "{}$&#_%"},
@@ -44,22 +44,21 @@ SPECIAL = {
 
 
 def escape(text: str) -> str:
-    """Any text as LaTeX that typesets it and does nothing else.
+    """Any text as LaTeX that typesets it and runs no command.
 
-    White space of any kind becomes one space, as LaTeX would have it within a line; characters
-    that print nothing are left out. Letters beyond ASCII stay: they need a font that has them.
+    White space becomes one space; control and format characters are dropped. Letters beyond ASCII
+    stay and need a font that has them.
     """
     line = " ".join(text.split())
-    shown = "".join(c for c in line if not unicodedata.category(c).startswith("C"))
-    escaped = "".join(SPECIAL.get(character, character) for character in shown)
-    return re.sub(r"([-,])(?=\1)", r"\1{}", escaped)  # "--" is set as one long dash
+    printable = "".join(c for c in line if not unicodedata.category(c).startswith("C"))
+    escaped = "".join(SPECIAL.get(character, character) for character in printable)
+    return re.sub(r"([-,])(?=\1)", r"\1{}", escaped)  # "--" would become a dash
 
 
 def summary_table(summary: pd.DataFrame, intervals: pd.DataFrame) -> str:
-    """A `tabular`: per model and data set the unedited model, then each method at its last
-    checkpoint.
+    """A `tabular`: per model and data set the unedited model, then each method's last checkpoint.
 
-    summary, intervals: as `tables.summarize` and `intervals.summary_intervals` make them.
+    summary, intervals: of `tables.summarize` and `intervals.summary_intervals`.
     """
     lines = [
         f"\\begin{{tabular}}{{l{'r' * len(HEADINGS)}}}",
@@ -83,8 +82,8 @@ def summary_table(summary: pd.DataFrame, intervals: pd.DataFrame) -> str:
 
 
 def _best(means: pd.DataFrame) -> dict[str, list[str]]:
-    """Per column the methods with the best mean as it is shown; none where all are equal."""
-    found = {}
+    """Per column, the methods whose rounded mean is best; none if all are equal."""
+    best = {}
     for column in means:
         values = means[column]
         if column in tables.RATIOS:
@@ -93,12 +92,12 @@ def _best(means: pd.DataFrame) -> dict[str, list[str]]:
             values = -values
         shown = means[column].map(lambda value, column=column: _number(value, column))
         if values.notna().any() and shown.nunique() > 1:
-            found[str(column)] = list(shown.index[shown == shown[values.idxmin()]])
-    return found
+            best[str(column)] = list(shown.index[shown == shown[values.idxmin()]])
+    return best
 
 
 def _cell(group: pd.DataFrame, column: str, bounds: pd.DataFrame, bold: bool) -> str:
-    """Mean over the seeds of one method, with its spread or, of one seed, its interval."""
+    """Mean over the seeds of one method; with its spread or, for one seed, its interval."""
     values = group[column]
     if values.isna().all():
         return "--"
@@ -114,7 +113,7 @@ def _cell(group: pd.DataFrame, column: str, bounds: pd.DataFrame, bold: bool) ->
 
 
 def _number(value: float, column: str) -> str:
-    """A number in math mode, with the digits that `pages` shows."""
+    """A number in math mode, with as many digits as in `pages`."""
     if not math.isfinite(value):
         return "\\mathrm{nan}" if math.isnan(value) else "\\infty" if value > 0 else "-\\infty"
     if abs(value) >= 1e4:

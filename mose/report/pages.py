@@ -1,14 +1,16 @@
-"""How tables are shown: as text, and in pages of prose in which no number is typed.
+"""Formats tables as text, and fills tables and numbers into pages of Markdown.
 
-A page has a directive where a table belongs:
-`<!-- summary: FILE -->` stands for a summary (mean over seeds at the last checkpoint, with the
-spread where there are several), `<!-- trajectory: FILE -->` for one at every checkpoint,
-`<!-- protocols: FILE -->` for success by teacher forcing beside that by generation,
-`<!-- scan: FILE -->` for the ranking of a scan, `<!-- abilities: FILE -->` for a comparison with
-tasks, `<!-- table: FILE -->` for a file as it is.
+A line of a page that is a directive is followed by its table:
+`<!-- summary: FILE -->`: the summary at the last checkpoint, mean and spread over seeds;
+`<!-- trajectory: FILE -->`: the summary at every checkpoint;
+`<!-- protocols: FILE -->`: success by teacher forcing and by generation;
+`<!-- scan: FILE -->`: the ranking of a scan;
+`<!-- abilities: FILE -->`: the comparison with tasks;
+`<!-- table: FILE -->`: the file as it is.
 
-In a sentence, `{{FILE COLUMN KEY=VALUE ...}}` stands for a number: that column where the keys have
-these values, mean and spread over seeds. Files are CSV beside the template.
+In a sentence, `{{FILE COLUMN KEY=VALUE ...}}` becomes a number: the column in the rows where the
+keys have these values, mean and spread over seeds. Files are CSV, in the template's folder. Spread
+is the standard deviation over seeds (n - 1).
 """
 
 import re
@@ -23,14 +25,14 @@ from mose.report import tables
 
 DIRECTIVE = re.compile(r"^<!-- (\w+): (\S+) -->$", re.MULTILINE)
 VALUE = re.compile(r"\{\{(\S+) (\w+)((?: \w+=\S+?)*)\}\}")
-# What a table has a block of rows for.
+# A table has one block of rows per value of these columns.
 BLOCK = ("model", "dataset")
 UNEDITED = "unedited"
 DIGITS = {"frobenius_ratio": "{:.4f}", "condition_ratio": "{:.4f}", "perplexity": "{:.2f}"}
-# In a sentence fewer say as much.
+# Fewer digits in a sentence.
 DIGITS_IN_PROSE = {"perplexity": "{:.1f}"}
 
-# Headings of `format_summary`, broken over two lines so that a row fits in 120 columns.
+# Headings of `format_summary`, on two lines so that a row fits in 120 columns.
 HEADINGS = {
     "method": ("", "method"),
     "seed": ("", "seed"),
@@ -51,7 +53,7 @@ def format_summary(summary: pd.DataFrame) -> str:
     """The summary as plain text, one block per model and dataset, in the summary's row order.
 
     Fits in 120 columns for method names of up to 29 characters. Shares have three decimals,
-    perplexity two, ratios six, so that 1.000000 can be told from drift; "-" is a missing value.
+    perplexity two, ratios six (to tell drift from 1.000000); "-" is a missing value.
     """
     several = len(summary[["model", "dataset"]].drop_duplicates()) > 1
     blocks = []
@@ -91,9 +93,9 @@ def _plain_cell(name: str, value: Any) -> str:
 
 
 def render(template: str, folder: Path) -> str:
-    """The page: `template` with every directive followed by its table, and every number put in.
+    """The page: `template` with tables and numbers filled in.
 
-    Raises StoreError where a table is missing, or no row of it or several are asked for.
+    Raises StoreError for a missing table, and for a number without exactly one row per seed.
     """
 
     def table_of(match: re.Match[str]) -> str:
@@ -115,13 +117,16 @@ def render(template: str, folder: Path) -> str:
 
 def _read(path: Path) -> pd.DataFrame:
     if not path.is_file():
-        raise StoreError(f"{path}: no such table; the page asks for it")
+        raise StoreError(f"{path}: no such table, but the page names it")
     return tables.read(path)
 
 
 def value(table: pd.DataFrame, column: str, wanted: Mapping[str, str]) -> str:
-    """One number for a sentence: `column` in the rows whose columns have the `wanted` values, mean
-    and spread over seeds. Raises StoreError unless that is one row per seed."""
+    """One number for a sentence, as text: mean and spread over seeds of `column`.
+
+    wanted: columns and their values, as text, that select the rows. Raises StoreError unless they
+    select one row per seed.
+    """
     for name in (column, *wanted):
         if name not in table:
             raise StoreError(f"no column {name!r}; there are {', '.join(table.columns)}")
@@ -134,10 +139,7 @@ def value(table: pd.DataFrame, column: str, wanted: Mapping[str, str]) -> str:
 
 
 def summary_table(summary: pd.DataFrame) -> str:
-    """One row per model, data set and method: unedited, then each method at its last checkpoint.
-
-    Mean over seeds, and the standard deviation over them (n - 1) where there are several.
-    """
+    """One row per model, data set and method: unedited, then each method at its last checkpoint."""
     return _table(summary, lambda part: list(last_checkpoints(part).items()))
 
 
@@ -166,8 +168,10 @@ def _table(
 
 
 def last_checkpoints(part: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Of one model and data set: the unedited model's rows, one per seed, then those of each
-    method's last checkpoint."""
+    """Rows of the unedited model, one per seed, and of each method's last checkpoint, by method.
+
+    part: the rows of one model and data set.
+    """
     before = part[part["edits"] == 0].drop_duplicates("seed")
     last = part[part["edits"] == part.groupby("method")["edits"].transform("max")]
     methods = {str(method): group for method, group in last.groupby("method", sort=False)}
@@ -175,10 +179,7 @@ def last_checkpoints(part: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
 
 def protocols_table(protocols: pd.DataFrame) -> str:
-    """Success at each method's last checkpoint, per metric: by teacher forcing and by generation.
-
-    Of several seeds the mean and the spread, as in `summary_table`.
-    """
+    """Success at each method's last checkpoint, by teacher forcing and by generation."""
     head = ["data set, model", "metric", "method", "edits", "requests", *tables.PROTOCOLS]
     rows = []
     for (model, dataset, metric), part in protocols.groupby([*BLOCK, "metric"], sort=False):
@@ -190,7 +191,7 @@ def protocols_table(protocols: pd.DataFrame) -> str:
 
 
 def abilities_table(comparison: pd.DataFrame) -> str:
-    """The paper's table: edit scores, tasks, and what is retained on average, in percent."""
+    """The paper's table: edit scores, task scores, and mean retained ability in percent."""
     names = [n for n in comparison.columns if not n.startswith("retained") and n not in BLOCK]
     rows = []
     for _, row in comparison.iterrows():
@@ -202,8 +203,10 @@ def abilities_table(comparison: pd.DataFrame) -> str:
 
 
 def scan_table(ranking: pd.DataFrame) -> str:
-    """All variants of a scan, the best of each entry first and bold; of the options those that
-    vary within an entry."""
+    """All variants of a scan, the best of each entry first and in bold.
+
+    Only options that vary within an entry are shown.
+    """
     columns = list(ranking.columns)
     options = columns[columns.index("rank") + 1 : columns.index("score")]
     measures = [name for name in columns[columns.index("score") :] if name not in BLOCK]
@@ -219,7 +222,7 @@ def scan_table(ranking: pd.DataFrame) -> str:
 
 
 def plain_table(table: pd.DataFrame) -> str:
-    """All rows and columns, fractions with three decimals."""
+    """All rows and columns; floats have three decimals."""
     rows = [[_cell(value, "{:.3f}") for value in row] for row in table.itertuples(index=False)]
     return markdown(list(table.columns), rows)
 
@@ -236,8 +239,7 @@ def _spread(values: pd.Series, form: str) -> str:
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
-    """A pipe table; underscores of column names become spaces, and what is no plain text for
-    Markdown or HTML is escaped."""
+    """A pipe table. Underscores of column names become spaces; "<" and "|" in cells are escaped."""
     cells = [[cell.replace("<", "&lt;").replace("|", "\\|") for cell in row] for row in rows]
     lines = [[name.replace("_", " ") for name in head], ["---"] * len(head), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,6 +1,6 @@
-"""Metrics of single prompts, from the rows that the scoring stage writes.
+"""Metrics of single prompts, from the rows of the scoring stage.
 
-Two families of metrics are kept apart. Reliability, generalization and locality are EasyEdit's
+There are two families of metrics. Reliability, generalization and locality are EasyEdit's
 (Wang et al. 2023, arXiv 2308.07269): shares of target tokens. Efficacy, paraphrase and
 neighborhood are MEMIT's (Meng et al. 2023, arXiv 2210.07229): which of two objects is likelier.
 """
@@ -24,37 +24,38 @@ def score_metrics(
     references: Mapping[str, str] | None = None,
     tfidf: Tfidf | None = None,
 ) -> pd.DataFrame:
-    """Every metric of every prompt, long: order, request, kind, prompt, metric, value.
+    """Every metric of every prompt, in long form: order, request, kind, prompt, metric, value.
 
-    scores, unedited: one row per prompt, as the scoring stage writes them, of the edited and of
-    the unedited model. Log-probabilities are sums over a target's tokens, in nats.
+    scores, unedited: one row per prompt, of the edited and of the unedited model, as the scoring
+    stage writes them. Log-probabilities are sums over a target's tokens, in nats.
+    references, tfidf: joined reference texts by request id, and tf-idf weights of their terms.
+    Metrics by kind of prompt:
 
     edit        reliability, the share of the new object's tokens that are predicted;
                 efficacy, 1 if the new object is likelier than the true one
-    paraphrase  generalization and paraphrase, the same for prompts in other words
+    paraphrase  generalization and paraphrase, the same for paraphrased prompts
     locality    locality, the share of predicted tokens that are the unedited model's;
                 locality_truth, the share that are the neighbour's true object;
                 neighborhood, 1 if the true object is likelier than the request's new one
     portability and portability:KIND
                 portability, the share of the tokens that should follow from the edit
+    instance    instance_belongs, 1 unless the answer is no; instance_unclear, 1 if it is neither
+                yes nor no; instance_change, the unedited model's instance_belongs minus the edited
+                model's
+    text        fluency, of each text; consistency, the tf-idf similarity of all texts of a request
+                to its `references`, in the row of prompt 0
 
-    instance    instance_belongs, 1 if the answer is not no; instance_unclear, 1 if it is neither;
-                instance_change, what the unedited model's instance_belongs is above it
-    text        fluency, of each text; consistency, the likeness of all texts of a request to its
-                `references` (by request id, joined) under `tfidf`, in the row of prompt 0
+    For requests answered by greedy generation, reliability and generalization also have
+    `_generated_exact`, 1 if the generated text is the answer, and `_generated_contains`, 1 if it
+    contains the answer, both by `mose.evaluation.text`.
 
-    Where the model was let to answer by itself, reliability and generalization also have
-    `_generated_exact`, 1 if the answer is what it says, and `_generated_contains`, 1 if it is in
-    what it says, both by `mose.evaluation.text`.
+    Each share also has an `_exact` metric, 1 if all tokens agree. Each comparison also has a
+    `_margin`, the difference of mean log-probabilities in nats per token, positive for success, and
+    a `_magnitude`, the difference of their exponentials (MEMIT's).
 
-    Each share has an `_exact` companion, 1 if all tokens agree; each comparison a `_margin`, the
-    difference of mean log-probabilities in nats per token, positive where it is won, and a
-    `_magnitude`, the difference of their exponentials (MEMIT's).
-
-    The likelier of two objects is the one with the higher mean log-probability per token, as in
-    MEMIT's code; a tie counts as 0, and where a request has no true object nothing is compared.
-    Raises ValueError where the unedited model was not scored on
-    the same prompt, or was scored on other tokens.
+    The likelier of two objects has the higher mean log-probability per token, as in MEMIT's code. A
+    tie counts as 0. Requests without a true object have no comparisons.
+    Raises ValueError if the unedited model was not scored on the same prompts and tokens.
     """
     free = [
         *_instances(*(frame[frame["kind"] == "instance"] for frame in (scores, unedited))),
@@ -89,10 +90,11 @@ def score_metrics(
 
 
 def _with_unedited(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame:
-    """`scores` with the unedited model's predictions as `predicted_before`, after checking that
-    both models were scored on the same prompts and tokens.
+    """`scores` with the unedited model's predictions as `predicted_before`.
+
+    Raises ValueError if the models were not scored on the same prompts and tokens.
     """
-    # Ids and token lists that happen to look like numbers come out of a CSV file as numbers.
+    # pandas reads ids and token lists that look like numbers from CSV as numbers.
     scores, unedited = (
         frame.astype({"request": str, "predicted_true": str}) for frame in (scores, unedited)
     )
@@ -119,7 +121,7 @@ def _with_unedited(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame
                 f"{int(row[f'{count}_before'])} in the unedited model's"
             )
         empty = joined[joined[count] < 1]
-        if count == "tokens_true":  # a request need not say what was true before it
+        if count == "tokens_true":  # requests may have no true object
             empty = empty[~empty["kind"].isin(["edit", "paraphrase"])]
         if len(empty):
             raise ValueError(f"{count} is {empty.iloc[0][count]} for {_where(empty.iloc[0])}")
@@ -162,20 +164,22 @@ def _preference(
 
 
 def _generation(rows: pd.DataFrame, metric: str) -> list[pd.DataFrame]:
-    """What greedy generation said, for the rows where it was asked."""
+    """Success of greedy generation, for the rows that have a generated text."""
     if "answer" not in rows:
         return []
-    asked = rows[rows["answer"].fillna("") != ""]
+    answered = rows[rows["answer"].fillna("") != ""]
     parts = []
-    for name, said in (("exact", text.says_exactly), ("contains", text.contains)):
-        pairs = zip(asked["generated"].fillna(""), asked["answer"], strict=True)
-        found = pd.Series([said(*pair) for pair in pairs], index=asked.index, dtype=np.float64)
-        parts.append(_long(asked, f"{metric}_generated_{name}", found))
+    for name, judge in (("exact", text.says_exactly), ("contains", text.contains)):
+        pairs = zip(answered["generated"].fillna(""), answered["answer"], strict=True)
+        success = pd.Series(
+            [judge(*pair) for pair in pairs], index=answered.index, dtype=np.float64
+        )
+        parts.append(_long(answered, f"{metric}_generated_{name}", success))
     return parts
 
 
 def _instances(rows: pd.DataFrame, unedited: pd.DataFrame) -> list[pd.DataFrame]:
-    """Whether instances still belong to their concept (ConceptEdit, arXiv 2403.06259)."""
+    """Whether the model assigns instances to their concept (ConceptEdit, arXiv 2403.06259)."""
     if rows.empty:
         return []
     rows, unedited = (frame.astype({"request": str}) for frame in (rows, unedited))
@@ -207,15 +211,15 @@ def _says_no(answer: str) -> bool:
 def _texts(
     rows: pd.DataFrame, references: Mapping[str, str], tfidf: Tfidf | None
 ) -> list[pd.DataFrame]:
-    """Fluency of each text, and consistency of those of each request with its references."""
+    """Fluency of each text; consistency of each request's texts with its references."""
     if rows.empty:
         return []
     rows = rows.astype({"request": str})
     parts = [_long(rows, "fluency", rows["generated"].map(fluency))]
     if tfidf is not None:
-        own = rows[rows["request"].isin(references.keys())]
-        joined = own.groupby("request", sort=False)["generated"].agg(" ".join)
-        first = own[own["prompt"] == 0]
+        compared = rows[rows["request"].isin(references.keys())]
+        joined = compared.groupby("request", sort=False)["generated"].agg(" ".join)
+        first = compared[compared["prompt"] == 0]
         pairs = ((joined[name], references[name]) for name in first["request"])
         likeness = pd.Series([tfidf.similarity(*pair) for pair in pairs], index=first.index)
         parts.append(_long(first, "consistency", likeness))

@@ -1,4 +1,4 @@
-"""Choosing settings: the variants of a scan, ranked."""
+"""Ranks the variants of a scan, to choose settings."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,7 +10,7 @@ SHOWN = [*RANKED_BY, "efficacy", "paraphrase", "neighborhood", "perplexity"]
 
 
 def harmonic_mean(values: pd.DataFrame) -> pd.Series:
-    """Per row, the harmonic mean of the columns; 0 where one of them is 0."""
+    """Per row, the harmonic mean of the columns; 0 if one of them is 0."""
     return len(values.columns) / (1 / values).sum(axis=1)
 
 
@@ -19,12 +19,12 @@ def rank(
 ) -> pd.DataFrame:
     """One row per variant at the last checkpoint, mean over seeds, the best of each entry first.
 
-    summary: as `mose.report.tables.summarize` makes it, of one model and data set.
-    entries: label of the variant -> the config's entry it came from. options: label -> all its
+    summary: of `mose.report.tables.summarize`, one model and data set.
+    entries: label of a variant -> its entry of the config's `methods:`. options: label -> all its
     options.
-    Ranked by the harmonic mean of reliability, generalization and locality ("score"), ties by
-    perplexity. Columns: entry, variant, rank, the options that differ within an entry, score, and
-    the measures. Raises KeyError for a label that is missing in `entries` or `options`.
+    Ranked by the harmonic mean of reliability, generalization and locality ("score"), then by
+    perplexity. Columns: entry, variant, rank, options that differ within an entry, score, and the
+    measures. Raises KeyError for a label that `entries` or `options` lacks.
     """
     last = summary[summary["edits"] == summary["edits"].max()]
     table = last.groupby("method", sort=False)[SHOWN].mean().rename_axis("variant").reset_index()
@@ -32,11 +32,11 @@ def rank(
     table.insert(2, "score", harmonic_mean(table[RANKED_BY]))
     table = table.sort_values(["score", "perplexity"], ascending=[False, True], kind="stable")
     table.insert(2, "rank", table.groupby("entry").cumcount() + 1)
-    given = pd.DataFrame([{k: str(v) for k, v in options[la].items()} for la in table["variant"]])
-    given.index = table.index
-    varied = given.groupby(table["entry"]).nunique().gt(1).any()
-    for name in reversed([column for column in given if varied[column]]):
-        table.insert(3, name, given[name])
+    values = pd.DataFrame([{k: str(v) for k, v in options[la].items()} for la in table["variant"]])
+    values.index = table.index
+    varied = values.groupby(table["entry"]).nunique().gt(1).any()
+    for name in reversed([column for column in values if varied[column]]):
+        table.insert(3, name, values[name])
     order = list(dict.fromkeys(entries.values()))
     by_entry = table["entry"].map(order.index)
     return table.assign(place=by_entry).sort_values(["place", "rank"]).drop(columns="place")
@@ -50,8 +50,8 @@ def rank_scan(
     """`rank` for every model and data set of a scan, and the best settings of each.
 
     summary: of the whole experiment. options: by model, then by label.
-    Returns the rankings, joined, with model and dataset; and by "model, dataset" the options of the
-    best variant of each entry.
+    Returns the concatenated rankings with columns model and dataset; and, by "model, dataset" and
+    entry, the options of the best variant.
     """
     parts, best = [], {}
     for model, own in options.items():
@@ -68,6 +68,6 @@ def rank_scan(
 
 
 def format_ranking(table: pd.DataFrame) -> str:
-    """`rank_scan`'s table as plain text."""
+    """The table of `rank_scan` as plain text."""
     shown = table.drop(columns="variant").to_string(index=False, na_rep="", float_format="%.3f")
     return f"{shown}\n"

@@ -1,4 +1,4 @@
-"""What later edits left of earlier ones, from the long metrics of all checkpoints."""
+"""How scores of earlier edits change with later edits, from the metrics of all checkpoints."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ def retention_matrix(
     metric: str = "reliability",
     ends: Sequence[int] | None = None,
 ) -> pd.DataFrame:
-    """What became of each group of edits: RUN, metric, origin, edits, requests, value; long.
+    """Mean score of each group of requests at its own and every later checkpoint, in long form.
 
-    Requests are grouped by `origin`, the first of `ends` that is greater than their order: the
-    number of edits made when their group was complete. `ends` defaults to each run's checkpoints;
-    give the ends of the batches for a finer grouping. `value` is the mean of `metric` over the
-    group's `requests` at the checkpoint `edits` >= origin.
+    Columns: RUN, metric, origin, edits, requests, value. A request's group is `origin`, the first
+    of `ends` that is greater than the request's order: the number of edits at the end of the group.
+    ends: each run's checkpoints by default; ends of batches give finer groups. `value` is the mean
+    of `metric` over the group's `requests` at the checkpoint `edits` >= origin.
+    Raises ValueError for a request beyond the last end.
     """
     rows = metrics[(metrics["when"] == "retention") & (metrics["metric"] == metric)]
     means = request_means(rows[rows["edits"] > 0])
@@ -40,17 +41,16 @@ def retention_matrix(
 
 
 def forgetting(metrics: pd.DataFrame, metric: str = "reliability") -> pd.DataFrame:
-    """The same requests right after their own batch and at their run's last checkpoint.
+    """Scores of each batch right after its edit and at the run's last checkpoint.
 
-    metrics: METRICS columns. Columns: RUN, metric, origin (the number of edits when the batch was
-    done), requests, immediate, last. Requests that were not measured right away, because no
-    checkpoint followed their batch, are in neither mean.
+    metrics: METRICS columns. Columns: RUN, metric, origin (number of edits at the end of the
+    batch), requests, immediate, last. Only requests scored both times count.
     """
     rows = metrics[(metrics["metric"] == metric) & (metrics["edits"] > 0)]
-    fresh = request_means(rows[rows["when"] == "immediate"])
+    immediate = request_means(rows[rows["when"] == "immediate"])
     later = request_means(rows[rows["when"] == "retention"])
     later = later[later["edits"] == later.groupby(RUN)["edits"].transform("max")]
-    both = fresh.merge(
+    both = immediate.merge(
         later, on=[*RUN, "order", "request"], suffixes=("_now", "_last"), validate="m:1"
     ).rename(columns={"edits_now": "origin"})
     grouped = both.groupby([*RUN, "origin"], sort=False)
@@ -64,10 +64,10 @@ def forgetting(metrics: pd.DataFrame, metric: str = "reliability") -> pd.DataFra
 
 
 def forgetting_curves(matrix: pd.DataFrame) -> pd.DataFrame:
-    """How scores fall with what was edited since: RUN, metric, age, requests, value.
+    """Scores by age: RUN, metric, age, requests, value.
 
-    matrix: `retention_matrix`. age: the edits made after a group was complete; groups of the same
-    age are one mean over requests. Late ages are of early requests only.
+    matrix: of `retention_matrix`. age: number of edits after the end of a group. `value` is the
+    mean over all requests of that age. High ages have early requests only.
     """
     aged = matrix.assign(age=matrix["edits"] - matrix["origin"])
     aged["sum"] = aged["value"] * aged["requests"]

@@ -1,10 +1,9 @@
-"""Tables: from the files of single checkpoints to the frames a paper reports.
+"""Tables of an experiment, from the rows of single checkpoints.
 
-Everything here takes data frames and returns data frames; nothing reads or writes files. A run is
-named by its model, dataset, method and seed, a checkpoint by its run and `edits`, the number of
-requests edited so far. `identify` puts those columns in front of a file's rows; every function
-below that takes `metrics` expects them. `prompt_metrics` has the metrics of single prompts,
-`intervals` the intervals, `retention` what became of earlier edits.
+All functions but `read` take and return data frames. A run is identified by model, dataset, method
+and seed; a checkpoint by its run and `edits`, the number of requests edited so far. `identify` puts
+these columns in front of a file's rows; every argument `metrics` has them. `prompt_metrics` has the
+metrics of single prompts, `intervals` the intervals, `retention` the scores of earlier edits.
 """
 
 from __future__ import annotations
@@ -37,15 +36,18 @@ SCORE_DTYPES = {
 
 
 def read(path: str | Path) -> pd.DataFrame:
-    """A table as `scripts/tables.py` wrote it. Only empty cells are missing: a method may be
-    called "null", a request "NA"."""
+    """A table that `scripts/tables.py` wrote.
+
+    Only empty cells are missing values: a method may be called "null", a request "NA".
+    """
     return pd.read_csv(path, dtype=SCORE_DTYPES, keep_default_na=False, na_values=[""])
 
 
 def identify(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
-    """`frame` with constant columns put in front, in the order given.
+    """`frame` with constant columns in front, in the order of the arguments.
 
     identify(stability, model="gpt2", dataset="counterfact", method="memit", seed=0, edits=20)
+    Raises ValueError if the frame has one of the columns.
     """
     clash = [name for name in columns if name in frame.columns]
     if clash:
@@ -55,13 +57,14 @@ def identify(frame: pd.DataFrame, **columns: Any) -> pd.DataFrame:
 
 
 def request_means(metrics: pd.DataFrame) -> pd.DataFrame:
-    """Means over the prompts of each request: one row per checkpoint and request, one column per
-    metric (NaN where a request has no such prompt), so that every request weighs the same. Rows
-    stay in the order of `metrics`.
+    """Means over the prompts of each request, so that every request has the same weight.
+
+    One row per checkpoint and request, in the order of `metrics`; one column per metric, NaN if the
+    request has no such prompt.
     """
     by = [*CHECKPOINT, "order", "request"]
     values = metrics.groupby([*by, "metric"], sort=False)["value"].mean()
-    # Unstacking orders the values of each key as they come first, over all runs together.
+    # Unstacking changes the order of rows; reindex restores it.
     means = values.unstack("metric").reindex(metrics.groupby(by, sort=False).size().index)
     means = means.reindex(columns=list(dict.fromkeys([*SCORES, "portability", *means.columns])))
     return means.rename_axis(columns=None).reset_index()
@@ -72,31 +75,34 @@ def summarize(
 ) -> pd.DataFrame:
     """One row per checkpoint, with the columns SUMMARY: retention over all requests edited so far.
 
-    metrics: METRICS columns; stability, perplexity: the checkpoint columns and their file's own.
-    Scores are means over prompts, then over requests. A ratio is that of the edited layer that
-    moved most. Rows with edits = 0 are the unedited model: give each run its scores over all
-    requests and its perplexity under edits=0; the ratios are 1 by definition.
+    metrics: METRICS columns; stability, perplexity: CHECKPOINT columns and those of their files.
+    Scores are means over prompts, then over requests. A ratio is that of the edited layer where it
+    is farthest from 1. Rows with edits = 0 are the unedited model: `metrics` and `perplexity` must
+    have them for each run; their ratios are 1. Raises ValueError for a checkpoint without
+    perplexity or stability.
     """
     table = _mean_scores(metrics, "retention")
     table = _join(table, perplexity[[*CHECKPOINT, "perplexity"]], "perplexity")
-    unmoved = table.loc[table["edits"] == 0, CHECKPOINT].assign(**dict.fromkeys(RATIOS, 1.0))
-    ratios = pd.concat([unmoved, _most_moved(stability[stability["edits"] > 0])])
+    unedited = table.loc[table["edits"] == 0, CHECKPOINT].assign(**dict.fromkeys(RATIOS, 1.0))
+    ratios = pd.concat([unedited, _most_moved(stability[stability["edits"] > 0])])
     return _join(table, ratios, "stability")[SUMMARY]
 
 
 def immediate(metrics: pd.DataFrame) -> pd.DataFrame:
-    """One row per checkpoint: the mean scores of the requests whose own batch it ended.
+    """Mean scores of each batch right after its edit, one row per run and batch.
 
-    metrics: METRICS columns. Columns: method, seed, edits, requests (how many), SCORES, model,
-    dataset. The counterpart of `summarize`, before later edits could undo anything.
+    metrics: METRICS columns. Columns: method, seed, edits, requests (their number), SCORES, model,
+    dataset.
     """
     table = _mean_scores(metrics, "immediate")
     return table[["method", "seed", "edits", "requests", *SCORES, "model", "dataset"]]
 
 
 def harmonic_mean(values: np.ndarray) -> np.ndarray:
-    """Harmonic mean over the last axis; 0 where a value is 0, NaN where one is missing. Of
-    efficacy, paraphrase and neighborhood it is the score of MEMIT (arXiv 2210.07229)."""
+    """Harmonic mean over the last axis; 0 if a value is 0, NaN if one is NaN.
+
+    Of efficacy, paraphrase and neighborhood it is MEMIT's score (arXiv 2210.07229).
+    """
     zero = (values == 0.0).any(axis=-1)
     safe = np.where(values == 0.0, 1.0, values)
     mean = values.shape[-1] / (1.0 / safe).sum(axis=-1)
@@ -112,10 +118,10 @@ PROTOCOLS = {
 
 
 def protocols(metrics: pd.DataFrame) -> pd.DataFrame:
-    """The same answers judged in four ways: one row per checkpoint and metric (reliability,
-    generalization), with requests and a column for each of PROTOCOLS.
+    """Reliability and generalization by four protocols: one row per checkpoint and metric.
 
-    Only requests that were answered by greedy generation count, in all columns.
+    A column for each of PROTOCOLS, and `requests`, their number. Only requests that were answered
+    by greedy generation count, in all columns.
     """
     columns = ["method", "seed", "edits", "metric", "requests", *PROTOCOLS, "model", "dataset"]
     means = request_means(metrics[metrics["when"] == "retention"])
@@ -132,7 +138,7 @@ def protocols(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean_scores(metrics: pd.DataFrame, when: str) -> pd.DataFrame:
-    """CHECKPOINT, requests and the mean of each of SCORES over requests."""
+    """CHECKPOINT, requests, means of SCORES and portability over requests, and score."""
     means = request_means(metrics[metrics["when"] == when])
     grouped = means.groupby(CHECKPOINT, sort=False)
     table = grouped[[*SCORES, "portability"]].mean().assign(requests=grouped.size())
@@ -141,6 +147,7 @@ def _mean_scores(metrics: pd.DataFrame, when: str) -> pd.DataFrame:
 
 
 def _join(table: pd.DataFrame, other: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Join one-to-one on CHECKPOINT; ValueError, with `name`, if a row of `other` is missing."""
     joined = table.merge(other, on=CHECKPOINT, how="left", validate="1:1", indicator=True)
     missing = joined.loc[joined["_merge"] == "left_only", CHECKPOINT]
     if len(missing):
@@ -152,7 +159,7 @@ def _most_moved(stability: pd.DataFrame) -> pd.DataFrame:
     """CHECKPOINT and RATIOS: each ratio of the layer where it is farthest from 1."""
     columns = {}
     for ratio in RATIOS:
-        # Stable, so that of two layers equally far the first listed counts; NaN comes last.
+        # Stable sort: of two layers equally far, the first counts. NaN comes last.
         far = (1.0 - stability[ratio]).abs()
         ordered = stability.loc[far.sort_values(ascending=False, kind="stable").index]
         columns[ratio] = ordered.groupby(CHECKPOINT, sort=False)[ratio].first()

@@ -86,7 +86,7 @@ def test_defaults_are_filled_in_at_every_depth():
             "methods: found 'a; rm -rf b', expected a name",
         ),
         ("experiment", "../x", "experiment: found '../x', expected a name of letters, digits"),
-        ("measure.consistency", True, "measure.consistency is of the texts that measure.fluency"),
+        ("measure.consistency", True, "measure.consistency needs the texts that measure.fluency"),
         (
             "measure",
             {"consistency": True, "fluency": 5},

@@ -13,7 +13,7 @@ import torch
 from transformers import AutoModelForCausalLM, GPT2Config, GPTJConfig, LlamaConfig, Qwen2Config
 
 from mose.errors import ConfigError, ResourceError
-from mose.experiment import capacity, config, plan, resources
+from mose.experiment import capacity, config, plan, resources, stages
 from mose.experiment.resources import Machine, Shape, Work
 from mose.methods.register import parse_variant
 from mose.models import sources
@@ -78,7 +78,7 @@ def test_a_directory_tells_the_shape_that_the_model_then_has(tmp_path):
 def test_more_threads_have_larger_passes_and_no_more_memory_than_two():
     def edit(threads):
         work = Work(variant=parse_variant(MEMIT, "m"), requests=100, batch=100)
-        return resources.needs("edit", SMOLLM2, Machine(threads=threads), work).host
+        return stages.needs("edit", SMOLLM2, Machine(threads=threads), work).host
 
     one, two, many = (edit(threads) for threads in (1, 2, 16))
     # 256 tokens more in the 21 blocks above layer 8, float32.
@@ -89,29 +89,29 @@ def test_more_threads_have_larger_passes_and_no_more_memory_than_two():
 def test_memory_of_large_models_is_what_one_counts_by_hand():
     gpu = Machine(gpu=True, dtype="bfloat16", threads=16)
     memit = parse_variant(MEMIT, "m")
-    edit = resources.needs("edit", LLAMA3, gpu, Work(variant=memit, requests=100, batch=100))
+    edit = stages.needs("edit", LLAMA3, gpu, Work(variant=memit, requests=100, batch=100))
     # Weights in two bytes, and activations of 2048 tokens in the 23 blocks above layer 8.
     activations = 2 * 2048 * 23 * (20 * 4096 + 4 * 14336)
     assert edit.device == pytest.approx(16.06e9 + activations, rel=1e-3)
     # However small the batch: targets may be long.
-    single = resources.needs("edit", LLAMA3, gpu, Work(variant=memit, requests=100, batch=1))
+    single = stages.needs("edit", LLAMA3, gpu, Work(variant=memit, requests=100, batch=1))
     assert single.device == edit.device
     # The host holds five second moments and their factors, float64.
     assert edit.host > 16.06e9 + 5 * 16 * 14336**2
     assert edit.disk == 5 * 4 * 4096 * 14336
-    rotation = resources.needs(
+    rotation = stages.needs(
         "edit", LLAMA3, gpu, Work(variant=parse_variant(MOSE, "m"), requests=100)
     )
     assert rotation.disk == 5 * 8 * 4096**2
     assert rotation.host < edit.host
-    moments = resources.needs("second_moments", LLAMA3, gpu, Work(layers=range(4, 9), tokens=10**5))
+    moments = stages.needs("second_moments", LLAMA3, gpu, Work(layers=range(4, 9), tokens=10**5))
     assert moments.disk == 5 * 4 * 14336**2
 
 
 def test_more_edits_take_longer_and_no_more_memory():
     def edit(count):
         work = Work(variant=parse_variant(MEMIT, "m"), requests=count, batch=10, prompts=6)
-        return resources.needs("edit", SMOLLM2, Machine(), work)
+        return stages.needs("edit", SMOLLM2, Machine(), work)
 
     assert edit(1000).host == edit(10).host
     assert edit(1000).seconds > 50 * edit(10).seconds - 60
@@ -189,7 +189,7 @@ def test_the_estimates_are_within_a_fifth_of_what_programs_take(packaged, real_c
             Work(variant=variant, requests=8, prompts=6),
         )
     for name, (taken, work) in found.items():
-        said = resources.needs(name.split()[0], SMOLLM2, Machine(), work).host
+        said = stages.needs(name.split()[0], SMOLLM2, Machine(), work).host
         assert said == pytest.approx(taken, rel=0.2), name
 
 

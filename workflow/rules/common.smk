@@ -1,8 +1,8 @@
 """
-The configuration and what all rules share. Reads files of config/ only: nothing here opens a model.
+The configuration, and functions that all rules share. Reads files of config/, opens no model.
 
 REQUIRED INPUTS: the config (keys in docs/config.md), config/models/<model>.yaml
-OUTPUTS: none; names and functions for the other rule files
+OUTPUTS: none
 """
 
 import gc
@@ -28,15 +28,15 @@ from mose.storage.yaml_files import read_yaml
 from snakemake.exceptions import WorkflowError
 from snakemake_interface_logger_plugins.common import LogEvent
 
-# A plan consists of many small objects, none of which is garbage. Collection would take an eighth of
-# the time of planning 6,000 jobs.
+# A plan is many small objects and no garbage. Collecting it would take an eighth of the time of
+# planning 6,000 jobs.
 gc.set_threshold(200_000, 50, 1000)
 
-# Jobs use the Python that runs Snakemake, whether or not its environment is activated.
+# Jobs use the Python that runs Snakemake, also if its environment is not activated.
 shell.prefix(f"export PATH={shlex.quote(str(Path(sys.executable).parent))}:$PATH; ")
 
 try:
-    # Snakemake read and merged the files already; of a key that is stated twice it took the last.
+    # Snakemake accepts keys that a file states twice; read_yaml refuses them.
     for path in workflow.configfiles:
         if Path(path).suffix in (".yaml", ".yml"):
             read_yaml(os.path.relpath(path))
@@ -46,7 +46,7 @@ try:
 except MoseError as error:
     raise WorkflowError(str(error)) from None
 
-# Programs are called by their full path, so that a run may have any working directory.
+# Programs are called by absolute path: a run may have any working directory.
 PROGRAMS = Path(workflow.basedir) / "scripts"
 
 EXPERIMENT = config["experiment"]
@@ -54,17 +54,17 @@ DATASETS = config["datasets"]
 SEEDS = config["seeds"]
 EDITS = config["edits"]
 CHECKPOINTS = list(range(EDITS["checkpoint"], EDITS["total"] + 1, EDITS["checkpoint"]))
-# The same labels for every model; what they stand for may differ.
+# Every model has the same labels; their options may differ.
 METHODS = list(next(iter(MODELS.values())).variants)
 TASKS = config["tasks"]
 CORPUS = config["corpus"]
-# What a corpus depends on is in its name, so that experiments share what is the same.
+# The name has a digest of the options, so that experiments share equal corpora.
 CORPUS_LABEL = (
     f"{CORPUS['source'] if CORPUS['source'] == 'sampled' else next(iter(CORPUS['source']))}"
     f"-{CORPUS['tokens']}-{digest_of(CORPUS)[:8]}"
 )
 
-# The experiment has no wildcard: Snakemake would compare every file of a run with every pattern.
+# The experiment is no wildcard: Snakemake would compare every file of a run with every pattern.
 paths = Paths(experiment=EXPERIMENT, corpus=CORPUS_LABEL)
 
 
@@ -78,7 +78,7 @@ wildcard_constraints:
     shard=r"\d+",
 
 
-# Parameters of a rule whose program loads a model, and its options for them.
+# Parameters of rules whose program loads a model, and the program's options for them.
 MODEL_PARAMS = {
     "device": config["device"],
     "dtype": config["dtype"],
@@ -94,33 +94,33 @@ MODEL_OPTIONS = (
 
 
 def as_json(value):
-    """A value as a program's option."""
+    """A value as JSON, for a program's option."""
     return json.dumps(value, sort_keys=True)
 
 
 def variant_of(wildcards):
-    """The method and its options, for the run's model."""
+    """The method and its options, for the model of the run."""
     return MODELS[wildcards.model].variants[wildcards.method]
 
 
 def variant_json(wildcards):
-    """A params function: the method and its options as a program's option."""
+    """A params function: the method and its options as JSON."""
     return variant_of(wildcards).as_json()
 
 
 @cache
 def code_of(*names):
-    """A parameter: the code that the functions of these files of the library compute with.
+    """A parameter: digests of these files of the library and of the files that they import.
 
-    Snakemake reruns a job whose parameters changed. A parameter is compared by value: neither a
-    checkout nor a copy of the project changes it.
+    Snakemake reruns a job if the value of a parameter changes. A checkout or a copy of the project
+    changes no digest.
     """
     return code_digests(names, CODE)
 
 
 @cache
 def data_of(*names):
-    """A parameter: the contents of these files of the package."""
+    """A parameter: digests of these data files of the package."""
     return data_digests(names, CODE)
 
 
@@ -128,7 +128,7 @@ ABSENT = set()
 
 
 def local_file(path, key):
-    """A user's file as an input. A run needs it; a plan can be made before it is there."""
+    """A user's file as an input. A run needs it; a dry run only warns that it is missing."""
     if Path(path).exists():
         return path
     message = f"config: {key}: {path}: no such file"
@@ -141,9 +141,9 @@ def local_file(path, key):
 
 
 def resources_of(stage):
-    """Memory, time and GPUs of a rule's jobs, counted from the shape of the model they load.
+    """Memory, time and GPUs of a rule's jobs, counted from the model's shape.
 
-    A profile's `set-resources` has precedence.
+    A profile's `set-resources` overrides them.
     """
     return {
         "mem_mb": lambda wildcards, attempt: PLAN.needs(
@@ -156,12 +156,12 @@ def resources_of(stage):
     }
 
 
-# Of rules that load no model.
+# Resources of rules that load no model.
 LIGHT_RESOURCES = {"mem_mb": LIGHT.mem_mb(), "runtime": LIGHT.runtime()}
 
 
 def runs_json(checkpoints):
-    """What the experiment consists of, in the config's order, as a program's option."""
+    """The runs of the experiment as JSON (`mose.experiment.runs.Runs`)."""
     return as_json(
         {
             "experiment": EXPERIMENT,
@@ -187,8 +187,10 @@ def expand_runs(pattern, checkpoints=CHECKPOINTS):
 
 
 def caption_file(kind, entry):
-    """The caption of a "table" or "figure" of the catalog. Absolute: Snakemake takes a relative path
-    as one beside the rule file."""
+    """The caption file of a "table" or "figure" of the catalog.
+
+    The path is absolute: Snakemake resolves a relative one against the rule file.
+    """
     path = paths.at(entry=catalog.caption_name(kind, entry)).caption
     return str(Path(path).absolute())
 
@@ -196,8 +198,8 @@ def caption_file(kind, entry):
 def reported(path, kind, entry, model="all", dataset="all", about="", patterns=()):
     """A "table" or "figure" of the catalog, marked for `snakemake --report`.
 
-    model, dataset, about: labels; they may hold wildcards of the rule. patterns: of the files in
-    `path`, where it is a folder.
+    model, dataset, about: labels, with the rule's wildcards if need be. patterns: files to report,
+    if `path` is a folder.
     """
     if entry.per_prompt:
         return path
@@ -216,8 +218,9 @@ def reported(path, kind, entry, model="all", dataset="all", about="", patterns=(
 
 
 def check_folders():
-    """Refuse to begin where results cannot be written, and say so after a failed run: on a full
-    disk the log is empty.
+    """Refuse to run if results cannot be written.
+
+    Also called after a failed run: on a full disk the log is empty.
     """
     try:
         check_writable(RESULTS, LOGS, BENCHMARKS, paths.folder)
@@ -226,14 +229,16 @@ def check_folders():
 
 
 class Overview(logging.Handler):
-    """Prints what the run needs, once Snakemake has told which jobs there are to run."""
+    """Prints the needs of the run when Snakemake has determined its jobs."""
 
     def emit(self, record):
         if getattr(record, "event", None) == LogEvent.RUN_INFO:
             logger.removeHandler(self)
             jobs = workflow.dag.needrun_jobs()
-            said = PLAN.overview((job.rule.name, job.wildcards_dict) for job in jobs)
-            print(said, file=sys.stderr)
+            overview = PLAN.overview(
+                (job.rule.name, job.wildcards_dict) for job in jobs
+            )
+            print(overview, file=sys.stderr)
 
 
 if workflow.is_main_process:
@@ -241,9 +246,9 @@ if workflow.is_main_process:
 
 
 def print_summary():
-    """Show the tables of a finished run."""
-    shown = [paths.summary_text, *([paths.comparison_text] if TASKS else [])]
-    texts = [Path(path).read_text() for path in shown if Path(path).exists()]
+    """Print the summary of a finished run."""
+    summaries = [paths.summary_text, *([paths.comparison_text] if TASKS else [])]
+    texts = [Path(path).read_text() for path in summaries if Path(path).exists()]
     if texts:
         texts.append(f"Tables and figures: {paths.folder}/")
         print("", *texts, sep="\n", file=sys.stderr)

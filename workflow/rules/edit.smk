@@ -1,20 +1,20 @@
 """
-The chain of checkpoints of each run: each goes on from the one before it.
+The chain of checkpoints of each run: each continues from the previous one.
 
 REQUIRED INPUTS: manifest.json, moments.h5, requests.jsonl, templates, the previous checkpoint
 OUTPUTS: results/<experiment>/<model>/<dataset>/<method>/seed<seed>/edits<n>.h5
-         .../immediate<n>.csv, scores of each batch right after it was written
+         .../immediate<n>.csv, scores of each batch right after its edit
 """
 
 
 def previous_checkpoint(wildcards):
-    """The checkpoint that edits<n> goes on from; the first has none."""
+    """The checkpoint that edits<n> continues from; the first segment has none."""
     n = int(wildcards.n) - EDITS["checkpoint"]
     return paths.at(**{**wildcards, "n": n}).checkpoint if n > 0 else []
 
 
-# What every checkpoint of a run depends on: inputs and parameters of the rules that make or read
-# one, and the options for them.
+# Inputs and parameters of all rules that write or read a checkpoint, and the programs' options for
+# them.
 CHAIN_INPUT = {
     "model": paths.manifest,
     "moments": moments_of,
@@ -36,7 +36,7 @@ CHAIN_OPTIONS = (
 
 
 def edit_code(wildcards):
-    """The code of a segment: what all methods share, and the method's own files."""
+    """A params function: the code that all methods share, and the method's own files."""
     return code_of(
         "mose/editing/chain.py",
         "mose/editing/checkpoints.py",
@@ -47,7 +47,7 @@ def edit_code(wildcards):
 
 
 rule edit:
-    """Write the requests of one segment, batch after batch, and score each batch right after."""
+    """Edit one segment, batch after batch; score each batch right after its edit."""
     input:
         **CHAIN_INPUT,
         previous=previous_checkpoint,

@@ -1,5 +1,5 @@
 """
-Choosing layers for rotations: scores, a proposal, and a figure of them.
+Choice of layers for rotations: scores of all layers, proposed layers, and a figure.
 
 REQUIRED INPUTS: manifest.json, requests.jsonl of the first seed
 OUTPUTS: results/<experiment>/<model>/<dataset>/layer_scores.csv
@@ -38,7 +38,7 @@ rule layer_scores:
 
 
 rule layer_figure:
-    """Draw the scores and the proposal."""
+    """Draw the scores and the proposed layers."""
     input:
         scores=paths.layer_scores,
     output:

@@ -1,13 +1,13 @@
 """
-What the edits did to the matrices (no model is loaded) and to what the model says (one load).
+Measurements at every checkpoint: the edited matrices (loads no model), scores and perplexity.
 
-REQUIRED INPUTS: a checkpoint and all that its run depends on; the held-out text
+REQUIRED INPUTS: a checkpoint and the other inputs of its run; the held-out text
 OUTPUTS: .../<method>/seed<seed>/{stability,scores,perplexity}<n>.csv beside each checkpoint
          results/<experiment>/<model>/<dataset>/unedited/seed<seed>/scores<n>.csv
          results/<experiment>/<model>/unedited/perplexity.csv
 """
 
-# Text is generated for no request unless the config asks for some: it costs a pass per token.
+# By default no text is generated: it costs one pass per token.
 GENERATION_PARAMS = {
     "generate": config["measure"]["generate"],
     "generated_tokens": config["measure"]["generated_tokens"],
@@ -23,14 +23,14 @@ GENERATION_OPTIONS = (
 
 
 def earlier_option(wildcards):
-    """How many requests from before the checkpoint's own segment are scored; all without it."""
+    """Option for the number of requests scored from earlier segments; none given: all."""
     count = config["measure"]["earlier"]
     begin = int(wildcards.n) - EDITS["checkpoint"]
     return "" if count is None else f"--earlier {count} --recent-from {begin}"
 
 
 rule stability:
-    """Norms, spectrum and orthogonality of the edited matrices at one checkpoint."""
+    """Measure norms, spectrum and orthogonality of the edited matrices at one checkpoint."""
     input:
         **CHAIN_INPUT,
         checkpoint=paths.checkpoint,
@@ -60,7 +60,7 @@ rule stability:
 
 
 rule measure:
-    """Score the requests so far at one checkpoint (retention), and the perplexity."""
+    """Score all requests so far at one checkpoint (retention), and measure perplexity."""
     input:
         **CHAIN_INPUT,
         checkpoint=paths.checkpoint,
@@ -99,7 +99,7 @@ rule measure:
 
 
 rule measure_unedited:
-    """Score the requests of one segment on the unedited model: checkpoint 0 of the curves."""
+    """Score the requests of one segment on the unedited model (checkpoint 0 of the curves)."""
     input:
         model=paths.manifest,
         requests=paths.requests,
@@ -132,7 +132,7 @@ rule measure_unedited:
 
 
 rule perplexity_unedited:
-    """Perplexity of the unedited model."""
+    """Measure the perplexity of the unedited model."""
     input:
         model=paths.manifest,
         heldout=paths.heldout,

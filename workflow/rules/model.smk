@@ -1,21 +1,23 @@
 """
-Every model of the experiment as local files.
+Models of the experiment as local files.
 
 REQUIRED INPUTS: config/models/<model>.yaml
-OUTPUTS: results/models/<model>/manifest.json (and weights/ beside it, for converted models)
+OUTPUTS: results/models/<model>/manifest.json, and weights/ for converted models
 """
 
 
 def architecture_option(wildcards):
-    """A params function: where a model's file says that its edited projections are."""
-    named = MODELS[wildcards.model].architecture
-    return f"--architecture {shlex.quote(as_json(named))}" if named else ""
+    """A params function: the `architecture` block of the model's file, as an option."""
+    architecture = MODELS[wildcards.model].architecture
+    return (
+        f"--architecture {shlex.quote(as_json(architecture))}" if architecture else ""
+    )
 
 
 rule model:
-    """Fetch and convert a model where that is needed, fingerprint it, check its partial passes.
+    """Fetch, convert and fingerprint a model as needed, and check its partial passes.
 
-    A changed pass is checked again: the code of models/causal_lm.py counts here as well.
+    The code includes models/causal_lm.py, so a changed pass is checked again.
     """
     output:
         paths.manifest,

@@ -1,5 +1,5 @@
 """
-Second moments of the keys of all edited layers, and the held-out text of the perplexity.
+Second moments of the keys of all edited layers, and the held-out text for perplexity.
 
 REQUIRED INPUTS: results/models/<model>/manifest.json
 OUTPUTS: results/models/<model>/corpus/<corpus>/{heldout,windows<shard>}.h5
@@ -9,7 +9,7 @@ OUTPUTS: results/models/<model>/corpus/<corpus>/{heldout,windows<shard>}.h5
 
 
 def corpus_file(wildcards):
-    """The user's text, where the corpus is made from one."""
+    """The user's text, if the corpus is a file."""
     if "file" in CORPUS["source"]:
         return local_file(CORPUS["source"]["file"], "corpus.source.file")
     return []
@@ -22,7 +22,7 @@ def moments_of(wildcards):
 
 
 rule corpus:
-    """One shard of the corpus as token windows; `heldout` is a shard that no moment counts."""
+    """Write one shard of the corpus, or the held-out text, as token windows."""
     input:
         model=paths.manifest,
         text=corpus_file,
@@ -100,7 +100,7 @@ rule add_second_moments:
 
 
 rule null_space:
-    """Size of AlphaEdit's null space, and the share of the keys' energy that falls into it."""
+    """Measure the rank of AlphaEdit's null space and the share of the keys' energy in it."""
     input:
         model=paths.manifest,
         moments=moments_of,
@@ -138,7 +138,7 @@ rule null_space:
 
 
 def null_space_files():
-    """One file for every variant that edits in the null space, under whatever wrapper."""
+    """One file per variant that uses AlphaEdit, wrapped or not."""
     return [
         paths.at(model=name, method=label).null_space
         for name, model in MODELS.items()

@@ -1,12 +1,12 @@
 """
-Tables and figures from the measurements; no model, no torch.
+Tables and figures from the measurements. Uses no model and no torch.
 
 REQUIRED INPUTS: all scores, perplexities, stabilities and checkpoints of the experiment
 OUTPUTS: results/<experiment>/<table>.csv, summary.txt, summary.tex
          results/<experiment>/figures/<model>/<dataset>/<figure>.{pdf,png}
          results/<experiment>/figures/<model>/<dataset>/portability/by_kind.{pdf,png}, if any
          results/<experiment>/captions/<entry>.rst
-         results/<experiment>/so_far/, tables and figures of what is finished, where asked for
+         results/<experiment>/so_far/, by the rule so_far: tables and figures of finished parts
 """
 
 FIGURES = catalog.figures(len(CHECKPOINTS))
@@ -20,7 +20,7 @@ def table_files(entries):
 
 
 def figure_files(entries, kind):
-    """The figures of every model and data set: of the report where they are PNG files."""
+    """The figures of every model and data set; PNG files are marked for the report."""
     files = []
     for model in MODELS:
         for dataset in DATASETS:
@@ -34,7 +34,7 @@ def figure_files(entries, kind):
 
 
 def portability_folders():
-    """Of every model and data set; empty where the data set has no portability prompts."""
+    """One folder per model and data set; empty if the data set has no portability prompts."""
     return [
         reported(
             directory(paths.at(model=model, dataset=dataset).portability_figures),
@@ -50,7 +50,7 @@ def portability_folders():
 
 
 def reference_files():
-    """The requests, where what the models write is compared with their reference texts."""
+    """The requests with their reference texts, if generated texts are compared with them."""
     if not config["measure"]["consistency"]:
         return []
     return expand(paths.requests, model=MODELS, dataset=DATASETS, seed=SEEDS)
@@ -83,7 +83,7 @@ FIGURES_COMMAND = "python {PROGRAMS:q}/figures.py --runs {params.runs:q}"
 
 
 rule tables:
-    """Gather all measurements. The summary has a row per method, seed and checkpoint."""
+    """Gather all measurements. The summary has one row per method, seed and checkpoint."""
     input:
         checkpoints=expand_runs(paths.checkpoint),
         immediate=expand_runs(paths.immediate),
@@ -117,7 +117,7 @@ rule tables:
 
 
 rule figures:
-    """Draw the figures of every model and data set, all methods in each."""
+    """Draw the figures of every model and data set, with all methods in each."""
     input:
         [paths.at(table=entry.name).table for entry in catalog.TABLES],
     output:
@@ -138,7 +138,7 @@ rule figures:
 
 
 rule captions:
-    """Write the captions of tables and figures, which `snakemake --report` shows."""
+    """Write the captions of tables and figures for `snakemake --report`."""
     output:
         [paths.at(entry=name).caption for name in catalog.captions()],
     log:
@@ -156,10 +156,10 @@ rule captions:
 
 
 rule so_far:
-    """Make tables and figures of the checkpoints that are measured, while a run goes on.
+    """Write tables and figures of the finished checkpoints, also while a run goes on.
 
-    They are in results/<experiment>/so_far/. The rule has no output in the plan: it runs whenever
-    it is asked for.
+    They are in results/<experiment>/so_far/. The rule declares no output, so it always runs when
+    requested.
     """
     log:
         paths.log("so_far"),

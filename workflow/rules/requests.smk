@@ -1,5 +1,5 @@
 """
-Facts, edit requests in their fixed order, and context templates.
+Facts, edit requests in a fixed order, and context templates.
 
 REQUIRED INPUTS: a data set (built in, a file, or of the hub), results/models/<model>/manifest.json
 OUTPUTS: results/<experiment>/<model>/<dataset>/facts.jsonl, facts_report.json
@@ -17,7 +17,7 @@ def dataset_option(key):
 
 
 def dataset_file(wildcards):
-    """The user's file that a data set is read from, if it is one."""
+    """The user's file of a data set, if its source is a file."""
     source = DATASETS[wildcards.dataset]["source"]
     if isinstance(source, dict) or source == "builtin":
         return []
@@ -25,35 +25,35 @@ def dataset_file(wildcards):
 
 
 def builtin_facts(wildcards):
-    """A params function: the contents of the built-in facts, where the data set is drawn from them."""
+    """A params function: digests of the built-in facts, if the data set is built in."""
     source = DATASETS[wildcards.dataset]["source"]
     return data_of(*BUILTIN_FACTS) if source == "builtin" else []
 
 
 def source_text(wildcards):
-    """The source as an option: a word, a path, or JSON."""
+    """A params function: the source as an option (a word, a path, or JSON)."""
     source = DATASETS[wildcards.dataset]["source"]
     return as_json(source) if isinstance(source, dict) else source
 
 
 def form_option(wildcards):
-    """The form of the records, where the config states it."""
+    """A params function: the option for the form of the records, if the config states it."""
     form = DATASETS[wildcards.dataset].get("form")
     return "" if form is None else f"--form {form}"
 
 
 def facts_code(wildcards):
-    """The code that facts are read with and, if asked, put to the model."""
-    asked = ["mose/evaluation/knowledge.py", "mose/models/loading.py"]
+    """A params function: the code that reads facts and, for `known_only`, asks the model."""
+    model_code = ["mose/evaluation/knowledge.py", "mose/models/loading.py"]
     return code_of(
         "mose/facts/readers.py",
         "mose/facts/requests.py",
-        *(asked if DATASETS[wildcards.dataset]["known_only"] else []),
+        *(model_code if DATASETS[wildcards.dataset]["known_only"] else []),
     )
 
 
 rule facts:
-    """Read the facts of a data set, report what was refused, ask the model which it knows."""
+    """Read the facts of a data set, report refused records, mark facts that the model knows."""
     input:
         model=paths.manifest,
         data=dataset_file,
@@ -128,7 +128,7 @@ rule requests:
 
 
 rule enough_requests:
-    """Refuse early to go on with fewer requests than `edits.total`."""
+    """Stop the run early if there are fewer requests than `edits.total`."""
     input:
         requests=paths.requests,
         report=paths.requests_report,
@@ -152,7 +152,7 @@ rule enough_requests:
 
 
 def enough_requests_files():
-    """One file for every order of requests of the experiment."""
+    """One file per model, data set and seed."""
     return expand(
         paths.enough_requests,
         model=MODELS,

@@ -1,5 +1,5 @@
 """
-Choosing settings: the variants of an experiment whose `methods:` have `scan:` entries, ranked.
+Choice of settings: ranks the variants of an experiment with `scan:` entries in `methods:`.
 
 REQUIRED INPUTS: results/<experiment>/summary.csv
 OUTPUTS: results/<experiment>/{scan.csv,scan.txt,best_settings.yaml}
@@ -7,7 +7,7 @@ OUTPUTS: results/<experiment>/{scan.csv,scan.txt,best_settings.yaml}
 
 
 def scan_entries():
-    """Which entry of `methods:` each variant comes from."""
+    """The entry of `methods:` of each variant, by label."""
     return {
         label: entry
         for entry, options in config["methods"].items()
@@ -16,7 +16,7 @@ def scan_entries():
 
 
 def scan_options():
-    """All options of each variant, by model."""
+    """All options of each variant, by model and label."""
     return {
         name: {label: variant.as_dict() for label, variant in model.variants.items()}
         for name, model in MODELS.items()
@@ -52,7 +52,7 @@ rule choose_settings:
 
 
 rule scan:
-    """The ranking that settings are chosen from: `snakemake scan --configfile ...`."""
+    """The ranking of a scan: `snakemake scan --configfile ...`."""
     input:
         paths.scan_text,
         rules.captions.output,

@@ -1,5 +1,5 @@
 """
-The anchor of anchored targets (NAS): how long the values are that edits of the unedited model ask for.
+The anchor of anchored value targets (NAS): the mean norm of target values on the unedited model.
 
 REQUIRED INPUTS: manifest.json, requests.jsonl of the first seed
 OUTPUTS: results/<experiment>/<model>/<dataset>/target_norms/<method>.{csv,json}
@@ -7,7 +7,7 @@ OUTPUTS: results/<experiment>/<model>/<dataset>/target_norms/<method>.{csv,json}
 
 
 rule target_norms_of:
-    """Find the value targets of the first requests, each alone on the unedited model."""
+    """Optimise the value targets of the first requests, each alone on the unedited model."""
     input:
         model=paths.manifest,
         requests=paths.at(seed=SEEDS[0]).requests,
@@ -41,7 +41,7 @@ rule target_norms_of:
 
 
 def anchor_files(_wildcards):
-    """One file for every variant of AlphaEdit, which NAS is based on, under whatever wrapper."""
+    """One file per variant that uses AlphaEdit, wrapped or not: NAS is based on it."""
     files = [
         paths.at(model=name, dataset=dataset, method=label).anchor
         for name, model in MODELS.items()
@@ -51,7 +51,7 @@ def anchor_files(_wildcards):
     ]
     if not files:
         raise WorkflowError(
-            "config: methods: none is of AlphaEdit, whose targets `target_norms` measures; add one, "
+            "config: methods: none is of AlphaEdit, whose targets `target_norms` measures; add one "
             "or ask for a file: results/EXPERIMENT/MODEL/DATASET/target_norms/METHOD.json"
         )
     return files

@@ -1,7 +1,7 @@
 """
-Downstream tasks: what the edits cost in general abilities, on the same items at every checkpoint.
+Downstream tasks: general abilities of edited models, on the same items at every checkpoint.
 
-REQUIRED INPUTS: the config's tasks, their sources; checkpoints and all that their runs depend on
+REQUIRED INPUTS: the config's tasks, their sources; checkpoints and the other inputs of their runs
 OUTPUTS: results/<experiment>/task_items/<task>.json, the task and its items
          .../<method>/seed<seed>/{task_scores<n>.csv,answers<n>.jsonl} beside a checkpoint
          results/<experiment>/<model>/unedited/{task_scores.csv,answers.jsonl}
@@ -20,7 +20,7 @@ BUILTIN_TASKS = {
 
 
 def task_file(wildcards):
-    """The user's file that a task is read from, if it is one."""
+    """The user's file of a task, if its source is a file."""
     source = TASKS[wildcards.task]["source"]
     if "file" in source:
         return local_file(source["file"], f"tasks.{wildcards.task}.source.file")
@@ -28,13 +28,13 @@ def task_file(wildcards):
 
 
 def builtin_task(wildcards):
-    """A params function: the contents of the built-in files that a task is read from."""
+    """A params function: digests of a task's built-in files."""
     source = TASKS[wildcards.task]["source"]
     return data_of(*BUILTIN_TASKS.get(source.get("builtin"), []))
 
 
 def task_files():
-    """What an experiment with tasks ends in."""
+    """Tables and figures of the tasks; empty for an experiment without tasks."""
     if not TASKS:
         return []
     return [
@@ -51,7 +51,7 @@ TASK_OPTIONS = (
 
 
 rule task_items:
-    """Read a task's source and draw its items: the same for all models and checkpoints."""
+    """Read a task's source and draw its items, the same for all models and checkpoints."""
     input:
         task_file,
     output:
@@ -109,7 +109,7 @@ rule tasks:
 
 
 rule tasks_unedited:
-    """Evaluate all tasks on the unedited model: what is to be retained."""
+    """Evaluate all tasks on the unedited model, for comparison."""
     input:
         model=paths.manifest,
         prepared=TASK_ITEMS,
@@ -135,7 +135,7 @@ rule tasks_unedited:
 
 
 rule task_tables:
-    """Gather the tasks' scores; compare with the unedited model, item by item."""
+    """Gather the scores of the tasks, and compare them with the unedited model's, item by item."""
     input:
         runs=expand_runs(paths.task_scores, TASK_CHECKPOINTS),
         unedited=expand(paths.unedited_task_scores, model=MODELS),
@@ -164,7 +164,7 @@ rule task_tables:
 
 
 rule task_figures:
-    """Draw the tasks' scores and the retained ability."""
+    """Draw task scores and retained ability."""
     input:
         paths.at(table="abilities").table,
     output:

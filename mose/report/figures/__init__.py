@@ -1,4 +1,4 @@
-"""The figures of an experiment. They need matplotlib, of the extra `workflow`."""
+"""Figures of an experiment. Needs matplotlib, from the extra `workflow`."""
 
 from importlib.util import find_spec
 

@@ -1,6 +1,6 @@
-"""Figures of scores that not every experiment has: portability by kind, and forgetting by age.
+"""Figures that not every experiment has: portability by kind, and scores by age.
 
-As in `overview`: frames of one model and one data set, all methods in each figure.
+As in `overview`, frames are of one model and one data set; each figure has all methods.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from mose.report.figures.drawing import (
 from mose.report.figures.overview import curve, levels_of, reference_line
 
 IN_ROW = 3
-"""Panels in a row: one family of scores, EasyEdit's or MEMIT's, has three."""
+"""Panels in a row: each family of scores, EasyEdit's and MEMIT's, has three."""
 PORTABILITY = "portability:"
 
 
 def kinds_of(means: pd.DataFrame) -> pd.DataFrame:
-    """The rows of `intervals.means_with_intervals` that are portability by kind, at checkpoints."""
+    """The rows of `intervals.means_with_intervals` with portability by kind, at checkpoints."""
     of_kind = means["metric"].str.startswith(PORTABILITY) & (means["when"] == "retention")
     return means[of_kind & means["mean"].notna()]
 
 
 @styled
 def portability(kinds: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
-    """Portability of all edits so far by checkpoint: one panel for each kind of prompt.
+    """Portability of all edits so far by checkpoint: one panel per kind of prompt.
 
-    kinds: `kinds_of`, not empty. Lines are means over seeds and whiskers their range; with one
+    kinds: of `kinds_of`, not empty. Lines are means over seeds and whiskers their range; with one
     seed, whiskers are the bootstrap interval over requests.
     """
     names = list(dict.fromkeys(kinds["metric"]))
@@ -59,10 +59,10 @@ def portability(kinds: pd.DataFrame, methods: Sequence[str] | None = None) -> Fi
 
 @styled
 def forgetting_curves(curves: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
-    """Scores by age, the number of edits made since a request's own: one panel for each score.
+    """Scores by age, the number of edits after a request's own group: one panel per score.
 
-    curves: `retention.forgetting_curves`. Lines are means over seeds and whiskers their range.
-    Late ages are of early requests only.
+    curves: of `retention.forgetting_curves`. Lines are means over seeds and whiskers their range.
+    High ages have early requests only.
     """
     known = curves[curves["value"].notna()]
     names = list(dict.fromkeys(known["metric"]))

@@ -1,8 +1,8 @@
-"""How figures look and what they share: colours, axes, legends, files.
+"""Shared parts of figures: colours, axes, legends, files.
 
-A method keeps its colour, marker and line style in every picture, by its place among the methods,
-so that pictures can be read side by side, in grey and by colour-blind readers. Nothing here
-touches pyplot or matplotlib's global settings.
+A method has the same colour, marker and line style in every figure, by its place among the methods.
+Markers and line styles tell methods apart in grey and for colour-blind readers. Nothing here
+changes pyplot or matplotlib's global settings.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from mose.storage import files
 P = ParamSpec("P")
 
 WIDTH = 6.75
-"""Inches: the two columns of a conference paper."""
+"""Inches: both columns of a conference paper."""
 MARKS = 12
-"""The most markers on one line; of more checkpoints, only some are marked."""
+"""Maximum number of markers on a line; of more checkpoints, only some are marked."""
 PANELS = 4
-"""Small multiples in a row."""
+"""Panels in a row."""
 
-# Okabe & Ito 2008 ("Color Universal Design") without its yellow, which is too pale on white.
+# Okabe & Ito 2008 ("Color Universal Design"), without its yellow: too pale on white.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "X", "<", "p", ">", "P", "h", "*")
 DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
@@ -45,7 +45,7 @@ DASHES: tuple[str | tuple[int, tuple[float, ...]], ...] = (
     (0, (1.2, 1.4)),
 )
 LEAST = -6
-"""Relative changes below ten to this power count as none: float32 rounds at 6e-8."""
+"""Relative changes below ten to this power are drawn as none: float32 rounds at 6e-8."""
 WITHOUT_DATES: dict[str, dict[str, Any]] = {
     "pdf": {"metadata": {"CreationDate": None, "Creator": None, "Producer": None}},
     "png": {"metadata": {"Software": None}, "dpi": 200},
@@ -59,11 +59,11 @@ FRESH: dict[str, Any] = {
     "markersize": 7.0,
     "zorder": 3.0,
 }
-"""Values right after a request's own batch."""
+"""Line of values right after a request's own batch."""
 
 STYLE = {
     "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],  # comes with matplotlib: the same picture everywhere
+    "font.sans-serif": ["DejaVu Sans"],  # part of matplotlib: the same figure everywhere
     "mathtext.fontset": "dejavusans",
     "font.size": 7.5,
     "axes.titlesize": 8.0,
@@ -103,7 +103,7 @@ STYLE = {
 
 @dataclass(frozen=True)
 class Look:
-    """How one method is drawn: its place among `count` methods decides everything."""
+    """How one method is drawn, by its place among `count` methods."""
 
     label: str
     place: int
@@ -119,13 +119,14 @@ class Look:
 
     @property
     def dashes(self) -> str | tuple[int, tuple[float, ...]]:
-        # One step further on each round of markers: 48 methods have distinct pairs.
+        # Shifted by one after each round of markers: 48 methods have distinct pairs.
         return DASHES[(self.place + self.place // len(MARKERS)) % len(DASHES)]
 
     @property
     def line(self) -> dict[str, Any]:
-        """Keyword arguments of `Axes.plot`. Hollow markers, and broken lines drawn over solid
-        ones, let curves that coincide show through each other.
+        """Keyword arguments of `Axes.plot`.
+
+        Markers are hollow and broken lines are above solid ones, to keep coinciding curves visible.
         """
         return {
             "label": self.label,
@@ -133,14 +134,14 @@ class Look:
             "linestyle": self.dashes,
             "marker": self.marker,
             "markerfacecolor": "white",
-            # Stars and crosses are mostly edge: at the size of a circle they would close up.
+            # Stars and crosses need more size to stay legible.
             "markersize": 5.6 if self.marker in "XP*" else 4.2,
             "zorder": 3.0 + 0.1 * DASHES.index(self.dashes) + 0.001 * self.place,
         }
 
     def beside(self, axes: Axes, step: float = 2.4) -> Transform:
-        """Data coordinates moved sideways by a few points, so that markers of curves that
-        coincide stand side by side; the data stay what they are.
+        """Data coordinates shifted sideways by a few points, so that markers of coinciding curves
+        stand side by side. step: points per method.
         """
         step = min(step, 14.0 / self.count)
         points = step * (self.place - (self.count - 1) / 2.0)
@@ -151,12 +152,12 @@ class Look:
 def looks(frame: pd.DataFrame, methods: Sequence[str] | None = None) -> list[Look]:
     """The look of every method in `frame`, in the order of `methods`.
 
-    Raises ValueError for a frame of several models or datasets, or a method not in `methods`.
+    Raises ValueError for a frame with several models or datasets, or a method not in `methods`.
     """
     for column in ("model", "dataset"):
-        found = list(frame[column].unique()) if column in frame else []
-        if len(found) > 1:
-            raise ValueError(f"a figure shows one {column}, the frame has {found}")
+        values = list(frame[column].unique()) if column in frame else []
+        if len(values) > 1:
+            raise ValueError(f"a figure shows one {column}, the frame has {values}")
     present = list(dict.fromkeys(frame["method"]))
     order = present if methods is None else list(dict.fromkeys(methods))
     unknown = [name for name in present if name not in order]
@@ -168,12 +169,14 @@ def looks(frame: pd.DataFrame, methods: Sequence[str] | None = None) -> list[Loo
 
 @contextmanager
 def paper_style() -> Iterator[None]:
-    """The settings of all figures, on top of matplotlib's own defaults; restored on leaving."""
+    """Context with the settings of all figures, over matplotlib's defaults."""
     with matplotlib.style.context(STYLE, after_reset=True):
         yield
 
 
 def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Decorator: draw within `paper_style`."""
+
     @wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> Figure:
         with paper_style():
@@ -185,13 +188,13 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def save(figure: Figure, stem: str | Path) -> list[Path]:
     """Write `<stem>.pdf` and `<stem>.png` (200 dpi), each atomically; return the two paths.
 
-    No dates and no version are written: the same figure gives the same bytes.
+    Without dates and versions, so that the same figure gives the same bytes.
     """
     stem = Path(stem)
-    # A stem such as "lambda0.5" has no suffix to replace, so the ending is appended.
+    # The suffix is appended: with_suffix would cut a stem such as "lambda0.5".
     paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("pdf", "png")]
     with paper_style():
-        # The layout is solved once: solving it again from its own result can move the axes.
+        # The layout is solved once: a second solution can move the axes.
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
         for path in paths:
@@ -202,7 +205,7 @@ def save(figure: Figure, stem: str | Path) -> list[Path]:
 
 
 def edits_axis(axes: Axes, edits: Sequence[int] | pd.Series | pd.Index) -> None:
-    """A tick at every checkpoint, or at round numbers where those would run into each other."""
+    """Ticks at every checkpoint, or at round numbers if there are more than six."""
     stops = np.unique(np.asarray(edits))
     if len(stops) <= 6:
         axes.xaxis.set_major_locator(FixedLocator(list(stops)))
@@ -214,7 +217,7 @@ def edits_axis(axes: Axes, edits: Sequence[int] | pd.Series | pd.Index) -> None:
 
 
 def change_axis(axes: Axes, change: pd.Series) -> None:
-    """A signed logarithmic axis with a linear, shaded middle of +-10^LEAST."""
+    """A signed logarithmic axis, linear and shaded within +-10^LEAST."""
     middle = 10.0**LEAST
     finite = change[np.isfinite(change)]
     top, bottom = decade(finite.max()), decade(-finite.min())
@@ -231,12 +234,12 @@ def change_axis(axes: Axes, change: pd.Series) -> None:
 
 
 def decade(largest: float) -> int:
-    """The power of ten that covers `largest`, at least LEAST."""
+    """The exponent of the power of ten at or above `largest`, at least LEAST."""
     return LEAST if not largest > 10.0**LEAST else math.ceil(math.log10(largest))
 
 
 def power(value: float, _: int | None = None) -> str:
-    """A tick's label: 0, +1, +10^{-2}, always signed."""
+    """Label of a tick, signed: 0, +1, +10^{-2}."""
     if value == 0.0:
         return "0"
     sign = "\N{MINUS SIGN}" if value < 0 else "+"
@@ -245,18 +248,19 @@ def power(value: float, _: int | None = None) -> str:
 
 
 def title(axes: Axes, text: str, letter: str = "") -> None:
+    """Set a panel's title, with its letter in bold."""
     axes.set_title(f"$\\bf{{({letter})}}$ {text}" if letter else text)
 
 
 def legend(figure: Figure, styles: Sequence[Look], reference: Line2D | None = None) -> None:
-    """One legend for all panels, below them, in as few rows as the names allow."""
+    """One legend for all panels, below them, in as few rows as the labels allow."""
     handles = []
     for look in styles:
         line = look.line
         line.pop("zorder")
         handles.append(Line2D([], [], **line))
     handles += [reference] if reference is not None else []
-    # Points: 4.4 for a letter, 44 for the sample of the line and the gaps.
+    # Points: 4.4 per letter, 44 for the line sample and the gaps.
     widths = [4.4 * len(str(handle.get_label())) + 44.0 for handle in handles]
     room = figure.get_figwidth() * 72.0
     columns = len(handles)
@@ -273,10 +277,10 @@ def small_multiples(count: int) -> tuple[Figure, list[Axes]]:
 
 
 def panel_grid(count: int, shared: bool = False, in_row: int = PANELS) -> tuple[Figure, list[Axes]]:
-    """A figure with `count` panels; shared: they have their axes in common."""
+    """A figure with `count` panels, `in_row` per row. shared: panels share their axes."""
     columns = min(in_row, count)
     rows = math.ceil(count / columns)
-    # Few panels stay as wide as they would be in a full row, with room for the outer labels.
+    # Few panels are as wide as in a full row, with room for the outer labels.
     width = WIDTH if columns == in_row else 1.2 + columns * (WIDTH - 1.0) / in_row
     figure = Figure(figsize=(max(width, 3.4), 1.75 * rows + 0.5))
     grid = figure.subplots(rows, columns, sharex=shared, sharey=shared, squeeze=False)
@@ -287,7 +291,7 @@ def panel_grid(count: int, shared: bool = False, in_row: int = PANELS) -> tuple[
 
 
 def outer_labels(panels: Sequence[Axes], x: str, y: str, in_row: int = PANELS) -> None:
-    """Axis names on the left column and under the lowest panel of each column only."""
+    """Axis labels only left of the first column and under the lowest panel of each column."""
     for place, axes in enumerate(panels):
         lowest = place + in_row >= len(panels)
         axes.tick_params(axis="x", labelbottom=lowest)

@@ -1,4 +1,4 @@
-"""The figures of an experiment, drawn from its tables: all that `mose.report.catalog` lists."""
+"""Draws all figures of `mose.report.catalog` from an experiment's tables."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from mose.report import abilities, catalog, retention
 from mose.report.figures import details, overview, task_curves
 
-# The tables that `figures` takes.
+# Names of the tables that `figures` needs.
 TABLES = (
     *("summary", "summary_intervals", "metrics", "means", "retention_matrix"),
     *("forgetting_curves", "edit_records"),
@@ -20,7 +20,7 @@ TABLES = (
 
 @dataclass(frozen=True)
 class Drawing:
-    """A figure, and what it is of. name: as in the catalog, "portability/by_kind" for that one."""
+    """A figure of one model and data set. name: of the catalog, or "portability/by_kind"."""
 
     model: str
     dataset: str
@@ -35,9 +35,9 @@ def figures(
     methods: Sequence[str],
     checkpoints: Sequence[int],
 ) -> Iterator[Drawing]:
-    """The figures of every model and data set of which anything is measured.
+    """The figures of every model and data set that has measurements.
 
-    tables: TABLES by name. methods: labels in their order.
+    tables: TABLES by name. methods: labels in the config's order.
     """
     for model in models:
         for dataset in datasets:
@@ -50,11 +50,11 @@ def figures(
 def _figures(
     own: Mapping[str, pd.DataFrame], methods: Sequence[str], checkpoints: Sequence[int]
 ) -> dict[str, Figure]:
-    """The figures of one model and data set by name."""
+    """The figures of one model and data set, by name."""
     summary, intervals = own["summary"], own["summary_intervals"]
     matrix = own["retention_matrix"]
     reliability = matrix[matrix["metric"] == "reliability"]
-    drawn = {
+    by_name = {
         "shares": overview.token_shares(summary, intervals, methods),
         "success": overview.success_rates(summary, intervals, methods),
         "stability": overview.stability(summary, methods),
@@ -65,15 +65,15 @@ def _figures(
     }
     if catalog.FORGETTING_CURVES in catalog.figures(len(checkpoints)):
         curves = own["forgetting_curves"]
-        drawn[catalog.FORGETTING_CURVES.name] = details.forgetting_curves(curves, methods)
+        by_name[catalog.FORGETTING_CURVES.name] = details.forgetting_curves(curves, methods)
     kinds = details.kinds_of(own["means"])
     if len(kinds):
-        drawn[f"portability/{catalog.PORTABILITY.name}"] = details.portability(kinds, methods)
-    return drawn
+        by_name[f"portability/{catalog.PORTABILITY.name}"] = details.portability(kinds, methods)
+    return by_name
 
 
 def _at_checkpoints(records: pd.DataFrame, checkpoints: Sequence[int]) -> pd.DataFrame:
-    """`edit_records` with `edits`, the checkpoint that ended the request's segment."""
+    """`edit_records` with `edits`, the checkpoint at the end of the request's segment."""
     step = checkpoints[0]
     return records.assign(edits=(records["order"] // step + 1) * step)
 
@@ -84,7 +84,7 @@ def task_figures(
     datasets: Sequence[str],
     methods: Sequence[str],
 ) -> Iterator[Drawing]:
-    """The figures of the downstream tasks of every model and data set. table: `abilities`."""
+    """The figures of the downstream tasks of every model and data set. table: of `abilities`."""
     whole = abilities.unedited_rows(table)
     for model in models:
         for dataset in datasets:

@@ -1,8 +1,8 @@
-"""Figures: one picture each for the frames of `mose.report.tables`, with all methods in it.
+"""Figures of the frames of `mose.report.tables`, with all methods in each.
 
 Every function takes frames of one model and one dataset and returns a `matplotlib.figure.Figure`;
-`drawing.save` writes it. `methods` gives the order that colours and markers follow (default: that
-of first appearance).
+`drawing.save` writes it. `methods` gives the order of colours and markers (default: order of
+first appearance).
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def token_shares(
 ) -> Figure:
     """Reliability, generalization and locality (EasyEdit's) of all edits so far, by checkpoint.
 
-    summary: `tables.summarize`. Lines are means over seeds and whiskers their range; with one
-    seed, whiskers are the bounds in `intervals` (`intervals.summary_intervals`) if given.
+    summary: of `tables.summarize`. Lines are means over seeds and whiskers their range; with one
+    seed, whiskers are the bounds in `intervals` (of `intervals.summary_intervals`) if given.
     """
     names = ("reliability", "generalization", "locality")
     return _scores(summary, intervals, methods, names, "Share of tokens")
@@ -58,7 +58,7 @@ def success_rates(
     intervals: pd.DataFrame | None = None,
     methods: Sequence[str] | None = None,
 ) -> Figure:
-    """Efficacy, paraphrase and neighborhood success (MEMIT's), drawn as `token_shares` is."""
+    """Efficacy, paraphrase and neighborhood success (MEMIT's), drawn as `token_shares`."""
     names = ("efficacy", "paraphrase", "neighborhood")
     return _scores(summary, intervals, methods, names, "Share of prompts")
 
@@ -67,8 +67,8 @@ def success_rates(
 def stability(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
     """Frobenius norm and condition number of the edited layer that moved most, by checkpoint.
 
-    Drawn as ratio - 1 on an axis that is linear within 1e-6 of zero (shaded) and logarithmic
-    beyond: a rotation's 1.000000 and an additive method's drift can both be read.
+    Drawn as ratio - 1, on an axis that is linear within 1e-6 of zero (shaded) and logarithmic
+    beyond, to show both a rotation's 1.000000 and an additive method's drift.
     """
     figure = Figure(figsize=(WIDTH, 2.7))
     panels = figure.subplots(1, 2)
@@ -90,7 +90,7 @@ def stability(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> Fi
 
 @styled
 def perplexity(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
-    """Perplexity by checkpoint, against the unedited model's; logarithmic if it grows tenfold."""
+    """Perplexity by checkpoint, with the unedited model's; logarithmic if it grows tenfold."""
     figure = Figure(figsize=(WIDTH / 2 + 0.6, 2.7))
     axes = figure.subplots()
     styles = looks(summary, methods)
@@ -98,7 +98,7 @@ def perplexity(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> F
         curve(axes, look, levels_of(summary, look.label, "perplexity"))
     finite = summary.loc[np.isfinite(summary["perplexity"]), "perplexity"]
     low, high = finite.min(), finite.max()
-    # Shifted artists do not tell the axes their extent, so it is set by hand here.
+    # Artists with a shifted transform do not update the data limits.
     if high > 10.0 * low:
         axes.set_yscale("log")
         axes.set_ylim(low / 1.3, high * 1.3)
@@ -113,10 +113,10 @@ def perplexity(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> F
 
 @styled
 def attained(diagnostics: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
-    """How much of the residual the update wrote: median over requests, by checkpoint.
+    """Fraction of the residual that the update wrote: median over requests, by checkpoint.
 
-    diagnostics: one row per request with method, edits and `attained` (a fraction; 1 is all of
-    it). Thick bars span the middle half of the requests, thin ones the middle 90 %, seeds pooled.
+    diagnostics: one row per request with method, edits and `attained` (1 is all of the residual).
+    Thick bars span the middle half of the requests, thin bars the middle 90 %, over all seeds.
     """
     figure = Figure(figsize=(WIDTH / 2 + 0.6, 2.7))
     axes = figure.subplots()
@@ -139,10 +139,10 @@ def attained(diagnostics: pd.DataFrame, methods: Sequence[str] | None = None) ->
 
 @styled
 def forgetting(kept: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
-    """What is left of a batch at the last checkpoint, against right after the batch itself.
+    """Score of each batch right after its edit and at the last checkpoint.
 
-    kept: `retention.forgetting`, of one metric, a share. One panel per method, means over seeds.
-    The bars between the two lines are what later edits undid.
+    kept: of `retention.forgetting`, one metric, a share. One panel per method, means over seeds.
+    Bars between the two lines show the loss.
     """
     styles = looks(kept, methods)
     metric = _metric(kept)
@@ -150,19 +150,19 @@ def forgetting(kept: pd.DataFrame, methods: Sequence[str] | None = None) -> Figu
     for axes, look in zip(panels, styles, strict=True):
         rows = kept[kept["method"] == look.label]
         batches = rows.groupby("origin")[["immediate", "last"]].mean()
-        stops, fresh, last = batches.index, batches["immediate"], batches["last"]
+        stops, immediate, last = batches.index, batches["immediate"], batches["last"]
         every = math.ceil(len(stops) / MARKS)
-        axes.vlines(stops, last, fresh, color=look.colour, linewidth=3.5 / every, alpha=0.22)
-        axes.plot(stops, fresh, markevery=every, **FRESH)
+        axes.vlines(stops, last, immediate, color=look.colour, linewidth=3.5 / every, alpha=0.22)
+        axes.plot(stops, immediate, markevery=every, **FRESH)
         axes.plot(stops, last, markevery=every, **look.line | {"linestyle": "solid"})
         axes.set_ylim(-0.04, 1.05)
         edits_axis(axes, stops)
         title(axes, look.label)
     outer_labels(panels, x="Place in the edit sequence", y=metric.capitalize())
-    now: dict[str, Any] = {"color": "#222222", "marker": "o", "markerfacecolor": "white"}
+    plain: dict[str, Any] = {"color": "#222222", "marker": "o", "markerfacecolor": "white"}
     handles = [
         Line2D([], [], label="right after its own batch", **FRESH),
-        Line2D([], [], label="at the last checkpoint", markersize=4.2, **now),
+        Line2D([], [], label="at the last checkpoint", markersize=4.2, **plain),
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=2)
     return figure
@@ -172,8 +172,8 @@ def forgetting(kept: pd.DataFrame, methods: Sequence[str] | None = None) -> Figu
 def retention_map(matrix: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
     """A metric of every group of edits at every later checkpoint: one heat map per method.
 
-    matrix: `retention.retention_matrix` of one metric, a share. Rows are groups of edits by when
-    they were made, columns checkpoints; means over seeds. Small maps carry their numbers.
+    matrix: of `retention.retention_matrix`, one metric, a share. Rows are groups of edits in their
+    order, columns checkpoints; means over seeds. Small maps show the numbers.
     """
     styles = looks(matrix, methods)
     metric = _metric(matrix)
@@ -194,7 +194,7 @@ def retention_map(matrix: pd.DataFrame, methods: Sequence[str] | None = None) ->
                 axes.text(column, row, text, color=ink, size=6.5, ha="center", va="center")
     _map_ticks(panels[0], origins, stops)
     outer_labels(panels, x="Number of edits", y="Place in the edit sequence")
-    aspect = 30 * math.ceil(len(panels) / PANELS)  # the same width for one row and for three
+    aspect = 30 * math.ceil(len(panels) / PANELS)  # the bar is as wide for one row as for three
     bar = figure.colorbar(image, ax=panels, label=metric.capitalize(), shrink=0.9, aspect=aspect)
     bar.ax.spines[:].set_visible(False)
     return figure
@@ -202,11 +202,11 @@ def retention_map(matrix: pd.DataFrame, methods: Sequence[str] | None = None) ->
 
 @styled
 def layer_scores(scores: pd.DataFrame) -> Figure:
-    """How fast a rotation of each layer can lower the target loss, and the layers proposed.
+    """Decrease of the target loss per radian of rotation, by layer, and the proposed layers.
 
     scores: one row per side ("output", "input") and layer with score, standard_error and proposed
-    (`scripts/choose_layers.py`). Each side is shown relative to its best layer; bars are one
-    standard error to either side; filled markers are proposed.
+    (of `scripts/choose_layers.py`). Each side is relative to its best layer; bars are one standard
+    error to either side; filled markers are proposed layers.
     """
     figure = Figure(figsize=(WIDTH * 0.75, 2.7))
     axes = figure.subplots()
@@ -222,7 +222,7 @@ def layer_scores(scores: pd.DataFrame) -> Figure:
         chosen = rows[rows["proposed"]]
         axes.plot(chosen["layer"], chosen["score"] / best, transform=place, linestyle="none",
                   marker=look.marker, color=look.colour, markersize=4.8, zorder=4)  # fmt: skip
-    # Shifted artists do not tell the axes their extent, so it is set by hand here.
+    # Artists with a shifted transform do not update the data limits.
     ends = scores["score"] + scores["standard_error"].fillna(0.0)
     tops = ends / scores.groupby("side")["score"].transform("max")
     axes.set_ylim(-0.03, 1.05 * tops.max())
@@ -241,6 +241,7 @@ def _scores(
     names: Sequence[str],
     unit: str,
 ) -> Figure:
+    """One panel per score in `names`; unit: label of the vertical axis."""
     figure = Figure(figsize=(WIDTH, 2.6))
     panels = figure.subplots(1, len(names), sharey=True)
     styles = looks(summary, methods)
@@ -262,7 +263,7 @@ def levels_of(
     column: str,
     intervals: pd.DataFrame | None = None,
 ) -> pd.DataFrame:
-    """edits (index), mean, low, high: over the seeds of one method, or from `intervals`."""
+    """edits (index), mean, low, high of one method: range over seeds, or bounds of `intervals`."""
     rows = frame[frame["method"] == method]
     levels = rows.groupby("edits")[column].agg(mean="mean", low="min", high="max")
     if intervals is not None and rows["seed"].nunique() == 1:
@@ -273,9 +274,9 @@ def levels_of(
 
 
 def curve(axes: Axes, look: Look, levels: pd.DataFrame) -> None:
-    """One method's line and its spread: whiskers, or a band where whiskers would crowd."""
+    """Draw one method's line and its spread: whiskers, or a band for many checkpoints."""
     place = look.beside(axes)
-    levels = levels.replace([np.inf, -np.inf], np.nan)  # a gap: infinity has no place on an axis
+    levels = levels.replace([np.inf, -np.inf], np.nan)  # infinity is drawn as a gap
     crowded = len(levels) > MARKS
     every = math.ceil(len(levels) / MARKS)
     spread: dict[str, Any] = {"color": look.colour, "transform": place, "zorder": 2.0}
@@ -285,13 +286,13 @@ def curve(axes: Axes, look: Look, levels: pd.DataFrame) -> None:
         )
     else:
         axes.vlines(levels.index, levels["low"], levels["high"], linewidth=0.8, alpha=0.6, **spread)
-    # Methods mark different checkpoints where not all can be marked.
+    # If not all checkpoints are marked, methods mark different ones.
     marks = (look.place % every, every)
     axes.plot(levels.index, levels["mean"], transform=place, markevery=marks, **look.line)
 
 
 def reference_line(axes: Axes, summary: pd.DataFrame, column: str) -> Line2D | None:
-    """A thin line at the unedited model's value, if the summary has it."""
+    """Draw a thin line at the unedited model's value, if the summary has it."""
     before = summary.loc[summary["edits"] == 0, column]
     if before.isna().all():
         return None
@@ -301,7 +302,7 @@ def reference_line(axes: Axes, summary: pd.DataFrame, column: str) -> Line2D | N
 
 
 def _map_ticks(axes: Axes, origins: np.ndarray, stops: np.ndarray) -> None:
-    """Ticks of a retention map: a group's first and last request, a checkpoint's edits."""
+    """Ticks of a retention map: first and last request of a group, edits of a checkpoint."""
     firsts = [1, *(int(stop) + 1 for stop in origins[:-1])]
     groups = [f"{a}\N{EN DASH}{b}" for a, b in zip(firsts, origins, strict=True)]
     ticks = ((axes.yaxis, groups, 6), (axes.xaxis, [str(stop) for stop in stops], 4))
@@ -311,7 +312,7 @@ def _map_ticks(axes: Axes, origins: np.ndarray, stops: np.ndarray) -> None:
 
 
 def _metric(matrix: pd.DataFrame) -> str:
-    found = list(matrix["metric"].unique())
-    if len(found) != 1:
-        raise ValueError(f"a figure shows one metric, the frame has {found}")
-    return str(found[0])
+    metrics = list(matrix["metric"].unique())
+    if len(metrics) != 1:
+        raise ValueError(f"a figure shows one metric, the frame has {metrics}")
+    return str(metrics[0])

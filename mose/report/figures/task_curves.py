@@ -1,4 +1,4 @@
-"""Figures of downstream tasks, in the manner of `mose.report.figures.overview`.
+"""Figures of downstream tasks, drawn as in `mose.report.figures.overview`.
 
 Both take `abilities.unedited_rows(abilities.abilities(...))` of one model and one data set.
 """
@@ -63,7 +63,7 @@ def _panels(table: pd.DataFrame, column: str, methods: Sequence[str] | None) -> 
 
 
 def _levels(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """edits (index), mean, low, high: over seeds, or the interval of the only one."""
+    """edits (index), mean, low, high: range over seeds or, for one seed, its interval."""
     levels = rows.groupby("edits")[column].agg(mean="mean", low="min", high="max")
     if rows["seed"].nunique() == 1:
         bounds = rows.set_index("edits")
@@ -74,7 +74,7 @@ def _levels(rows: pd.DataFrame, column: str) -> pd.DataFrame:
 
 
 def _limits(axes: Axes, part: pd.DataFrame, column: str) -> None:
-    # Shifted artists do not tell the axes their extent, so it is set by hand here.
+    # Artists with a shifted transform do not update the data limits.
     names = [column, f"{column}_low", f"{column}_high"]
     values = part[names].to_numpy(np.float64)
     values = values[np.isfinite(values)]
