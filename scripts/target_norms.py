@@ -37,4 +37,4 @@ if __name__ == "__main__":
         required=True,
         help="JSON to write: the anchor and its model, requests and options",
     )
-    programs.run(program, parser, "target_norms")
+    programs.run(program, parser, "target_norms_of")

@@ -101,7 +101,7 @@ class Plan:
             return Work(requests=2 * edits["total"])
         if stage in ("tasks", "tasks_unedited"):
             return Work(variant=variant, items=sum(t["samples"] for t in config["tasks"].values()))
-        if stage == "target_norms":
+        if stage == "target_norms_of":
             return Work(variant=variant, requests=config["pilot_edits"], batch=edits["batch"])
         if stage == "layer_scores":
             return Work(requests=edits["total"])

@@ -260,5 +260,5 @@ STAGES = {
     "tasks": _measure,
     "tasks_unedited": _measure,
     "layer_scores": _layer_scores,
-    "target_norms": _target_norms,
+    "target_norms_of": _target_norms,
 }

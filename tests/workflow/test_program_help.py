@@ -15,6 +15,8 @@ def test_every_program_explains_itself_quickly(program):
         [sys.executable, program, "--help"], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert shown.stdout.startswith("usage:")
-    assert any(name in shown.stdout for name in ("--out", "--runs", "--scores", "--experiment"))
+    assert any(
+        name in shown.stdout for name in ("--out", "--runs", "--scores", "--experiment", "--root")
+    )
     # pandas alone takes a second on a busy machine; torch would take three.
     assert time.monotonic() - begun < 10

@@ -85,23 +85,23 @@ def with_line(path, line):
 @pytest.mark.xdist_group("longer")
 def test_another_checkout_and_other_words_make_nothing_again(longer, checkout):
     with with_line(checkout / "mose/models/causal_lm.py", "# Another comment."):
-        assert longer[0].planned(checkout=checkout, edits=MORE) == {}
+        assert longer[0].planned("--", flow.TABLES, checkout=checkout, edits=MORE) == {}
 
 
 @pytest.mark.xdist_group("longer")
 def test_a_changed_method_makes_its_own_chains_again_and_no_other(longer, checkout):
     with with_line(checkout / "mose/methods/memit.py", "OTHER = 1"):
-        planned = longer[0].planned(checkout=checkout, edits=MORE)
+        planned = longer[0].planned("--", flow.TABLES, checkout=checkout, edits=MORE)
     assert planned["edit"] == planned["measure"] == planned["stability"] == 3, "MEMIT's segments"
     assert set(planned) == {
-        *("edit", "measure", "stability", "tables", "figures", "all", "total"),
+        *("edit", "measure", "stability", "tables", "total"),
     }  # fmt: skip
 
 
 @pytest.mark.xdist_group("longer")
 def test_a_changed_pass_of_the_model_makes_all_again_that_runs_it(longer, checkout):
     with with_line(checkout / "mose/models/causal_lm.py", "OTHER = 1"):
-        planned = longer[0].planned(checkout=checkout, edits=MORE)
+        planned = longer[0].planned("--", flow.TABLES, checkout=checkout, edits=MORE)
     assert planned["edit"] == planned["measure"] == planned["stability"] == 6
     assert planned["second_moments"] == 2
     assert planned["measure_unedited"] == 3

@@ -71,7 +71,15 @@ def test_the_state_ties_every_checkpoint_to_its_parent_and_model(whole):
 
 def test_a_run_needs_nothing_of_the_workflow_in_its_folder(whole):
     there = {path.name for path in whole.folder.iterdir() if path.name != ".snakemake"}
-    assert there == {"config.yaml", "facts.json", "said.txt", "tiny.yaml", "tiny-llama", "results"}
+    assert there == {
+        "config.yaml",
+        "facts.json",
+        "said.txt",
+        "seconds.txt",
+        "tiny.yaml",
+        "tiny-llama",
+        "results",
+    }
 
 
 def test_the_tables_and_figures_made_are_those_of_the_catalog(whole):

@@ -20,7 +20,7 @@ rule target_norms_of:
         paths.benchmark("target_norms_of")
     threads: config["threads"]
     resources:
-        **resources_of("target_norms"),
+        **resources_of("target_norms_of"),
     params:
         **MODEL_PARAMS,
         code=code_of(
