@@ -19,7 +19,7 @@ from mose.errors import ConfigError, NumericalError, shortened
 from mose.facts.requests import EditRequest, check_requests
 from mose.linalg.orthogonal import on_sphere
 from mose.linalg.second_moment import SecondMoment
-from mose.methods.base import ClosedFormEditor, Editor, GradientEditor
+from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor
 from mose.methods.editors import make_editor
 from mose.methods.options import TargetOptions, TrainedOptions, Variant
 from mose.models.causal_lm import CausalLM
@@ -49,14 +49,14 @@ class Diagnosis:
 
 
 # Of one request: steps, loss, attained, seconds.
-Outcome = tuple[int, float, float | None, float]
+RequestOutcome = tuple[int, float, float | None, float]
 
 
 @dataclass
 class State:
     """Where a sequence stands: how many edits, one editor per layer, and the record so far."""
 
-    editors: dict[int, Editor]
+    editors: dict[int, LayerEditor]
     edits: int = 0
     diagnoses: list[Diagnosis] = field(default_factory=list)
     parent: str = ""
@@ -64,7 +64,7 @@ class State:
 
 def make_editors(
     weights: Mapping[int, Tensor], moments: Mapping[int, SecondMoment], variant: Variant
-) -> dict[int, Editor]:
+) -> dict[int, LayerEditor]:
     """Editors of the variant's layers, which own copies of what they are made from.
 
     weights: the unedited (d_out, d_in) by layer; the model's own may be passed.
@@ -152,11 +152,11 @@ def _means(diagnoses: Sequence[Diagnosis]) -> str:
 
 def write_batch(
     lm: CausalLM,
-    editors: Mapping[int, Editor],
+    editors: Mapping[int, LayerEditor],
     variant: Variant,
     requests: Sequence[EditRequest],
     templates: Sequence[str],
-) -> list[Outcome]:
+) -> list[RequestOutcome]:
     """Write one batch into editors and model; per request (steps, loss, attained, seconds).
 
     Raises ConfigError or RequestError for editors or requests that cannot be used.
@@ -173,7 +173,7 @@ def write_batch(
         raise TypeError(f"{variant.method}: no way to write its updates")
     closed = {la: e for la, e in editors.items() if isinstance(e, ClosedFormEditor)}
     _check_editors(closed, variant)
-    found: list[Outcome] = []
+    found: list[RequestOutcome] = []
     for group in groups:
         found += _write(lm, closed, options, group, templates)
     for layer, editor in closed.items():
@@ -197,7 +197,7 @@ def _train(
     editors: Mapping[int, GradientEditor],
     options: TrainedOptions,
     requests: Sequence[EditRequest],
-) -> list[Outcome]:
+) -> list[RequestOutcome]:
     """Train the editors on requests and write them into the model."""
     begun = time.perf_counter()
     steps, loss = training.train(lm, editors, requests, options)
@@ -213,7 +213,7 @@ def _write(
     options: TargetOptions,
     requests: Sequence[EditRequest],
     templates: Sequence[str],
-) -> list[Outcome]:
+) -> list[RequestOutcome]:
     """Find the requests' value targets and write them all at once."""
     found = targets.optimise(lm, requests, templates, options)
     begun = time.perf_counter()

@@ -25,7 +25,7 @@ TILE = 128
 CLOSE = 0.03
 
 
-class Procrustes:
+class RotationSolver:
     """min over R of tr((R - I) retained (R - I)^T) + ||R source - target||_F^2, many times.
 
     retained: (d, d), symmetric positive definite, already weighted.

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 
-class Editor(ABC):
+class LayerEditor(ABC):
     """Holds one layer's weight through a sequence of updates.
 
     An editor sees tensors only: no model, no tokenizer, no request. Its state is the cheapest set
@@ -50,7 +50,7 @@ class Editor(ABC):
         raise NotImplementedError(f"{type(self).__name__} cannot be undone from its state")
 
 
-class ClosedFormEditor(Editor):
+class ClosedFormEditor(LayerEditor):
     """An editor whose update follows from keys and residuals."""
 
     @abstractmethod
@@ -116,7 +116,7 @@ class AdditiveEditor(ClosedFormEditor):
             self._earlier = state["keys"].mT.clone()
 
 
-class GradientEditor(Editor):
+class GradientEditor(LayerEditor):
     """An editor that is trained on the target loss of requests. Its state is one parameter.
 
     The loop asks for `trainable` once per batch, or once per request, then for `trained` at every

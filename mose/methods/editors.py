@@ -11,8 +11,8 @@ from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import (
     AdditiveEditor,
     ClosedFormEditor,
-    Editor,
     GradientEditor,
+    LayerEditor,
     WrappedEditor,
 )
 from mose.methods.options import TargetOptions, Variant, WrapperOptions
@@ -21,14 +21,14 @@ from mose.methods.register import METHODS
 __all__ = [
     "AdditiveEditor",
     "ClosedFormEditor",
-    "Editor",
     "GradientEditor",
+    "LayerEditor",
     "WrappedEditor",
     "make_editor",
 ]
 
 
-def make_editor(weight: Tensor, moment: SecondMoment | None, variant: Variant) -> Editor:
+def make_editor(weight: Tensor, moment: SecondMoment | None, variant: Variant) -> LayerEditor:
     """A fresh editor of one layer.
 
     weight: (d_out, d_in), unedited, on any device. The editor gets a copy in the host's memory:

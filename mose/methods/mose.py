@@ -23,14 +23,14 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mose.linalg.low_rank_polar import Procrustes
+from mose.linalg.low_rank_polar import RotationSolver
 from mose.linalg.orthogonal import reorthonormalise
 from mose.linalg.second_moment import SecondMoment
-from mose.methods.base import ClosedFormEditor, Editor
+from mose.methods.base import ClosedFormEditor, LayerEditor
 from mose.methods.options import MoseOptions
 
 
-def mose_editor(weight: Tensor, moment: SecondMoment, options: MoseOptions) -> Editor:
+def mose_editor(weight: Tensor, moment: SecondMoment, options: MoseOptions) -> LayerEditor:
     """The editor of one layer for a variant's side."""
     kind = OutputRotation if options.side == "output" else InputRotation
     return kind(weight, moment, options)
@@ -56,12 +56,12 @@ class _Rotation(ClosedFormEditor):
         self._target = torch.empty(size, 0, dtype=torch.float64)
 
     @cached_property
-    def _problem(self) -> Procrustes:
+    def _problem(self) -> RotationSolver:
         # Not needed by those who only read a checkpoint. The second moment is large, and has done
         # its part once this is made.
         moment, self._moment = self._moment, None
         assert moment is not None
-        return Procrustes(self._retention_weight * self._retained(moment.matrix))
+        return RotationSolver(self._retention_weight * self._retained(moment.matrix))
 
     @abstractmethod
     def _retained(self, moment: Tensor) -> Tensor:
