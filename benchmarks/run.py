@@ -166,13 +166,13 @@ def second_moments_pass(lm: CausalLM) -> dict[str, Any]:
     def theirs() -> torch.Tensor:
         return torch.stack([plain.second_moment(lm, windows, layer) for layer in layers])
 
-    def bare() -> None:
+    def pass_alone() -> None:
         for ids in windows.split(16):
             lm.truncated(ids, torch.ones_like(ids), layers)
 
     difference = agree("second moments", ours(), theirs(), 1e-5)
     fast, slow = pair(ours, theirs, 3)
-    ours_beside, alone = pair(ours, bare, 15)
+    ours_beside, alone = pair(ours, pass_alone, 15)
     return {
         "seconds": fast,
         "plain_seconds": slow,

@@ -1,8 +1,8 @@
-"""The sequential loop: batches of requests written one after another, and its checkpoints.
+"""The sequential loop: batches of requests, written one after another.
 
-A checkpoint is the state after n edits: per edited layer what the method needs to restore the
-edited weight and to go on, a record of every request so far, and the digests that tie it to its
-model, second moments, requests, templates, options and parent.
+`run` takes the requests in their fixed order. For each batch it finds value targets, gives keys and
+residuals to the layer editors, and lets the model run with what they return. `checkpoints` stores
+and restores the state between segments.
 """
 
 import logging
@@ -31,12 +31,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What became of one request: the columns of the checkpoint's record.
+    """How the edit of one request went: a row of the checkpoint's record.
 
     order: place in the sequence; batch: its batch; steps: loss evaluations; loss: the last one.
     attained: projection of the change at the last edited layer on the residual asked for, over
-    the residual's length (1: fully written); None for methods that are trained, and ask for none.
-    seconds: time spent on it, its batch's update divided evenly.
+    the residual's length (1: fully written); None for trained methods, which have no residual.
+    seconds: time spent on it; the time of the batch's update is divided evenly.
     """
 
     order: int
@@ -54,7 +54,7 @@ RequestOutcome = tuple[int, float, float | None, float]
 
 @dataclass
 class State:
-    """Where a sequence stands: how many edits, one editor per layer, and the record so far."""
+    """The state of a sequence: one editor per layer, the number of edits, and their record."""
 
     editors: dict[int, LayerEditor]
     edits: int = 0
@@ -65,10 +65,10 @@ class State:
 def make_editors(
     weights: Mapping[int, Tensor], moments: Mapping[int, SecondMoment], variant: Variant
 ) -> dict[int, LayerEditor]:
-    """Editors of the variant's layers, which own copies of what they are made from.
+    """Fresh editors of the variant's layers. They own copies of the weights.
 
     weights: the unedited (d_out, d_in) by layer; the model's own may be passed.
-    moments: by layer; none are needed for methods that use none.
+    moments: by layer; empty for methods without second moments.
     Raises ConfigError for a layer without a weight, or without a second moment that it needs.
     """
     editors = {}
@@ -86,7 +86,7 @@ def make_editors(
 
 
 def put_into(lm: CausalLM, state: State, measured: bool = False) -> None:
-    """Let the model run with the state's weights: to go on from, or to be `measured`."""
+    """Write the editors' weights into the model: those to continue from, or those to measure."""
     for layer, editor in state.editors.items():
         lm.write(layer, editor.measured if measured else editor.weight)
 
@@ -101,12 +101,12 @@ def run(
     last: int,
     after_batch: Callable[[int, Sequence[EditRequest]], None] = lambda *_: None,
 ) -> None:
-    """Go on from `state` (already in the model) to `last` edits, in batches.
+    """Edit from `state` (whose weights the model has) up to `last` edits, in batches.
 
-    requests: the whole fixed order; those from state.edits on are written.
-    after_batch: called with the first request's place and the batch, right after it is written.
-    Raises ConfigError or RequestError, before anything is written, for arguments that cannot be
-    used; NumericalError, naming the batch's requests, for one whose result cannot be trusted.
+    requests: all requests in their fixed order; those from state.edits on are edited.
+    after_batch: called after each batch with the place of its first request, and the batch.
+    Raises ConfigError or RequestError for invalid arguments, before anything is written, and
+    NumericalError, which names the requests of the batch, for a result that is not finite.
     """
     check_requests(requests)
     _check_span(state.edits, len(requests), batch, last)
@@ -145,9 +145,9 @@ def _check_span(edits: int, requests: int, batch: int, last: int) -> None:
 
 
 def _means(diagnoses: Sequence[Diagnosis]) -> str:
-    said = f"mean loss {np.mean([d.loss for d in diagnoses]):.3f}"
+    loss = f"mean loss {np.mean([d.loss for d in diagnoses]):.3f}"
     attained = [d.attained for d in diagnoses if d.attained is not None]
-    return f"{said}, mean attained {np.mean(attained):.3f}" if attained else said
+    return f"{loss}, mean attained {np.mean(attained):.3f}" if attained else loss
 
 
 def write_batch(
@@ -173,13 +173,13 @@ def write_batch(
         raise TypeError(f"{variant.method}: no way to write its updates")
     closed = {la: e for la, e in editors.items() if isinstance(e, ClosedFormEditor)}
     _check_editors(closed, variant)
-    found: list[RequestOutcome] = []
+    outcomes: list[RequestOutcome] = []
     for group in groups:
-        found += _write(lm, closed, options, group, templates)
+        outcomes += _write(_Batch(lm, closed, options, group, templates))
     for layer, editor in closed.items():
         if editor.finish():
             lm.write(layer, editor.weight)
-    return found
+    return outcomes
 
 
 def _check_editors(usable: Collection[int], variant: Variant) -> None:
@@ -207,81 +207,78 @@ def _train(
     return [(steps, value, None, share) for value in loss]
 
 
-def _write(
-    lm: CausalLM,
-    editors: Mapping[int, ClosedFormEditor],
-    options: TargetOptions,
-    requests: Sequence[EditRequest],
-    templates: Sequence[str],
-) -> list[RequestOutcome]:
-    """Find the requests' value targets and write them all at once."""
-    found = targets.optimise(lm, requests, templates, options)
+@dataclass(frozen=True)
+class _Batch:
+    """Requests that are written together, and what they are written with."""
+
+    lm: CausalLM
+    editors: Mapping[int, ClosedFormEditor]
+    options: TargetOptions
+    requests: Sequence[EditRequest]
+    templates: Sequence[str]
+
+    def keys(self, layers: Sequence[int]) -> keys_of.Keys:
+        """Keys of some layers, from the model as edited so far."""
+        mean = self.options.TEMPLATE_MEAN
+        return keys_of.collect(self.lm, self.requests, self.templates, layers, template_mean=mean)
+
+    def show(self, layer: int) -> None:
+        """Let the model run with a layer editor's weight."""
+        self.lm.write(layer, self.editors[layer].weight)
+
+
+def _write(batch: _Batch) -> list[RequestOutcome]:
+    """Find the value targets of a batch and write them all at once."""
+    sought = targets.optimise(batch.lm, batch.requests, batch.templates, batch.options)
     begun = time.perf_counter()
-    write = _spread if options.target_space == "free" else _rotate_to_sphere
-    attained = write(lm, editors, options, requests, templates, found.shift.mT)
-    share = (time.perf_counter() - begun) / len(requests)
+    write = _spread if batch.options.target_space == "free" else _rotate_to_sphere
+    attained = write(batch, sought.shift.mT)
+    share = (time.perf_counter() - begun) / len(batch.requests)
     return [
         (steps, loss, float(part), seconds + share)
         for steps, loss, part, seconds in zip(
-            found.steps, found.loss, attained, found.seconds, strict=True
+            sought.steps, sought.loss, attained, sought.seconds, strict=True
         )
     ]
 
 
-def _spread(
-    lm: CausalLM,
-    editors: Mapping[int, ClosedFormEditor],
-    options: TargetOptions,
-    requests: Sequence[EditRequest],
-    templates: Sequence[str],
-    shift: Tensor,
-) -> Tensor:
+def _spread(batch: _Batch, shift: Tensor) -> Tensor:
     """Write free targets over several layers; returns the attained fractions (n,).
 
-    As MEMIT and the authors of MOSE do: at each layer in turn, what is still missing at the last
-    layer, divided by the layers left, is asked of this layer; keys and what is missing are taken
-    from the model as edited so far.
+    As in the code of MEMIT and MOSE: each layer in turn gets the residual that is still missing at
+    the last layer, divided by the number of layers left. Keys and residuals are computed again with
+    the model as edited so far.
     shift: (d_out, n), what the last layer's output should change by.
     """
-    layers = options.layers
+    layers = batch.options.layers
     last = layers[-1]
-
-    def collect(which: Sequence[int]) -> keys_of.Keys:
-        return keys_of.collect(lm, requests, templates, which, template_mean=options.TEMPLATE_MEAN)
-
-    before = seen = collect(layers)
-    wanted = before.bare + shift
+    before = seen = batch.keys(layers)
+    wanted = before.prompt_hidden + shift
     for done, layer in enumerate(layers):
         if done:
-            seen = collect(sorted({layer, last}))
-        residuals = (wanted - seen.bare) / (len(layers) - done)
-        editors[layer].update(seen.keys[layer], residuals, seen.bare_keys[layer])
-        lm.write(layer, editors[layer].weight)
-    after = collect([last])
+            seen = batch.keys(sorted({layer, last}))
+        residuals = (wanted - seen.prompt_hidden) / (len(layers) - done)
+        batch.editors[layer].update(seen.keys[layer], residuals, seen.prompt_keys[layer])
+        batch.show(layer)
+    after = batch.keys([last])
     return attained_fraction(after.mean_hidden() - before.mean_hidden(), shift)
 
 
-def _rotate_to_sphere(
-    lm: CausalLM,
-    editors: Mapping[int, ClosedFormEditor],
-    options: TargetOptions,
-    requests: Sequence[EditRequest],
-    templates: Sequence[str],
-    shift: Tensor,
-) -> Tensor:
+def _rotate_to_sphere(batch: _Batch, shift: Tensor) -> Tensor:
     """Write reachable targets of one layer; returns the attained fractions (n,).
 
     shift: (d_out, n) or (d_in, n), what moves the mean value or key along its sphere.
     """
-    (layer,) = options.layers
-    editor = editors[layer]
-    key = keys_of.collect(lm, requests, templates, [layer]).keys[layer]
+    (layer,) = batch.options.layers
+    editor = batch.editors[layer]
+    key = batch.keys([layer]).keys[layer]
     before = editor.weight.to(torch.float64)
-    base = before @ key if options.target_space == "value" else key
+    of_values = batch.options.target_space == "value"
+    base = before @ key if of_values else key
     residuals = on_sphere(base.mT, shift.mT).mT - base
-    wanted = residuals if options.target_space == "value" else before @ residuals
+    wanted = residuals if of_values else before @ residuals
     editor.update(key, residuals)
-    lm.write(layer, editor.weight)
+    batch.show(layer)
     return attained_fraction((editor.weight.to(torch.float64) - before) @ key, wanted)
 
 

@@ -184,9 +184,11 @@ class _Group:
         with torch.no_grad():
             self.essence0 = self._log_probs(self.above.final[self._essence()])
         # The bare prompt is each request's first row.
-        bare = torch.searchsorted(self.reader.owner, torch.arange(len(rows), device=lm.device))
-        hidden = self.above.hidden[self.above.layout.starts[bare]]
-        self.value = lm.project(layer, self.above.keys[bare])
+        first_rows = torch.searchsorted(
+            self.reader.owner, torch.arange(len(rows), device=lm.device)
+        )
+        hidden = self.above.hidden[self.above.layout.starts[first_rows]]
+        self.value = lm.project(layer, self.above.keys[first_rows])
         self.origin = self.value if options.LENGTH_OF == "value" else hidden
         self.length = torch.linalg.vector_norm(self.origin, dim=-1)
         width = self.weight.shape[1 if options.target_space == "key" else 0]

@@ -35,9 +35,10 @@ class Tfidf:
 
     def __init__(self, documents: Iterable[str]) -> None:
         distinct = set(documents)
-        found = Counter(term for text in distinct for term in set(_terms(text)))
+        document_counts = Counter(term for text in distinct for term in set(_terms(text)))
         self.weight = {
-            term: math.log((1 + len(distinct)) / (1 + count)) + 1 for term, count in found.items()
+            term: math.log((1 + len(distinct)) / (1 + count)) + 1
+            for term, count in document_counts.items()
         }
 
     def similarity(self, one: str, other: str) -> float:

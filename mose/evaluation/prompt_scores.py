@@ -111,7 +111,7 @@ def _score_targets(
     log_probs = lm.head(torch.cat(states)).float().log_softmax(-1)
     predicted = log_probs.argmax(-1).tolist()
     wanted = torch.tensor(tokens, device=log_probs.device)
-    found = log_probs.gather(1, wanted[:, None])[:, 0].double().tolist()
+    target_log_probs = log_probs.gather(1, wanted[:, None])[:, 0].double().tolist()
     start = 0
     for _, i in asked:
         target = encoded[i][1]
@@ -120,7 +120,7 @@ def _score_targets(
         scores[i] = TargetScore(
             tokens=len(target),
             right=sum(p == t for p, t in zip(own, target, strict=True)),
-            logprob=sum(found[start:stop]),
+            logprob=sum(target_log_probs[start:stop]),
             predicted=tuple(own),
         )
         start = stop
@@ -146,8 +146,8 @@ def generate(lm: CausalLM, prompts: Sequence[str], tokens: int) -> list[str]:
     rows = [encode(lm.tokenizer, prompt)[0] for prompt in prompts]
     texts = [""] * len(rows)
     for group in batches_by_length([len(row) + tokens for row in rows], TOKENS_PER_PASS):
-        for i, made in zip(group, lm.greedy([rows[g] for g in group], tokens), strict=True):
-            texts[i] = lm.tokenizer.decode(made, skip_special_tokens=True)
+        for i, continuation in zip(group, lm.greedy([rows[g] for g in group], tokens), strict=True):
+            texts[i] = lm.tokenizer.decode(continuation, skip_special_tokens=True)
     return texts
 
 

@@ -74,6 +74,6 @@ class AlphaEditEditor(AdditiveEditor):
         """P K (d_in, n)."""
         return keys - self._protected @ (self._protected.mT @ keys)
 
-    def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
+    def delta(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor) -> Tensor:
         keys, residuals = self.with_earlier(keys, residuals)
         return alphaedit_delta(self.project(keys), residuals, self._options.ridge)

@@ -54,13 +54,13 @@ class ClosedFormEditor(LayerEditor):
     """An editor whose update follows from keys and residuals."""
 
     @abstractmethod
-    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
+    def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
         """Write one batch.
 
         keys: (d_in, n) float64, as the unchanged lower part of the model gives them.
         residuals: what is to be added for these keys: to the value, (d_out, n), or, for editors
         that rotate the input, to the key, (d_in, n).
-        bare: (d_in, n), the keys in the bare prompts, where they differ from `keys`.
+        prompt_keys: (d_in, n), the keys in the bare prompts, where they differ from `keys`.
         """
 
     def finish(self) -> bool:
@@ -78,8 +78,8 @@ class AdditiveEditor(ClosedFormEditor):
         self._earlier = torch.empty(weight.shape[1], 0, dtype=torch.float64)
 
     @abstractmethod
-    def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
-        """The change (d_out, d_in) float64 that writes a batch; as `update`, for `bare` given.
+    def delta(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor) -> Tensor:
+        """The change (d_out, d_in) float64 that writes a batch; arguments as of `update`.
 
         Methods with memory get the earlier batches' keys by `with_earlier`.
         """
@@ -93,8 +93,8 @@ class AdditiveEditor(ClosedFormEditor):
         the same run."""
         self._weight = weight.to(torch.float32, copy=True)
 
-    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
-        delta = self.delta(keys, residuals, keys if bare is None else bare)
+    def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
+        delta = self.delta(keys, residuals, keys if prompt_keys is None else prompt_keys)
         self.put(self._weight.to(torch.float64) + delta)
         if self.remembers:
             self._earlier = torch.cat([self._earlier, keys], dim=1)
@@ -161,8 +161,8 @@ class WrappedEditor(ClosedFormEditor):
     def weight(self) -> Tensor:
         return self.base.weight
 
-    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
-        self.base.update(keys, residuals, bare)
+    def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
+        self.base.update(keys, residuals, prompt_keys)
 
     def finish(self) -> bool:
         return self.base.finish()
@@ -189,11 +189,11 @@ class DeferredWrapper(WrappedEditor):
     def reshape(self, change: Tensor, before: Tensor) -> Tensor:
         """What is kept of a batch's change; change, before (the weight): (d_out, d_in) float64."""
 
-    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
+    def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
         # A batch may be written in several updates (one request at a time); it is reshaped once.
         if self._before is None:
             self._before = self.base.weight
-        super().update(keys, residuals, bare)
+        super().update(keys, residuals, prompt_keys)
 
     def finish(self) -> bool:
         changed = super().finish()

@@ -53,7 +53,7 @@ class EmmetEditor(AdditiveEditor):
         self._moment = moment
         self._options = options
 
-    def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
+    def delta(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor) -> Tensor:
         options = self._options
         return emmet_delta(
             keys, residuals, self._moment, options.retention_weight, options.relaxation

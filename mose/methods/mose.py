@@ -12,8 +12,8 @@ W <- W Q with Q = polar(lambda C + K* K^T), where K* is where the keys should be
 keeping one matrix M for all edits so far in place of a product of rotations.
 
 All are solved in the frame of the unedited W0. With W = R W0, the step of a batch is
-R_t = R_(t-1) P with P = polar(lambda W0 C W0^T + (R_(t-1)^T V) (W0 K)^T), since a rotation of both
-sides of a matrix rotates its polar factor: what is retained never changes, and is decomposed once.
+R_t = R_(t-1) P with P = polar(lambda W0 C W0^T + (R_(t-1)^T V) (W0 K)^T), because the polar factor
+of A M B^T is A polar(M) B^T for orthogonal A and B. So lambda W0 C W0^T is decomposed only once.
 """
 
 from abc import abstractmethod
@@ -57,8 +57,8 @@ class _Rotation(ClosedFormEditor):
 
     @cached_property
     def _problem(self) -> RotationSolver:
-        # Not needed by those who only read a checkpoint. The second moment is large, and has done
-        # its part once this is made.
+        # Built on first use: reading a checkpoint needs neither. The second moment is large and is
+        # dropped after that.
         moment, self._moment = self._moment, None
         assert moment is not None
         return RotationSolver(self._retention_weight * self._retained(moment.matrix))
@@ -120,7 +120,7 @@ class OutputRotation(_Rotation):
     def _turned(self) -> Tensor:
         return self.rotation @ self._base
 
-    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
+    def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
         values = self._base @ keys
         self._turn(values, self.rotation @ values + residuals)
 
@@ -140,7 +140,7 @@ class InputRotation(_Rotation):
     def _turned(self) -> Tensor:
         return self._base @ self.rotation
 
-    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
+    def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
         # Targets are sought from the present state: the weight W0 Q should see k as k + r, which
         # is W0 seeing Q (k + r).
         self._turn(keys, self.rotation @ (keys + residuals))

@@ -32,14 +32,14 @@ class RomeEditor(AdditiveEditor):
         super().__init__(weight)
         self._moment = moment
 
-    def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
+    def delta(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor) -> Tensor:
         if keys.shape[1] != 1:
             raise ValueError(f"ROME writes one request at a time, found {keys.shape[1]}")
-        return rome_delta(keys, residuals, self._moment, bare)
+        return rome_delta(keys, residuals, self._moment, prompt_keys)
 
 
 class ConsistentRomeEditor(RomeEditor):
     """R-ROME: the mean key everywhere."""
 
-    def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
+    def delta(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor) -> Tensor:
         return super().delta(keys, residuals, keys)

@@ -43,8 +43,8 @@ class SphereEditor(DeferredWrapper):
         self._options = options
         self._at_once = options.base.method in PROJECTED_AT_ONCE
 
-    def update(self, keys: Tensor, residuals: Tensor, bare: Tensor | None = None) -> None:
-        super().update(keys, residuals, bare)
+    def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
+        super().update(keys, residuals, prompt_keys)
         if self._at_once:
             self.finish()
 

@@ -259,21 +259,21 @@ class CausalLM:
         ends = {self.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
         ids, mask = pad(rows, "left")
         cache = DynamicCache()
-        made: list[list[int]] = [[] for _ in rows]
+        continuations: list[list[int]] = [[] for _ in rows]
         going = set(range(len(rows)))
         for _ in range(steps):
             states = self._base(ids, mask, cache, use_cache=True).last_hidden_state[:, -1]
             chosen = self.model.get_output_embeddings()(states).argmax(-1).tolist()
             for i in sorted(going):
                 if chosen[i] not in ends:
-                    made[i].append(chosen[i])
-                if chosen[i] in ends or done(made[i]):
+                    continuations[i].append(chosen[i])
+                if chosen[i] in ends or done(continuations[i]):
                     going.discard(i)
             if not going:
                 break
             ids = torch.tensor(chosen)[:, None]
             mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
-        return made
+        return continuations
 
     @torch.no_grad()
     def above(self, rows: Sequence[Sequence[int]], prefix: Prefix, layer: int) -> Above:

@@ -63,10 +63,10 @@ def check_files(manifest: Mapping[str, Any], manifest_path: str | Path) -> None:
     directory = Path(manifest["directory"])
     if not directory.is_dir():
         raise ModelError(f"{directory}: no such directory; delete {manifest_path} and run again")
-    found = fingerprint_of(directory)
-    if found != manifest["fingerprint"]:
+    fingerprint = fingerprint_of(directory)
+    if fingerprint != manifest["fingerprint"]:
         raise ModelError(
-            f"{directory}: its files changed or are damaged (fingerprint {found[:12]}, "
+            f"{directory}: its files changed or are damaged (fingerprint {fingerprint[:12]}, "
             f"{manifest_path} has {manifest['fingerprint'][:12]}); restore them, or delete the "
             "manifest to start again with what is there now"
         )

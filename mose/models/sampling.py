@@ -44,8 +44,8 @@ def continue_texts(lm: CausalLM, prompts: Sequence[str], tokens: int, top_k: int
             steps = max(0, tokens - length)
             points = torch.stack([_points(prompts[i], steps) for i in group], dim=1)[..., None]
             ids = torch.tensor([rows[i] for i in group])
-            made = _continue(lm, ids, steps, _among_likeliest(points, top_k))
-            for i, row in zip(group, made.tolist(), strict=True):
+            continued = _continue(lm, ids, steps, _among_likeliest(points, top_k))
+            for i, row in zip(group, continued.tolist(), strict=True):
                 texts[i] = lm.tokenizer.decode(row, skip_special_tokens=True)
     return texts
 

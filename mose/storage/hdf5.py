@@ -121,10 +121,10 @@ def _opened(path: str | Path, kind: str) -> Iterator[tuple[h5py.File, dict[str, 
                     "check the path"
                 )
             own = True
-            found, version = str(file.attrs["kind"]), int(file.attrs["format"])
-            if found != kind:
+            kind_found, version = str(file.attrs["kind"]), int(file.attrs["format"])
+            if kind_found != kind:
                 raise StoreError(
-                    f"{path}: found {found} of this project, expected {kind}; check the path"
+                    f"{path}: found {kind_found} of this project, expected {kind}; check the path"
                 )
             if version != FORMAT:
                 raise StoreError(

@@ -193,8 +193,8 @@ class _CheckedType(type):
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
         super().__init__(name, bases, namespace)
-        made: Any = cls  # whose type is not known to be a dataclass yet
-        pydantic_dataclass(made, frozen=True, kw_only=True, config=STRICT)
+        checked_class: Any = cls  # whose type is not known to be a dataclass yet
+        pydantic_dataclass(checked_class, frozen=True, kw_only=True, config=STRICT)
 
     def __call__(cls, *args: Any, **values: Any) -> Any:
         try:

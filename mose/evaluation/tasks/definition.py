@@ -176,8 +176,8 @@ class Task(Checked):
             return
         given = [key for key in ("file", "hub", "builtin") if key in self.source]
         if len(given) != 1:
-            found = ", ".join(given) or "none of them"
-            raise KeyRefused("source", f"found {found}, expected one of file, hub, builtin")
+            source_keys = ", ".join(given) or "none of them"
+            raise KeyRefused("source", f"found {source_keys}, expected one of file, hub, builtin")
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; `parse_task` reads it again."""

@@ -106,22 +106,22 @@ def item_of(task: Task, record: Record, place: int, head: str, where: str) -> It
 
 
 def _answers(task: Task, record: Record, where: str) -> tuple[str, ...]:
-    found = record.get(task.answer)
-    answers = tuple(map(str, found)) if isinstance(found, list | tuple) else (str(found or ""),)
+    value = record.get(task.answer)
+    answers = tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value or ""),)
     if not answers or not all(answer.strip() for answer in answers):
-        raise RequestError(f"{where}: field {task.answer!r} holds no answer: {found!r}")
+        raise RequestError(f"{where}: field {task.answer!r} holds no answer: {value!r}")
     if task.kind == "continuation" and len(answers) != 1:
         raise RequestError(f"{where}: field {task.answer!r} holds {len(answers)} answers, not one")
     return tuple(answer.strip() for answer in answers)
 
 
 def _label(task: Task, record: Record, count: int, where: str) -> int:
-    found = record.get(task.label)
+    value = record.get(task.label)
     allowed = [str(label) for label in task.labels or range(count)]
-    if str(found) not in allowed or allowed.index(str(found)) >= count:
+    if str(value) not in allowed or allowed.index(str(value)) >= count:
         expected = ", ".join(allowed[:count])
-        raise RequestError(f"{where}: {task.label!r} is {found!r}, expected one of {expected}")
-    return allowed.index(str(found))
+        raise RequestError(f"{where}: {task.label!r} is {value!r}, expected one of {expected}")
+    return allowed.index(str(value))
 
 
 def write(path: str | Path, prepared: Prepared) -> None:
@@ -131,14 +131,14 @@ def write(path: str | Path, prepared: Prepared) -> None:
 
 def read(path: str | Path) -> Prepared:
     """Read what `write` wrote."""
-    found: Mapping[str, Any] = files.read_json(path)
+    value: Mapping[str, Any] = files.read_json(path)
     try:
-        task = parse_task(found["task"], str(path))
-        items: Sequence[Mapping[str, Any]] = found["items"]
+        task = parse_task(value["task"], str(path))
+        items: Sequence[Mapping[str, Any]] = value["items"]
         lists: list[dict[str, Any]] = [
             {k: tuple(v) if isinstance(v, list) else v for k, v in i.items()} for i in items
         ]
         made = tuple(Item(**item) for item in lists)
-        return Prepared(found["name"], task, found["digest"], made, found["text"])
+        return Prepared(value["name"], task, value["digest"], made, value["text"])
     except (KeyError, TypeError) as error:
         raise RequestError(f"{path}: not a prepared task ({error}); delete it") from None
