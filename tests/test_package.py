@@ -40,7 +40,7 @@ LIBRARY = (
     *("editing", "evaluation"),
 )
 # Names of distributions, where they differ from those of modules.
-DISTRIBUTIONS = {"yaml": "pyyaml"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
 WITHOUT_EXTRAS = f"""
 import importlib, pkgutil, sys
 for name in {EXTRAS!r}:

@@ -344,7 +344,7 @@ def test_the_report_counts_what_the_cap_left_out():
         for i, fact in enumerate(facts(4))
     ]
     drawn = draw(given, neighbours=2, held_out=0.0)
-    report = drawing.drawing_report(given, drawn, 2)
+    report = drawing.drawing_report(given, drawn, 2, False, "all")
     assert (report["facts"], report["requests"], report["neighbours"]) == (8, len(drawn), 2)
     total = {"locality": 0, "instances": 0}
     for request in drawn:

@@ -8,7 +8,7 @@ import time
 
 import flow
 import pytest
-from project import CONFIG, METHODS, Project
+from project import CONFIG, METHODS, ROOT, Project
 
 TARGETS = (
     "results/small/tiny/capitals/seed0/requests.jsonl",
@@ -60,7 +60,7 @@ def test_a_second_workflow_in_a_folder_is_refused_while_the_first_runs(project):
     target = TARGETS[1]
     first = flow.Flow(project, "--forcerun", "templates", "--", target)
     deadline = time.monotonic() + 200
-    while (running := project.jobs.find("scripts/make_templates.py")) is None:
+    while (running := project.jobs.find(str(ROOT / "scripts/make_templates.py"))) is None:
         assert time.monotonic() < deadline, "the job does not come"
         time.sleep(0.005)
     os.kill(running, signal.SIGSTOP)

@@ -1,12 +1,13 @@
 """Methods of other packages: that of docs/extending.md, installed, and some that are wrong."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 from packages import install_into, run, seeing, write_distribution
 from project import METHODS as VARIANTS
-from project import SNAKEMAKE, Project
+from project import Project
 
 from mose.errors import ConfigError
 from mose.methods.plugins import Register, files_of_editor
@@ -71,7 +72,7 @@ def installed(tmp_path_factory):
 
 
 def python(text, *folders):
-    return run(SNAKEMAKE[0], "-c", text, env=seeing(*folders, ROOT), check=False)
+    return run(sys.executable, "-c", text, env=seeing(*folders, ROOT), check=False)
 
 
 def test_an_installed_method_is_planned_without_torch_and_named_by_its_files(installed):

@@ -125,6 +125,7 @@ SERVER.set_forkserver_preload(
         "mose.experiment.plan",
         "snakemake.cli",
         "transformers.models.llama.modeling_llama",
+        "encodings.utf_8_sig",  # a user without rights on Python's own files reads records, too
     ]
 )
 
