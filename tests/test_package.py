@@ -40,7 +40,11 @@ LIBRARY = (
     *("editing", "evaluation"),
 )
 # Names of distributions, where they differ from those of modules.
-DISTRIBUTIONS = {"yaml": "pyyaml", "pydantic_core": "pydantic"}
+DISTRIBUTIONS = {
+    "yaml": "pyyaml",
+    "pydantic_core": "pydantic",
+    "typing_extensions": "typing-extensions",
+}
 WITHOUT_EXTRAS = f"""
 import importlib, pkgutil, sys
 for name in {EXTRAS!r}:

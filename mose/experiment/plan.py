@@ -45,9 +45,9 @@ class Plan:
         path = _manifest(model)
         if not path.exists():
             if stated is None and "local" in source:
-                return _shape_of_directory(_path(source["local"]))
+                return _shape_of_directory(_path(source["local"]).resolve())
             return stated
-        actual = _shape_of_manifest(path)
+        actual = _shape_of_manifest(path.resolve())
         if stated is not None:
             _compare(model, stated, actual)
         return actual
