@@ -26,7 +26,7 @@ from mose.editing import targets
 from mose.evaluation import prompt_scores
 from mose.facts.requests import EditRequest, Probe
 from mose.linalg import second_moment
-from mose.linalg.low_rank_polar import Procrustes
+from mose.linalg.low_rank_polar import RotationSolver
 from mose.linalg.orthogonal import orthogonality_error, procrustes, procrustes_objective
 from mose.methods.alphaedit import alphaedit_delta
 from mose.methods.emmet import emmet_delta
@@ -278,7 +278,7 @@ def rotation_problem(size: int, count: int) -> tuple[torch.Tensor, torch.Tensor,
 def rotate(size: int, count: int, repeats: int, goal: float) -> dict[str, Any]:
     """One batch's rotation against the full singular value decomposition."""
     retained, source, target = rotation_problem(size, count)
-    solver = Procrustes(retained)
+    solver = RotationSolver(retained)
     begun = time.perf_counter()
     found = solver.solve(source, target)
     with_eigenbasis = time.perf_counter() - begun
@@ -309,7 +309,7 @@ def rotation_output(_lm: CausalLM) -> dict[str, Any]:
     times = {}
     for size in (512, 1024, 2048, 4096):
         retained, source, target = rotation_problem(size, size // 40)
-        solver = Procrustes(retained)
+        solver = RotationSolver(retained)
         solver.solve(source, target)
         begun = time.perf_counter()
         solver.solve(source, target)

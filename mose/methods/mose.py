@@ -23,7 +23,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mose.linalg.low_rank_polar import Procrustes
+from mose.linalg.low_rank_polar import RotationSolver
 from mose.linalg.orthogonal import reorthonormalise
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import ClosedFormEditor, Editor
@@ -56,12 +56,12 @@ class _Rotation(ClosedFormEditor):
         self._target = torch.empty(size, 0, dtype=torch.float64)
 
     @cached_property
-    def _problem(self) -> Procrustes:
+    def _problem(self) -> RotationSolver:
         # Not needed by those who only read a checkpoint. The second moment is large, and has done
         # its part once this is made.
         moment, self._moment = self._moment, None
         assert moment is not None
-        return Procrustes(self._retention_weight * self._retained(moment.matrix))
+        return RotationSolver(self._retention_weight * self._retained(moment.matrix))
 
     @abstractmethod
     def _retained(self, moment: Tensor) -> Tensor:

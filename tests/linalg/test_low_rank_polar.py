@@ -41,7 +41,7 @@ def test_the_rotation_is_that_of_the_singular_value_decomposition(condition, cou
         pytest.fail("the full decomposition was used")
 
     monkeypatch.setattr(low_rank_polar, "procrustes", refuse)
-    found = low_rank_polar.Procrustes(retained).solve(source, target)
+    found = low_rank_polar.RotationSolver(retained).solve(source, target)
     # The matrices are float32's where they are turned back, which costs the objective nothing.
     drift = by_svd - torch.eye(160)
     assert float((found - by_svd).norm()) < 3e-7 * float(drift.norm())
@@ -56,7 +56,7 @@ def test_the_rotation_is_that_of_the_singular_value_decomposition(condition, cou
 def test_few_vectors_are_turned_in_float64_alone():
     retained, source, target = problem(400, 1, 1e1)
     by_svd = orthogonal.procrustes(retained, source, target)
-    found = low_rank_polar.Procrustes(retained).solve(source, target)
+    found = low_rank_polar.RotationSolver(retained).solve(source, target)
     assert float((found - by_svd).norm()) < 1e-10
 
 
@@ -66,7 +66,9 @@ def test_before_it_is_turned_back_it_is_that_of_the_decomposition(condition):
     values, basis = torch.linalg.eigh(retained)
     left, right = basis.mT @ target, basis.mT @ source
     bounds = low_rank_polar.singular_bounds(values, left, right)
-    found = low_rank_polar.assembled(values, left, right, *low_rank_polar.sign_quadrature(*bounds))
+    found = low_rank_polar.entrywise_polar(
+        values, left, right, *low_rank_polar.sign_quadrature(*bounds)
+    )
     by_svd = orthogonal.procrustes(retained, source, target)
     # Directions that hardly anything holds are hardly determined.
     assert float((basis @ found @ basis.mT - by_svd).norm()) < 1e-10 * max(1, condition / 1e4)
@@ -78,7 +80,7 @@ def test_eigenvalues_may_coincide():
     values[80:] += 1e-9 * torch.arange(40)
     retained = (basis * values) @ basis.mT
     source, target = draw(120, 5, seed=1), draw(120, 5, seed=2)
-    found = low_rank_polar.Procrustes(retained).solve(source, target)
+    found = low_rank_polar.RotationSolver(retained).solve(source, target)
     by_svd = orthogonal.procrustes(retained, source, target)
     assert float((found - by_svd).norm()) < 3e-7 * float((by_svd - torch.eye(120)).norm())
     assert orthogonal.orthogonality_error(found) < 1e-11
@@ -91,7 +93,7 @@ def test_what_the_quadrature_leaves_is_in_the_singular_values_only(accuracy):
     matrix = torch.diag(diagonal) + left @ right.mT
     bounds = low_rank_polar.singular_bounds(diagonal, left, right)
     nodes, weights = low_rank_polar.sign_quadrature(*bounds, accuracy)
-    found = low_rank_polar.assembled(diagonal, left, right, nodes, weights)
+    found = low_rank_polar.entrywise_polar(diagonal, left, right, nodes, weights)
     u, _, vh = torch.linalg.svd(matrix)
     assert float((u.mT @ found @ vh.mT - torch.eye(90)).abs().max()) < 2 * accuracy
     apart = u.mT @ found @ vh.mT
@@ -100,7 +102,7 @@ def test_what_the_quadrature_leaves_is_in_the_singular_values_only(accuracy):
 
 def test_many_vectors_are_left_to_the_full_decomposition():
     retained, source, target = problem(40, 30, 1e3)
-    found = low_rank_polar.Procrustes(retained).solve(source, target)
+    found = low_rank_polar.RotationSolver(retained).solve(source, target)
     assert torch.equal(found, orthogonal.procrustes(retained, source, target))
 
 
@@ -116,7 +118,7 @@ def test_the_bounds_hold_the_singular_values(seed):
 
 def test_a_product_of_many_rotations_stays_orthogonal():
     retained, _, _ = problem(48, 1, 1e3)
-    solver, product = low_rank_polar.Procrustes(retained), torch.eye(48, dtype=torch.float64)
+    solver, product = low_rank_polar.RotationSolver(retained), torch.eye(48, dtype=torch.float64)
     for seed in range(200):
         _, source, target = problem(48, 1, 1e3, seed=seed)
         product = product @ solver.solve(source, product.mT @ target)
@@ -129,11 +131,11 @@ def test_a_rotation_that_is_not_unique_is_refused():
     direction = torch.linalg.eigh(retained)[1][:, :1]
     flat = retained - direction @ (direction.mT @ retained @ direction) @ direction.mT
     with pytest.raises(NumericalError, match="use more tokens"):
-        low_rank_polar.Procrustes(flat).solve(source, target)
+        low_rank_polar.RotationSolver(flat).solve(source, target)
     # Turned around altogether: H - 2 h h^T has a direction of nothing.
     value, basis = torch.linalg.eigh(retained)
     with pytest.raises(NumericalError, match="singular"):
-        low_rank_polar.Procrustes(retained).solve(basis[:, -1:], -value[-1] * basis[:, -1:])
+        low_rank_polar.RotationSolver(retained).solve(basis[:, -1:], -value[-1] * basis[:, -1:])
     for odd in ((source, target * math.inf), (source * math.nan, target)):
         with pytest.raises(NumericalError, match="not finite"):
-            low_rank_polar.Procrustes(retained).solve(*odd)
+            low_rank_polar.RotationSolver(retained).solve(*odd)
