@@ -163,7 +163,7 @@ def test_a_cell_may_be_long(tmp_path):
         ("r.json", b'{\n "a": 1\n}\n', r"r\.json: one JSON object over several lines; expected a"),
         ("r.json", b'{"a": ' + b"1" * 5000 + b"}", r"r\.json, line 1: not valid JSON"),
         ("r.json", b"[" * 100_000, r"r\.json, line 1: not valid JSON"),
-        ("r.txt", b"a,b\n1,2\n", r"r\.txt, line 1: .*; tables need a suffix \.csv, \.tsv, \.parquet"),
+        ("r.txt", b"a,b\n1,2\n", r"r\.txt, .*; tables need a suffix \.csv, \.tsv, \.parquet"),
         ("r.csv", "é".encode("latin-1"), r"r\.csv: not UTF-8 text .*; save it as UTF-8"),
         ("r.json", "[]".encode("utf-16"), r"r\.json: not UTF-8 text"),
         ("r.csv", b"\na,b\n1,2\n1,2,3\n", r"r\.csv, line 4: 3 cells for 2 columns; a cell that"),
