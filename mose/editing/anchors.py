@@ -62,7 +62,7 @@ def pilot_norms(
     if options.targets != "free":
         raise ValueError(f"norms are of free targets, found {options.targets}")
     layer = options.layers[-1]
-    key = keys.collect(lm, requests, BARE, [layer]).bare_keys[layer].mT
+    key = keys.collect(lm, requests, BARE, [layer]).prompt_keys[layer].mT
     value = lm.project(layer, key.to(lm.weight(layer).dtype)).to("cpu", torch.float64)
     asked = value + targets.optimise(lm, requests, BARE, options).shift
     return [float(norm) for norm in torch.linalg.vector_norm(asked, dim=1)]

@@ -250,12 +250,12 @@ def _spread(
         return keys_of.collect(lm, requests, templates, which, template_mean=options.TEMPLATE_MEAN)
 
     before = seen = collect(layers)
-    wanted = before.bare + shift
+    wanted = before.prompt_hidden + shift
     for done, layer in enumerate(layers):
         if done:
             seen = collect(sorted({layer, last}))
-        residuals = (wanted - seen.bare) / (len(layers) - done)
-        editors[layer].update(seen.keys[layer], residuals, seen.bare_keys[layer])
+        residuals = (wanted - seen.prompt_hidden) / (len(layers) - done)
+        editors[layer].update(seen.keys[layer], residuals, seen.prompt_keys[layer])
         lm.write(layer, editors[layer].weight)
     after = collect([last])
     return attained_fraction(after.mean_hidden() - before.mean_hidden(), shift)

@@ -180,8 +180,8 @@ def test_means_weigh_the_bare_prompt_by_half_or_as_any_other(
     for layer in (1, 2):
         expected = sum(w * k.keys[layer] for w, k in zip(weights, alone, strict=True))
         assert torch.allclose(together.keys[layer], expected, atol=1e-5)
-    assert torch.allclose(together.bare, alone[0].bare, atol=1e-4)
-    expected = sum(w * k.bare for w, k in zip(weights, alone, strict=True))
+    assert torch.allclose(together.prompt_hidden, alone[0].prompt_hidden, atol=1e-4)
+    expected = sum(w * k.prompt_hidden for w, k in zip(weights, alone, strict=True))
     assert torch.allclose(together.mean_hidden(), expected, atol=1e-4)
 
 

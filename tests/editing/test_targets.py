@@ -198,7 +198,7 @@ def test_the_patient_leave_two_steps_after_all_templates_say_it(templates):
 
 def test_rescaled_targets_keep_the_length_of_the_hidden_state(llama, requests, templates):
     found = targets.optimise(llama, requests, templates, RESCALED)
-    hidden = keys.collect(llama, requests, templates, [1]).bare
+    hidden = keys.collect(llama, requests, templates, [1]).prompt_hidden
     moved = torch.linalg.vector_norm(hidden + found.shift.mT, dim=0)
     assert torch.allclose(moved, torch.linalg.vector_norm(hidden, dim=0), rtol=1e-5)
     assert found.shift.norm() > 0.1
@@ -208,7 +208,7 @@ def test_a_target_over_twice_the_anchor_is_not_written(llama, requests, template
     """The shift of NAS: nothing where ||v*|| > 2 anchor, else v* at the anchor's length."""
     free = dataclasses.replace(ANCHORED, targets="free", anchor=None)
     delta = targets.optimise(llama, requests, templates, free).shift
-    key = keys.collect(llama, requests, templates, [1]).bare_keys[1]
+    key = keys.collect(llama, requests, templates, [1]).prompt_keys[1]
     value = llama.project(1, key.mT.float()).double()
     norms = torch.linalg.vector_norm(value + delta, dim=1)
     anchor = float(norms.median()) / 2 * 1.001

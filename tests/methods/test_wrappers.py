@@ -118,7 +118,7 @@ def test_sphere_projects_once_all_layers_have_their_deltas_except_over_alphaedit
     written = []  # keys, per batch and layer, for the base's memory
     for members in (requests[:2], requests[2:4]):
         shift = targets.optimise(lm, members, templates, variant.edit).shift.mT
-        wanted = keys_of.collect(lm, members, templates, layers).bare + shift
+        wanted = keys_of.collect(lm, members, templates, layers).prompt_hidden + shift
         changes = {}
         for left, layer in ((2, 1), (1, 2)):
             seen = keys_of.collect(lm, members, templates, layers)
@@ -127,7 +127,9 @@ def test_sphere_projects_once_all_layers_have_their_deltas_except_over_alphaedit
                 state = {"weight": weights[layer].float()}
                 earlier = [k[layer] for k in written] or [torch.empty(48, 0).double()]
                 editor.load({**state, "keys": torch.cat(earlier, dim=1).mT})
-            delta = editor.delta(seen.keys[layer], (wanted - seen.bare) / left, seen.keys[layer])
+            delta = editor.delta(
+                seen.keys[layer], (wanted - seen.prompt_hidden) / left, seen.keys[layer]
+            )
             changes[layer] = (seen.keys[layer], delta)
             inside = projected(delta, weights[layer]) if base == "alphaedit" else delta
             lm.write(layer, weights[layer] + inside)
