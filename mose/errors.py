@@ -1,16 +1,16 @@
-"""One family of exceptions: each message is one line that says what, where and what to do."""
+"""Exceptions of this package. Each message is one line: what is wrong, where, and what to do."""
 
 
 class MoseError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base class of all errors that this package raises."""
 
 
 class ConfigError(MoseError):
-    """A configuration that is misspelt, contradicts itself or asks for what does not exist."""
+    """An invalid configuration or argument: unknown key, wrong value, or contradiction."""
 
 
 class StoreError(MoseError):
-    """A file that is missing, damaged, foreign or of another version."""
+    """A file that is missing, damaged, of another program, or of another format version."""
 
 
 class ModelError(MoseError):
@@ -18,28 +18,28 @@ class ModelError(MoseError):
 
 
 class RequestError(MoseError):
-    """An edit request, a data set or a corpus that cannot be used."""
+    """An invalid edit request, data set or corpus."""
 
 
 class NumericalError(MoseError):
-    """A computation whose result cannot be trusted."""
+    """A computation without a reliable result: not finite, singular, or not unique."""
 
 
 class ResourceError(MoseError):
-    """A job does not fit the machine that it is about to run on."""
+    """A job that needs more memory or disk space than the machine has."""
 
 
 class ExtraMissing(MoseError, ImportError):
-    """A part of this project needs a package that is installed with one of its extras only."""
+    """A package is absent that only one of this project's extras installs."""
 
     def __init__(self, what: str, package: str, extra: str) -> None:
-        """what: is to be done; package: is absent; extra: of pyproject.toml, which brings it."""
+        """what: the action that needs the absent `package`; extra: the one that installs it."""
         super().__init__(
             f"{what} needs {package}, which is not installed; pip install 'mose[{extra}]'"
         )
 
 
 def shortened(value: object, length: int = 160) -> str:
-    """A value as text for a message, cut to `length` characters."""
+    """`value` as text, cut to `length` characters."""
     text = str(value)
     return text if len(text) <= length else f"{text[: length - 3]}..."

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with an ETA on a terminal, plain lines in a log."""
+"""Progress of long loops: a bar on a terminal, log lines elsewhere."""
 
 import logging
 import sys
@@ -16,15 +16,17 @@ T = TypeVar("T")
 
 
 def track(items: Sequence[T], what: str) -> Iterator[T]:
-    """Yield the items and show how far the work is; `what` names it."""
+    """Yield `items` and show the progress. what: name of the work."""
     if sys.stderr.isatty():
         yield from tqdm(items, desc=what, file=sys.stderr)
         return
-    begun = shown = time.monotonic()
+    start = last_line = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
-        if now - shown >= LINE_EVERY_S or done == len(items):
-            spent, shown = now - begun, now
-            left = spent / done * (len(items) - done)
-            logger.info("%s: %d/%d, %.0f s, about %.0f s left", what, done, len(items), spent, left)
+        if now - last_line >= LINE_EVERY_S or done == len(items):
+            elapsed, last_line = now - start, now
+            left = elapsed / done * (len(items) - done)
+            logger.info(
+                "%s: %d/%d, %.0f s, about %.0f s left", what, done, len(items), elapsed, left
+            )

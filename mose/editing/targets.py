@@ -33,7 +33,7 @@ from mose.linalg.orthogonal import on_sphere
 from mose.methods.options import AdditiveOptions, TargetOptions
 from mose.models.causal_lm import CausalLM
 from mose.models.losses import check_finite
-from mose.models.ragged import Above
+from mose.models.ragged import UpperBlocks
 from mose.models.tokens import EditTokens, encode_edit
 
 ESSENCE = "{} is a"
@@ -178,7 +178,7 @@ class _Group:
         flat = [cut for tokens in rows for cut in tokens]
         template = [place for tokens in rows for place in range(len(tokens))]
         prefix = lm.prefill([cut.prefix for cut in flat], template)
-        self.above: Above = lm.above([cut.suffix for cut in flat], prefix, layer)
+        self.above: UpperBlocks = lm.upper_blocks([cut.suffix for cut in flat], prefix, layer)
         self.weight = lm.weight(layer).to(lm.device)
         self.reader = _Reader(rows, lm.device)
         with torch.no_grad():

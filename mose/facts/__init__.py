@@ -1,1 +1,1 @@
-"""Facts and edit requests: the forms they come in, and how they are drawn."""
+"""Facts and edit requests: reading data sets and drawing requests."""

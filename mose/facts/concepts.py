@@ -1,8 +1,8 @@
 """ConceptEdit (Wang et al. 2024, arXiv 2403.06259): the target of an edit is a definition.
 
-The benchmark comes as one file of concepts (concept_data.json), in which each concept has its
-definition and two others to put in its place, and as files made from it for single models, in
-which every record is an edit with its prompts.
+The benchmark has two kinds of files. In concept_data.json each concept has its definition and two
+replacements. In the files for single models, derived from it, each record is an edit with its
+prompts.
 """
 
 from collections.abc import Callable
@@ -12,31 +12,35 @@ from mose.facts import fields
 from mose.facts.fields import Record, Refused
 from mose.facts.requests import Fact
 
-# The file of concepts has no prompts; these are ours.
+# concept_data.json has no prompts; these are ours.
 PROMPT = "The definition of {} is"
 PARAPHRASES = ("{} is defined as", "By definition, {} means")
 
 
 def read_concept(record: Record, name: str) -> Fact:
-    """A record of a file for one model: label, prompt, phrase_prompt, target_new_desc."""
+    """The fact of a record in a file for one model: label, prompt, phrase_prompt,
+    target_new_desc."""
     return Fact(
         id=name,
         subject=fields.text(record["label"]),
-        prompt=fields.with_gap(record["prompt"], record["label"]),
+        prompt=fields.with_placeholder(record["prompt"], record["label"]),
         target_new=fields.target(record["target_new_desc"]),
-        target_true=fields.first(record.get("ground_truth", "")),
+        target_true=fields.first_answer(record.get("ground_truth", "")),
         paraphrases=(record["phrase_prompt"],),
-        locality=fields.one(record.get("locality_prompt"), record.get("locality_answer")),
+        locality=fields.optional_probe(
+            record.get("locality_prompt"), record.get("locality_answer")
+        ),
         instances=fields.texts(record.get("instance_prompt")),
     )
 
 
 def read_replacement(module: str) -> Callable[[Record, str], Fact]:
-    """A reader of concept_data: concept_name, concept_def, instances, module_intra, module_inter,
-    locality_prompt, locality_answer.
+    """A reader of records of concept_data.json: concept_name, concept_def, instances,
+    module_intra, module_inter, locality_prompt, locality_answer.
 
-    module: "intra", the definition of another concept of the same superclass, or "inter", of
-    another one. Where no locality prompt is given, other concepts' definitions, kept aside, are.
+    module: the new definition is that of another concept, of the same superclass ("intra") or of
+    another one ("inter"). Records without locality prompts get held-out concepts' definitions
+    (`mose.facts.drawing`).
     """
 
     def read(record: Record, name: str) -> Fact:
@@ -52,7 +56,9 @@ def read_replacement(module: str) -> Callable[[Record, str], Fact]:
             target_true=old,
             relation="definition",
             paraphrases=tuple(text.replace("{}", concept) for text in PARAPHRASES),
-            locality=fields.one(record.get("locality_prompt"), record.get("locality_answer")),
+            locality=fields.optional_probe(
+                record.get("locality_prompt"), record.get("locality_answer")
+            ),
             instances=tuple(
                 f"Whether {instance} belongs to category {concept}?"
                 for instance in fields.texts(record.get("instances"))

@@ -1,7 +1,7 @@
-"""Drawing edit requests from facts: a seeded order, false targets, and locality prompts.
+"""Drawing edit requests from facts: seeded order, false targets and locality prompts.
 
-Which requests there are, and their order, depends on the data set and the seed only, never on how
-many edits are asked for.
+The requests and their order depend on the data set, its options and the seed, not on the number of
+edits.
 """
 
 import hashlib
@@ -17,15 +17,16 @@ from mose.storage import files
 
 
 def part_of(subject: str) -> str:
-    """The part of a data set that a subject belongs to, whatever the seed: "tuning" (a fifth), on
-    which settings are chosen, or "evaluation", on which they are judged."""
+    """The part of a data set that a subject belongs to, for any seed: "tuning" (one fifth), for
+    choosing settings, or "evaluation"."""
     return "tuning" if hashlib.sha256(subject.encode()).digest()[0] % 5 == 0 else "evaluation"
 
 
 def sample(requests: Sequence[EditRequest], count: int) -> list[int]:
-    """Places of `count` requests, ascending (all, where there are no more), told by their ids.
+    """Ascending indices of `count` requests (of all, if there are fewer), chosen by id digests.
 
-    Of a longer sequence with the same beginning, the ones that are chosen again are the same.
+    Appending requests changes the choice as little as possible: a request is dropped only for an
+    appended one.
     """
     order = sorted(range(len(requests)), key=lambda i: files.digest_of(requests[i].id))
     return sorted(order[:count])
@@ -39,14 +40,16 @@ def draw_requests(
     held_out: float,
     part: str = "all",
 ) -> list[EditRequest]:
-    """Turn facts into requests in a seeded order.
+    """Edit requests for facts, in a seeded order.
 
+    known_only: leave out facts that the model does not know.
+    neighbours: most locality prompts per request. They are prompts of the same relation about
+    held-out subjects, unless the fact has its own.
+    held_out: share of the subjects without own locality prompts that is never edited.
     part: "all", or only the subjects of one part (`part_of`).
-    known_only: leave out facts that the model does not say by itself.
-    neighbours: locality prompts per request, drawn from the same relation among subjects that
-    are never edited; held_out is the share of subjects kept aside for that. Facts that bring
-    their own target or locality prompts keep them (cut to `neighbours`).
-    Raises RequestError when nothing is left, or knowledge was asked for and never measured.
+    A fact's own target is kept; otherwise a false object of its relation is drawn.
+    Raises RequestError if no request is left, or if `known_only` is set for facts that were not
+    checked against the model.
     """
     if known_only and any(fact.known is None for fact in facts):
         raise RequestError("known_only: the facts were never asked of the model")
@@ -54,21 +57,23 @@ def draw_requests(
     generator = random.Random(seed)
     subjects = sorted({fact.subject for fact in usable if not fact.locality})
     generator.shuffle(subjects)
-    aside = set(subjects[: round(held_out * len(subjects))])
+    held_out_subjects = set(subjects[: round(held_out * len(subjects))])
     objects = _objects(facts)
     requests = []
     for fact in generator.sample(usable, len(usable)):
-        if fact.subject in aside or part not in ("all", part_of(fact.subject)):
+        if fact.subject in held_out_subjects or part not in ("all", part_of(fact.subject)):
             continue
-        # Each request draws from its own generator: what one fact has or lacks moves no other.
-        own = random.Random(f"{seed} {fact.id}")
-        target = fact.target_new or _draw_target(fact, objects[fact.relation], own)
+        # Each request has its own generator, so that a change of one fact changes no other draw.
+        fact_generator = random.Random(f"{seed} {fact.id}")
+        target = fact.target_new or _draw_target(fact, objects[fact.relation], fact_generator)
         if not target:
             continue
         if fact.locality:
             probes = list(fact.locality[:neighbours])
         else:
-            probes = _draw_neighbours(fact, target, usable, aside, neighbours, own)
+            probes = _draw_neighbours(
+                fact, target, usable, held_out_subjects, neighbours, fact_generator
+            )
         requests.append(
             EditRequest(
                 id=fact.id,
@@ -95,12 +100,12 @@ def draw_requests(
 
 
 def left_out(facts: Sequence[Fact], drawn: Sequence[EditRequest]) -> dict[str, dict[str, int]]:
-    """By request id, the locality prompts and questions about instances of its fact that the cap
-    on neighbours took away; requests that have all of theirs are not named."""
-    given = {fact.id: fact for fact in facts}
+    """Numbers of locality prompts and instance questions that the limit `neighbours` removed, by
+    request id; only requests that lost any."""
+    facts_by_id = {fact.id: fact for fact in facts}
     by_request = {}
     for request in drawn:
-        fact = given[request.id]
+        fact = facts_by_id[request.id]
         missing = {
             "locality": len(fact.locality) - len(request.locality) if fact.locality else 0,
             "instances": len(fact.instances) - len(request.instances),
@@ -117,8 +122,10 @@ def drawing_report(
     known_only: bool,
     part: str,
 ) -> dict[str, Any]:
-    """How many requests were drawn of how many facts, what set the others aside, and which prompts
-    the cap left out. The arguments after `drawn` are those that it was drawn with."""
+    """Numbers of facts and requests, of facts set aside by reason, and of prompts left out.
+
+    neighbours, known_only, part: as `drawn` was drawn with.
+    """
     by_request = left_out(facts, drawn)
     total: Counter[str] = Counter()
     for missing in by_request.values():
@@ -134,7 +141,7 @@ def drawing_report(
 
 
 def _objects(facts: Sequence[Fact]) -> dict[str, list[str]]:
-    """The different objects of each relation, sorted."""
+    """The distinct objects of each relation, sorted."""
     by_relation: dict[str, set[str]] = {}
     for fact in facts:
         by_relation.setdefault(fact.relation, set()).add(fact.target_true)
@@ -142,25 +149,25 @@ def _objects(facts: Sequence[Fact]) -> dict[str, list[str]]:
 
 
 def _draw_target(fact: Fact, objects: Sequence[str], generator: random.Random) -> str:
-    """A false object of the relation, or "" where there is none."""
-    false = _false_objects(fact, objects)
-    return generator.choice(false) if false else ""
+    """A random false object of the relation, or "" if there is none."""
+    candidates = _false_objects(fact, objects)
+    return generator.choice(candidates) if candidates else ""
 
 
 def _draw_neighbours(
     fact: Fact,
     target: str,
     facts: Sequence[Fact],
-    aside: set[str],
+    held_out_subjects: set[str],
     count: int,
     generator: random.Random,
 ) -> list[Probe]:
-    """Prompts of the same relation about subjects kept aside, whose object is not `target`."""
+    """Prompts of the same relation about held-out subjects whose object is not `target`."""
     pool = [
         other
         for other in facts
         if other.relation == fact.relation
-        and other.subject in aside
+        and other.subject in held_out_subjects
         and other.target_true
         and target not in (other.target_true, *other.also)
     ]
@@ -168,7 +175,7 @@ def _draw_neighbours(
     return [Probe(other.text, other.target_true) for other in chosen]
 
 
-# By key of a data set: what it did to the facts that it took away, and how to have them back.
+# By key of a data set: why it excludes facts, and how to include them.
 SET_ASIDE = {
     "known_only": "unknown to the model (datasets.*.known_only: false edits them too)",
     "part": "of the other part (datasets.*.part: all edits them too)",
@@ -180,10 +187,10 @@ SET_ASIDE = {
 def set_aside(
     facts: Sequence[Fact], drawn: Sequence[EditRequest], known_only: bool, part: str
 ) -> dict[str, int]:
-    """How many facts did not become requests, by the key of SET_ASIDE that took them away.
+    """Number of facts that are not requests, by the key of SET_ASIDE that excludes them.
 
-    drawn: what `draw_requests` made of the facts with this known_only and part. A fact that
-    several keys take away counts for the first.
+    drawn: result of `draw_requests` for these facts, `known_only` and `part`. A fact that several
+    keys exclude counts for the first.
     """
     edited = {request.id for request in drawn}
     objects = _objects(facts)
@@ -214,9 +221,10 @@ def _false_objects(fact: Fact, objects: Sequence[str]) -> list[str]:
 def check_enough(
     count: int, wanted: int, where: str | Path, aside: Mapping[str, int] | None = None
 ) -> None:
-    """Refuse to make `wanted` edits of fewer requests.
+    """Raise ConfigError if there are fewer than `wanted` requests.
 
-    aside: facts of the data set that are no requests, by key of SET_ASIDE.
+    count: of requests in `where`. aside: number of facts that are not requests, by key of
+    SET_ASIDE.
     """
     if count < wanted:
         facts = count + sum((aside or {}).values())
@@ -228,7 +236,7 @@ def check_enough(
 
 
 def knowledge_report(facts: Sequence[Fact]) -> str:
-    """How many facts the model knows, in all and by relation, as one line each."""
+    """Text: number of facts that the model knows, in total and by relation, a line each."""
     total, known = Counter(f.relation for f in facts), Counter(f.relation for f in facts if f.known)
     lines = [f"{sum(known.values())} of {len(facts)} facts are known to the model"]
     lines += [f"  {relation}: {known[relation]} of {total[relation]}" for relation in sorted(total)]

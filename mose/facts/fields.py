@@ -1,4 +1,4 @@
-"""Fields of other people's records: each is what it should be, or the record is refused."""
+"""Checked reading of the fields of data set records; an invalid field refuses its record."""
 
 import difflib
 import re
@@ -11,24 +11,25 @@ from mose.facts.requests import Probe
 Record = Mapping[str, Any]
 
 COLUMNS = "datasets.*.columns"
-# How alike a misspelt field is to the one that was meant. Below, `location` passes for `relation`.
+# Similarity from which an unknown field counts as misspelt. At lower values, `location` would be
+# taken for `relation`.
 MISSPELT = 0.77
-# So many letters of a name, and so many names, are said.
+# Most letters of a field name, and most names, in a message.
 SHOWN_LETTERS, SHOWN_NAMES = 24, 6
 NOT_TEXT = "a text field holds something else"
 
 
 class Refused(Exception):
-    """A record that cannot be edited; the message is the reason that is counted."""
+    """A record cannot become a fact. The message is the reason, by which reports count."""
 
 
-def one(prompt: Any, answer: Any) -> tuple[Probe, ...]:
-    """One probe, or none where there is no prompt."""
-    return (Probe(prompt, first(answer)),) if prompt else ()
+def optional_probe(prompt: Any, answer: Any) -> tuple[Probe, ...]:
+    """One probe, or an empty tuple if there is no prompt."""
+    return (Probe(prompt, first_answer(answer)),) if prompt else ()
 
 
-def first(answers: Any) -> str:
-    """An answer given as text, or as a list of answers, or of answers with their aliases."""
+def first_answer(answers: Any) -> str:
+    """The first answer of a text, a list of answers, or a list of lists of aliases; "" if empty."""
     while isinstance(answers, list):
         if not answers:
             return ""
@@ -37,21 +38,21 @@ def first(answers: Any) -> str:
 
 
 def text(value: Any) -> str:
-    """A text field, without the spaces around it."""
+    """A text field, stripped. Raises Refused if it is not text."""
     if not isinstance(value, str):
         raise Refused(NOT_TEXT)
     return value.strip()
 
 
 def target(value: Any) -> str:
-    """A target, which must not be empty."""
+    """A target, stripped. Raises Refused if it is empty or not text."""
     if not text(value):
         raise Refused("empty target_new")
     return text(value)
 
 
-def with_gap(prompt: Any, subject: Any) -> str:
-    """The prompt with its one mention of the subject replaced by `{}`."""
+def with_placeholder(prompt: Any, subject: Any) -> str:
+    """The prompt with `{}` in place of the subject. Raises Refused if it is not there once."""
     prompt, subject = text(prompt), text(subject)
     if not subject or prompt.count(subject) == 0:
         raise Refused("subject not in the prompt")
@@ -63,22 +64,21 @@ def with_gap(prompt: Any, subject: Any) -> str:
 
 
 def texts(values: Any) -> tuple[str, ...]:
-    """Texts given as a list, as one text, or not at all."""
+    """Texts of a list or of one text; an empty tuple for None or ""."""
     if values is None or values == "":
         return ()
-    given = values if isinstance(values, list | tuple) else [values]
-    return tuple(text(value) for value in given)
+    as_list = values if isinstance(values, list | tuple) else [values]
+    return tuple(text(value) for value in as_list)
 
 
 def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:
-    """The known name that differs from this one in case or spacing, or is spelt most like it.
+    """The most similar known name, ignoring case and spacing; "" if there is none.
 
-    cutoff: the ratio of `difflib` from which two spellings are alike; names of up to three letters
-    must agree. "" where there is none.
+    cutoff: least similarity (`difflib`). Names of up to three letters must be equal.
     """
     spelling = _spelling(name)
-    by_spelling = {_spelling(one): one for one in known}
-    candidates = [one for one in by_spelling if len(one) > 3 or one == spelling]
+    by_spelling = {_spelling(candidate): candidate for candidate in known}
+    candidates = [other for other in by_spelling if len(other) > 3 or other == spelling]
     match = difflib.get_close_matches(spelling, candidates, 1, cutoff)
     return by_spelling[match[0]] if match else ""
 
@@ -88,13 +88,13 @@ def _spelling(name: str) -> str:
 
 
 def shown(name: str) -> str:
-    """A field's name as a message can hold it: one short line of valid text."""
+    """A field's name for a message: one line of at most SHOWN_LETTERS valid characters."""
     line = " ".join(name.encode("utf-8", "backslashreplace").decode().split())
     return line if len(line) <= SHOWN_LETTERS else line[: SHOWN_LETTERS - 3] + "..."
 
 
 def listed(names: Iterable[str]) -> str:
-    """Fields' names, separated by commas; of many, the first and how many more there are."""
+    """Field names joined by commas: the first SHOWN_NAMES, and the number of the others."""
     lines = [shown(name) for name in names]
     more = f" and {len(lines) - SHOWN_NAMES} more" if len(lines) > SHOWN_NAMES else ""
     return (", ".join(lines[:SHOWN_NAMES]) or "none") + more
@@ -103,13 +103,14 @@ def listed(names: Iterable[str]) -> str:
 def renamed(
     records: Sequence[Any], columns: Mapping[str, str], known: Iterable[str], source: str
 ) -> list[Any]:
-    """Records whose fields `columns`, {our name: the file's name}, names as we do.
+    """Records with fields renamed by `columns`, {our name: the file's name}.
 
-    The file's own field of our name gives way. known: our names. source: the file, for errors.
-    Raises RequestError for a name that is not ours, or that no record has.
+    A field of the file that already has our name is replaced. known: our names. source: the file,
+    for errors.
+    Raises RequestError for one of our names that is unknown, or a file's name that no record has.
     """
     known = list(known)
-    given = dict.fromkeys(
+    present = dict.fromkeys(
         name for record in records if isinstance(record, Mapping) for name in record
     )
     for ours, theirs in columns.items():
@@ -117,26 +118,27 @@ def renamed(
             close = closest(ours, known)
             hint = f"did you mean {close!r}?" if close else f"known are {', '.join(known)}"
             raise RequestError(f"{COLUMNS}: unknown field {ours!r}; {hint}")
-        if theirs not in given:
-            close = closest(theirs, given)
+        if theirs not in present:
+            close = closest(theirs, present)
             hint = f"; did you mean {shown(close)!r}?" if close else ""
             raise RequestError(
-                f"{COLUMNS}.{ours}: {source} has no field {theirs!r}{hint}; it has {listed(given)}"
+                f"{COLUMNS}.{ours}: {source} has no field {theirs!r}{hint}; "
+                f"it has {listed(present)}"
             )
     return [_renamed(r, columns) if isinstance(r, Mapping) else r for r in records]
 
 
 def _renamed(record: Record, columns: Mapping[str, str]) -> Record:
-    taken = {*columns, *columns.values()}
-    kept = {name: value for name, value in record.items() if name not in taken}
+    replaced = {*columns, *columns.values()}
+    kept = {name: value for name, value in record.items() if name not in replaced}
     return kept | {ours: record[theirs] for ours, theirs in columns.items() if theirs in record}
 
 
 def ignored(record: Record, known: Iterable[str], where: str) -> list[str]:
-    """Names, as shown, of the fields that a form does not know.
+    """Names (as in messages) of the fields of a record that its form does not know.
 
-    known: the form's. where: names the record in errors.
-    Raises RequestError for a field that is spelt almost like a known one that the record lacks.
+    known: names of the form's fields. where: name of the record in errors.
+    Raises RequestError for a likely misspelling of a known field that the record lacks.
     """
     absent = [name for name in known if name not in record]
     names = [name for name in record if name not in known]
@@ -151,9 +153,9 @@ def ignored(record: Record, known: Iterable[str], where: str) -> list[str]:
 
 
 def suggested(record: Record, missing: Sequence[str], known: Iterable[str]) -> dict[str, str]:
-    """Of fields that a record lacks, those that it seems to have by another name: {ours: its}.
+    """For missing fields, fields of the record with a similar name: {our name: its name}.
 
-    known: all our names; a field that is one of them by its letters is not offered as another.
+    known: all our names. A field whose spelling is one of them is not suggested for another.
     """
     names = {_spelling(name): name for name in record}
     pairs = {ours: names.pop(_spelling(ours)) for ours in missing if _spelling(ours) in names}

@@ -1,6 +1,7 @@
-"""Forms that edit records come in: each turns one record into one fact, or refuses it.
+"""Forms of edit records (record formats of data sets), and how a record becomes a fact.
 
-A form is known by fields that all its records have. Field names are those of the published files.
+A form is recognised by fields that all its records have. Field names are those of the published
+files.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +16,7 @@ from mose.facts.requests import MEASURED_ONLY, PROBES, Fact, Probe
 
 @dataclass(frozen=True)
 class Form:
-    """What a form is, the fields that tell it, and how a record with a given id is read."""
+    """A form: description, identifying fields, and the reader of a record with a given id."""
 
     what: str
     fields: frozenset[str]
@@ -23,7 +24,7 @@ class Form:
 
 
 def unroll(records: Sequence[Record]) -> list[tuple[str, Record]]:
-    """Records with their ids; one with several rewrites (MQuAKE) becomes one for each."""
+    """Records with their ids; a record with several rewrites (MQuAKE) becomes one per rewrite."""
     named: list[tuple[str, Record]] = []
     for number, record in enumerate(records):
         name = str(number)
@@ -53,8 +54,7 @@ def _counterfact(record: Record, name: str) -> Fact:
         target_new=fields.target(rewrite["target_new"]["str"]),
         relation=rewrite.get("relation_id", ""),
         paraphrases=tuple(record.get("paraphrase_prompts", ())),
-        # CounterFact's neighbours are subjects that share the true object; MEMIT's ZsRE brings
-        # each neighbour's own.
+        # CounterFact's neighbours share the true object; MEMIT's ZsRE gives each its own target.
         locality=tuple(
             Probe(p, true) if isinstance(p, str) else Probe(p["prompt"], fields.text(p["target"]))
             for p in neighbours
@@ -65,27 +65,29 @@ def _counterfact(record: Record, name: str) -> Fact:
 
 
 def _fact(name: str, subject: Any, prompt: Any, target_new: Any, **more: Any) -> Fact:
-    """A fact whose prompt has its subject in place."""
+    """A fact from a prompt that contains the subject."""
     return Fact(
         id=name,
         subject=fields.text(subject),
-        prompt=fields.with_gap(prompt, subject),
+        prompt=fields.with_placeholder(prompt, subject),
         target_new=fields.target(target_new),
         **more,
     )
 
 
 def _easyedit(record: Record, name: str) -> Fact:
-    """CounterFact condensed as in EasyEdit."""
+    """CounterFact in EasyEdit's form, with one paraphrase and at most one locality prompt."""
     return _fact(
         name,
         record["subject"],
         record["prompt"],
         record["target_new"],
-        target_true=fields.first(record.get("ground_truth", "")),
+        target_true=fields.first_answer(record.get("ground_truth", "")),
         relation=str(record.get("relation_id", "")),
         paraphrases=(record["rephrase_prompt"],),
-        locality=fields.one(record.get("locality_prompt"), record.get("locality_ground_truth")),
+        locality=fields.optional_probe(
+            record.get("locality_prompt"), record.get("locality_ground_truth")
+        ),
     )
 
 
@@ -97,11 +99,11 @@ def _zsre(target: str) -> Callable[[Record, str], Fact]:
             name,
             record["subject"],
             record["src"],
-            fields.first(record[target]),
-            target_true=fields.first(record["answers"]) if target == "alt" else "",
+            fields.first_answer(record[target]),
+            target_true=fields.first_answer(record["answers"]) if target == "alt" else "",
             paraphrases=(record["rephrase"],),
-            # The file's questions of NQ end without their mark; MEMIT's loader adds it.
-            locality=fields.one(f"{record['loc']}?", record["loc_ans"]),
+            # The NQ questions have no question mark; MEMIT's loader adds it.
+            locality=fields.optional_probe(f"{record['loc']}?", record["loc_ans"]),
         )
 
     return read
@@ -115,7 +117,7 @@ def _knowedit(record: Record, name: str) -> Fact:
         record["subject"],
         record["prompt"],
         record["target_new"],
-        target_true=fields.first(record.get("ground_truth", "")),
+        target_true=fields.first_answer(record.get("ground_truth", "")),
         paraphrases=(rephrased,) if rephrased else (),
         locality=_by_kind(record.get("locality")),
         portability=_by_kind(record.get("portability")),
@@ -123,8 +125,8 @@ def _knowedit(record: Record, name: str) -> Fact:
 
 
 def _plain(record: Record, name: str) -> Fact:
-    """A user's own form; `locality` and `portability` are lists of {prompt, target}, `generation`
-    of prompts, `references` and `instances` of texts."""
+    """The form for users' own data. `locality` and `portability` are lists of {prompt, target},
+    `generation` of prompts, `references` and `instances` of texts."""
     prompt, subject = record["prompt"], fields.text(record["subject"])
 
     def probes(key: str) -> tuple[Probe, ...]:
@@ -136,7 +138,7 @@ def _plain(record: Record, name: str) -> Fact:
     return Fact(
         id=name,
         subject=subject,
-        prompt=prompt if "{}" in prompt else fields.with_gap(prompt, subject),
+        prompt=prompt if "{}" in prompt else fields.with_placeholder(prompt, subject),
         target_true=fields.text(record.get("target_true") or ""),
         target_new=fields.target(record["target_new"]),
         relation=str(record.get("relation") or ""),
@@ -155,7 +157,7 @@ def _form(what: str, fields: str, read: Callable[[Record, str], Fact]) -> Form:
     return Form(what, frozenset(fields.split()), read)
 
 
-# What a record of the form plain must have, and all that it may have.
+# Required fields, and all fields, of the form plain.
 REQUIRED = ("subject", "prompt", "target_new")
 PLAIN_FIELDS = (
     *REQUIRED,
@@ -191,8 +193,9 @@ FORMS = {
 }
 
 
-# Two forms that the same records have: what is edited differs, so that one must be named.
-EXPERIMENTS = (
+# Pairs of forms that fit the same records but edit towards different targets: the config must
+# name one.
+AMBIGUOUS_FORMS = (
     ("zsre-alt", "towards the false alt", "zsre-answer", "towards answers[0]"),
     (
         "conceptedit-intra",
@@ -204,7 +207,11 @@ EXPERIMENTS = (
 
 
 def read_record(form: str, record: Record, name: str) -> Fact:
-    """The fact of a record; raises Refused, or the error of an odd field."""
+    """The fact of a record.
+
+    Raises Refused, RequestError for an invalid prompt or subject, and KeyError, TypeError or
+    AttributeError for missing or malformed fields.
+    """
     fact = FORMS[form].read(record, name)
     probes = [*fact.locality, *fact.portability]
     texts = [fact.prompt, fact.relation, *fact.paraphrases, *(probe.prompt for probe in probes)]
@@ -213,14 +220,14 @@ def read_record(form: str, record: Record, name: str) -> Fact:
     texts += [name, fact.subject, fact.target_true, fact.target_new]
     texts += [*fact.instances, *fact.generation, *fact.references]
     texts += [text for probe in probes for text in (probe.target, probe.kind)]
-    # JSON can hold halves of a surrogate pair, which no tokenizer and no file takes.
+    # JSON can hold lone surrogates, which can be neither tokenised nor written to a file.
     if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
         raise Refused("a text field holds half a surrogate pair")
     return fact
 
 
 def without_blanks(fact: Fact) -> tuple[Fact, int]:
-    """The fact without prompts that are empty or lack an answer, and how many those were."""
+    """The fact without prompts that are empty or lack an answer, and the number of those."""
     kept: dict[str, Any] = {}
     for name in ("paraphrases", *MEASURED_ONLY):
         kept[name] = tuple(text for text in getattr(fact, name) if text.strip())
@@ -231,18 +238,18 @@ def without_blanks(fact: Fact) -> tuple[Fact, int]:
 
 
 def prompts_of(fact: Fact) -> dict[str, int]:
-    """How many paraphrases, locality prompts and so on a fact has."""
+    """Numbers of a fact's prompts by kind (paraphrases, locality, ...)."""
     return {name: len(getattr(fact, name)) for name in ("paraphrases", *PROBES, *MEASURED_ONLY)}
 
 
 def forms_of(record: Record) -> list[str]:
-    """Names of the forms that a record may have, the most particular first."""
+    """Names of the forms whose fields a record has, in the order of FORMS (specific first)."""
     return [name for name, form in FORMS.items() if form.fields <= record.keys()]
 
 
 def _by_kind(kinds: Mapping[str, Any] | None) -> tuple[Probe, ...]:
     return tuple(
-        Probe(probe["prompt"], fields.first(probe["ground_truth"]), kind)
+        Probe(probe["prompt"], fields.first_answer(probe["ground_truth"]), kind)
         for kind, probes in (kinds or {}).items()
         for probe in probes
     )

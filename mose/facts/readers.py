@@ -1,7 +1,7 @@
-"""Readers: files of other people's edit records, and the built-in table, as facts.
+"""Reading facts from data sets and from the built-in table.
 
-Nothing is dropped in silence: the report counts what was read, kept and refused, and why. The
-forms of single records are in `mose.facts.forms`.
+The report counts records read, kept and refused, with reasons, so that none is dropped silently.
+The forms of records are in `mose.facts.forms`.
 """
 
 from collections import Counter
@@ -16,7 +16,7 @@ from mose.errors import RequestError
 from mose.facts import fields
 from mose.facts.fields import Record, Refused
 from mose.facts.forms import (
-    EXPERIMENTS,
+    AMBIGUOUS_FORMS,
     FORMS,
     PLAIN_FIELDS,
     REQUIRED,
@@ -33,11 +33,12 @@ from mose.storage import records as storage
 
 @dataclass
 class Report:
-    """What became of the records of a file.
+    """Counts of the records of a data set.
 
-    left_out: paraphrases, locality prompts and the like that are empty or without an answer.
-    prompts: how many of each the kept records have.
-    ignored: in how many records a field stands that the form plain does not know.
+    left_out: number of prompts that are empty or without an answer.
+    prompts: number of prompts of the kept records, by kind.
+    ignored: number of records that have a field unknown to the form plain, by field.
+    refused: number of refused records, by reason. examples: up to five of each.
     """
 
     read: int = 0
@@ -49,13 +50,13 @@ class Report:
     examples: dict[str, list[str]] = field(default_factory=dict)
 
     def refuse(self, reason: str, example: str) -> None:
-        """Count a refused record; the first five of each reason are remembered."""
+        """Count a refused record, and store it as an example if its reason has less than five."""
         self.refused[reason] += 1
         if len(self.examples.setdefault(reason, [])) < 5:
             self.examples[reason].append(example)
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The report as values for JSON."""
         return {
             "read": self.read,
             "kept": self.kept,
@@ -83,21 +84,24 @@ def read_facts_of(
     conflicts: str = "all",
     columns: Mapping[str, str] | None = None,
 ) -> tuple[list[Fact], Report]:
-    """Facts of a data source: "builtin", the path of a JSON, JSON lines, CSV, TSV or Parquet file,
-    or a data set of the hub (`mose.storage.hub.records`).
+    """Facts of a data source, and the report of what was read.
 
-    form: a name of `mose.facts.forms.FORMS`; without one each record's fields tell it.
-    conflicts: what becomes of facts that give one subject and prompt different new objects: "all"
-    are kept, only the "last" is, or the later are refused ("refuse").
-    columns: names of the source's fields by those of the form plain, where they differ.
-    Raises RequestError, in one line, for a source that cannot be used or is not understood.
+    source: "builtin", the path of a JSON, JSON lines, CSV, TSV or Parquet file, or a data set of
+    the hub (see `mose.storage.hub.records`).
+    form: a name of `mose.facts.forms.FORMS`; None to recognise it from each record's fields.
+    conflicts: which facts with the same subject and relation (or prompt), but different new
+    objects, are kept: "all", the "last", or the first ("refuse"). The others count as refused.
+    columns: {field of the form plain: field of the source}, where they differ.
+    Raises RequestError if the source cannot be read, its form is unknown, or no fact is left.
     """
     if form is not None and form not in FORMS:
         raise RequestError(f"datasets.*.form: found {form}, expected one of {', '.join(FORMS)}")
     report = Report()
     if source == "builtin":
         if columns:
-            raise RequestError(f"{fields.COLUMNS}: the built-in table has none to name; remove it")
+            raise RequestError(
+                f"{fields.COLUMNS}: the built-in table has no fields to rename; remove it"
+            )
         facts = _builtin()
         report.read = len(facts)
     else:
@@ -116,7 +120,7 @@ def read_facts_of(
 
 
 def _rows(source: str | Mapping[str, Any]) -> tuple[list[Any], str]:
-    """All records of a file or of the hub, and what they are called in errors."""
+    """All records of a file or of the hub, and their source's name in errors."""
     if isinstance(source, str):
         return storage.read(source, "datasets.*.source", values=True), source
     key = "datasets.*.source.hub"
@@ -139,11 +143,11 @@ def _without_conflicts(facts: Sequence[Fact], last: bool, report: Report) -> lis
     def key(fact: Fact) -> tuple[str, str]:
         return fact.subject, fact.relation or fact.prompt
 
-    # Of several, the one that a dictionary was given last stays.
-    wanted = {key(fact): fact.target_new for fact in (facts if last else reversed(facts))}
+    # A dictionary keeps the last value of a key.
+    targets = {key(fact): fact.target_new for fact in (facts if last else reversed(facts))}
     kept = []
     for fact in facts:
-        if fact.target_new == wanted[key(fact)]:
+        if fact.target_new == targets[key(fact)]:
             kept.append(fact)
         else:
             report.refuse("conflicts with another edit of its subject", fact.id)
@@ -151,7 +155,7 @@ def _without_conflicts(facts: Sequence[Fact], last: bool, report: Report) -> lis
 
 
 def _builtin() -> list[Fact]:
-    """The table that comes with the package: countries, cities, elements and the like."""
+    """The facts of mose/data/facts.csv."""
     folder = resources.files("mose") / "data"
     relations = yaml.safe_load((folder / "relations.yaml").read_text(encoding="utf-8"))
     facts = []
@@ -173,23 +177,23 @@ def _builtin() -> list[Fact]:
     return facts
 
 
-def _read(given: Sequence[Any], source: str, form: str | None, report: Report) -> list[Fact]:
-    records = unroll(given)
+def _read(rows: Sequence[Any], source: str, form: str | None, report: Report) -> list[Fact]:
+    records = unroll(rows)
     report.read = len(records)
     facts = []
-    told_by_others = _first_form(records)
+    fallback_form = _first_form(records)
     for number, (name, record) in enumerate(records):
         where = f"record {number}"
         if not isinstance(record, Mapping):
             report.refuse("not an object of named fields", where)
             continue
-        told = form or _told_form(record, source) or told_by_others
-        if not told:
+        record_form = form or _form_of(record, source) or fallback_form
+        if not record_form:
             raise _unknown_form(record, f"{source}, {where}")
-        if told == "plain":
+        if record_form == "plain":
             report.ignored.update(fields.ignored(record, PLAIN_FIELDS, f"{source}, {where}"))
         try:
-            fact, left_out = without_blanks(read_record(told, record, name))
+            fact, left_out = without_blanks(read_record(record_form, record, name))
             facts.append(fact)
             report.left_out += left_out
         except Refused as error:
@@ -202,26 +206,26 @@ def _read(given: Sequence[Any], source: str, form: str | None, report: Report) -
 
 
 def _first_form(records: Sequence[tuple[str, Any]]) -> str:
-    """The form that the first record of a known form has, or ""."""
-    told = (forms_of(record) for _, record in records if isinstance(record, Mapping))
-    return next((names[0] for names in told if names), "")
+    """The form of the first record with a known form, or ""."""
+    forms = (forms_of(record) for _, record in records if isinstance(record, Mapping))
+    return next((names[0] for names in forms if names), "")
 
 
-def _told_form(record: Record, source: str) -> str:
-    """The form that a record's fields tell, or ""; RequestError where they tell two experiments."""
-    told = forms_of(record)
-    for one, first, other, second in EXPERIMENTS:
-        if one in told and other in told:
-            name = FORMS[one].what.partition(",")[0]
+def _form_of(record: Record, source: str) -> str:
+    """The form of a record, or "". Raises RequestError if it fits a pair of AMBIGUOUS_FORMS."""
+    forms = forms_of(record)
+    for form_a, target_a, form_b, target_b in AMBIGUOUS_FORMS:
+        if form_a in forms and form_b in forms:
+            name = FORMS[form_a].what.partition(",")[0]
             raise RequestError(
                 f"{source}: {name} is edited in two ways, which are two experiments; set "
-                f"datasets.*.form: {one} ({first}) or {other} ({second})"
+                f"datasets.*.form: {form_a} ({target_a}) or {form_b} ({target_b})"
             )
-    return told[0] if told else ""
+    return forms[0] if forms else ""
 
 
 def _unknown_form(record: Record, where: str) -> RequestError:
-    """What is said of a file none of whose records is of a known form, by its first."""
+    """The error for a file without a record of a known form. record: the file's first."""
     missing = [name for name in REQUIRED if name not in record]
     pairs = fields.suggested(record, missing, PLAIN_FIELDS)
     columns = ", ".join(f"{ours}: {fields.shown(its)}" for ours, its in pairs.items())
@@ -233,7 +237,7 @@ def _unknown_form(record: Record, where: str) -> RequestError:
 
 
 def check_references(report: Report, source: str) -> None:
-    """Refuse records without reference texts where texts are to be compared with them."""
+    """Raise RequestError if no kept record has the reference texts of measure.consistency."""
     if not report.prompts["references"]:
         raise RequestError(
             f"{source}: measure.consistency compares with reference texts, and none of the "

@@ -1,9 +1,7 @@
-"""Edit requests, and the facts they are drawn from.
+"""Edit requests, and the facts that they are drawn from.
 
-A fact is something true (or, in data sets that bring their own false targets, a ready-made
-request): subject, prompt, true object. A request adds the new object, paraphrases and locality
-prompts. Which requests there are, and their order, depends on the data set and the seed only,
-never on how many edits are asked for.
+A fact has a subject, a prompt and a true object, and possibly a new object and locality prompts of
+its own. A request always has a new object (`mose.facts.drawing`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +16,7 @@ from mose.storage.records import read_jsonl, write_jsonl
 
 @dataclass(frozen=True)
 class Probe:
-    """A prompt and what should follow it after an edit; kind: what a data set calls it."""
+    """A prompt and the text expected after it in an edited model; kind: the data set's label."""
 
     prompt: str
     target: str
@@ -27,12 +25,13 @@ class Probe:
 
 @dataclass(frozen=True)
 class EditRequest:
-    """One fact to rewrite.
+    """One fact to edit.
 
-    prompt: has exactly one `{}`, for the subject. paraphrases: full prompts without `{}`.
-    locality: what should stay as it is. portability: what should follow from the edit.
-    instances: questions whether something belongs to the edited concept. generation: prompts that
-    are continued freely. references: texts about the new object that these are compared with.
+    prompt: with exactly one `{}` for the subject. paraphrases: full prompts without `{}`.
+    locality: facts that the edit must not change. portability: consequences of the edit.
+    instances: questions whether something belongs to the edited concept. generation: prompts for
+    free continuation. references: texts about the new object, compared with the continuations.
+    Raises RequestError for an invalid prompt, or an empty subject or target_new.
     """
 
     id: str
@@ -55,17 +54,17 @@ class EditRequest:
 
     @property
     def text(self) -> str:
-        """The edit prompt with its subject in place."""
+        """The prompt with the subject filled in."""
         return self.prompt.replace("{}", self.subject)
 
 
 @dataclass(frozen=True)
 class Fact:
-    """A true statement that a request can be drawn from.
+    """A true statement from which a request can be drawn; further fields as in `EditRequest`.
 
-    prompt: has one `{}`. also: other objects that are as true. target_new, locality: given by
-    data sets that bring them; otherwise drawn.
-    known: whether the model says the object by itself; None where that was not asked.
+    prompt: with one `{}`. also: other true objects. target_new, locality: those of the data set;
+    drawn where empty.
+    known: whether the unedited model predicts the object; None if not checked.
     """
 
     id: str
@@ -88,12 +87,12 @@ class Fact:
 
     @property
     def text(self) -> str:
-        """The prompt with its subject in place."""
+        """The prompt with the subject filled in."""
         return self.prompt.replace("{}", self.subject)
 
 
 def check_prompt(prompt: str, subject: str, where: str) -> None:
-    """Refuse an empty subject, and a prompt that does not hold exactly one `{}`."""
+    """Raise RequestError for an empty subject, or a prompt without exactly one `{}`."""
     if not subject.strip():
         raise RequestError(f"request {where}: subject is empty")
     if prompt.count("{}") != 1:
@@ -103,7 +102,7 @@ def check_prompt(prompt: str, subject: str, where: str) -> None:
 
 
 def check_requests(requests: Sequence[EditRequest]) -> None:
-    """Refuse what is no list of edit requests, or an empty one."""
+    """Raise RequestError unless `requests` is a non-empty list of edit requests."""
     if not isinstance(requests, Sequence) or isinstance(requests, str):
         raise RequestError(
             f"requests: found {type(requests).__name__}, expected a list of EditRequest; "
@@ -122,7 +121,7 @@ def check_requests(requests: Sequence[EditRequest]) -> None:
 
 
 def check_templates(templates: Sequence[str]) -> None:
-    """Refuse what is no list of context templates, or an empty one."""
+    """Raise RequestError unless `templates` is a non-empty list of texts with one `{}` each."""
     if not isinstance(templates, Sequence) or isinstance(templates, str):
         raise RequestError(
             f"templates: found {templates!r}, expected a list of texts with exactly one {{}} each; "
@@ -142,7 +141,7 @@ def check_templates(templates: Sequence[str]) -> None:
 
 
 PROBES = ("locality", "portability")
-# Fields without which an edit is the same edit.
+# Fields that measurements use but edits do not.
 MEASURED_ONLY = ("instances", "generation", "references")
 
 
@@ -172,7 +171,7 @@ def read_facts(path: str | Path) -> list[Fact]:
 
 
 def write_records(path: str | Path, records: Sequence[EditRequest] | Sequence[Fact]) -> None:
-    """Write requests or facts as JSON lines; what is only measured where there is any."""
+    """Write requests or facts as JSON lines; empty MEASURED_ONLY fields are left out."""
     write_jsonl(
         path,
         [
@@ -183,7 +182,7 @@ def write_records(path: str | Path, records: Sequence[EditRequest] | Sequence[Fa
 
 
 def digest_of_requests(requests: Sequence[EditRequest]) -> str:
-    """Digest of some requests in their order, without what is only measured."""
+    """Digest of requests in their order, without the MEASURED_ONLY fields."""
     return files.digest_of(
         [
             {k: v for k, v in asdict(request).items() if k not in MEASURED_ONLY}

@@ -1,1 +1,1 @@
-"""Matrices, without models: polar factors, spectra, second moments."""
+"""Linear algebra: polar factors, rotations, second moments, spectra."""

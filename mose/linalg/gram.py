@@ -1,26 +1,26 @@
-"""Symmetric products: only the upper blocks are summed, and mirrored once at the end."""
+"""Symmetric products X^T X: only the upper blocks are summed, then copied to the lower ones."""
 
 from collections.abc import Iterator
 
 from torch import Tensor
 
-# Blocks per side of a symmetric product, at least, and columns of one, at most: what is summed of a
-# block is there twice.
+# Least number of blocks per side, and most columns per block. Diagonal blocks are computed in full,
+# so small blocks waste less.
 GRAM_BLOCKS, GRAM_WIDTH = 8, 512
 
 
 def _blocks(size: int) -> Iterator[tuple[int, int]]:
-    """Where the blocks of a symmetric matrix (size, size) begin and end."""
+    """Ranges (begin, end) of the blocks of a matrix (size, size)."""
     width = min(-(-size // GRAM_BLOCKS), GRAM_WIDTH)
     for begin in range(0, size, width):
         yield begin, min(begin + width, size)
 
 
 def add_gram(total: Tensor, rows: Tensor) -> None:
-    """total += rows^T rows on and above the diagonal, in about half of the full product's time.
+    """total += rows^T rows on and above the diagonal, in about half the time of the full product.
 
-    total: (d, d), of which the blocks below the diagonal are left as they are. rows: (n, d), in
-    total's type or a narrower one, which is then the product's.
+    total: (d, d), changed in place; blocks below the diagonal stay as they are. rows: (n, d), of
+    total's dtype or a narrower one; products are computed in the dtype of `rows`.
     """
     for begin, end in _blocks(rows.shape[1]):
         block = slice(begin, end)
@@ -28,7 +28,7 @@ def add_gram(total: Tensor, rows: Tensor) -> None:
 
 
 def mirror(total: Tensor) -> Tensor:
-    """Copy what is above the diagonal of (d, d) below it, in place; returns it."""
+    """Copy the upper triangle of `total` (d, d) to the lower one, in place; returns `total`."""
     for begin, end in _blocks(len(total)):
         corner = total[begin:end, begin:end]
         corner.copy_(corner.triu() + corner.triu(1).mT)

@@ -1,9 +1,9 @@
-"""The rotation of a Procrustes problem, where what is retained stays and few vectors are turned.
+"""Solution of a Procrustes problem with a fixed retention matrix H and few vectors to rotate.
 
     R = argmin over orthogonal R of  tr((R - I) H (R - I)^T) + ||R S - T||_F^2 = polar(H + T S^T)
 
-H (d, d) is the same for all batches of a run: in its eigenbasis the problem is the polar factor
-of diag(h) + X Y^T with n columns, which needs no singular value decomposition of size d.
+H (d, d) is the same for all batches of a run. In its eigenbasis, R is the polar factor of
+diag(h) + X Y^T with n columns, which needs no singular value decomposition of size d.
 """
 
 import math
@@ -17,21 +17,22 @@ from torch import Tensor
 from mose.errors import NumericalError
 from mose.linalg.orthogonal import NOT_FINITE, SINGULAR, procrustes, reorthonormalise
 
-# Columns of the correction per row of the matrix, above which a full decomposition is cheaper.
+# Columns of the low-rank correction per matrix row above which a full SVD is cheaper.
 DENSE = 8
-# Rows of a rotation that are assembled at a time, and eigenvalues that are too close to divide by
-# their difference.
+# Rows per tile in `entrywise_polar`.
 TILE = 128
+# Relative distance of two eigenvalues below which dividing by their difference loses digits.
 CLOSE = 0.03
 
 
 class RotationSolver:
-    """min over R of tr((R - I) retained (R - I)^T) + ||R source - target||_F^2, many times.
+    """Solves min over R of tr((R - I) retained (R - I)^T) + ||R source - target||_F^2.
 
-    retained: (d, d), symmetric positive definite, already weighted.
+    The eigenbasis of `retained` is computed once, at the first solution that needs it.
     """
 
     def __init__(self, retained: Tensor) -> None:
+        """retained: (d, d), symmetric positive definite, already weighted."""
         self.retained = retained.to(torch.float64)
 
     @cached_property
@@ -42,10 +43,10 @@ class RotationSolver:
     def solve(self, source: Tensor, target: Tensor) -> Tensor:
         """R (d, d) float64 for source, target (d, n).
 
-        Raises NumericalError when R is not unique to working precision.
+        Raises NumericalError if the input is not finite or R is not unique to working precision.
         """
         size, count = source.shape
-        # Ten nodes serve a condition number of 6: no spectrum that occurs needs fewer.
+        # Ten nodes suffice for a condition number of 6; real spectra need at least as many.
         if 20 * count > DENSE * size:
             return procrustes(self.retained, source, target)
         values, basis = self._eigen
@@ -60,12 +61,14 @@ class RotationSolver:
             rotation = (basis @ a) @ (basis @ b).mT
             rotation.diagonal().add_(1)
             return rotation
-        # The step at the end squares what this quadrature leaves, an error of singular values only.
+        # An accuracy of 1e-6 is enough: the quadrature's error is one of singular values only, and
+        # the final Newton-Schulz step squares it.
         nodes, weights = sign_quadrature(*bounds, 1e-6)
-        drift = assembled(values, left, right, nodes, weights)
+        drift = entrywise_polar(values, left, right, nodes, weights)
         drift.diagonal().sub_(1)
-        # So does it with float32's: R moves by 1e-7 of its drift along the orthogonal matrices,
-        # where the objective is flat (docs/methods.md).
+        # The step also squares the orthogonality error of float32. What remains is an error of
+        # 1e-7 ||R - I|| tangent to the orthogonal matrices, where the objective is flat
+        # (docs/methods.md).
         narrow = basis.float()
         rotation = (narrow @ drift.float() @ narrow.mT).double()
         rotation.diagonal().add_(1)
@@ -73,10 +76,11 @@ class RotationSolver:
 
 
 def singular_bounds(diagonal: Tensor, left: Tensor, right: Tensor) -> tuple[float, float]:
-    """A lower and an upper bound of the singular values of diag(h) + X Y^T, from norms of its
-    inverse's (Woodbury) and its own two parts.
+    """A lower and an upper bound of the singular values of M = diag(h) + X Y^T.
 
-    diagonal: h (d,). left, right: X, Y (d, n). Raises NumericalError for a singular matrix.
+    The triangle inequality for the two terms of M, and of M^-1 (Woodbury's identity).
+    diagonal: h (d,). left, right: X, Y (d, n).
+    Raises NumericalError if an entry is not finite or M is singular.
     """
     size = len(diagonal)
     eps = size * torch.finfo(diagonal.dtype).eps
@@ -84,9 +88,9 @@ def singular_bounds(diagonal: Tensor, left: Tensor, right: Tensor) -> tuple[floa
         raise NumericalError(NOT_FINITE)
 
     def norm(left: Tensor, right: Tensor) -> float:
-        """||left right^T||."""
-        ends = [torch.linalg.qr(part, mode="r").R for part in (left, right)]
-        return float(torch.linalg.matrix_norm(ends[0] @ ends[1].mT, 2))
+        """Spectral norm of left right^T."""
+        factors = [torch.linalg.qr(part, mode="r").R for part in (left, right)]
+        return float(torch.linalg.matrix_norm(factors[0] @ factors[1].mT, 2))
 
     largest = float(diagonal.max()) + norm(left, right)
     if float(diagonal.min()) <= eps * largest:
@@ -109,9 +113,9 @@ def sign_quadrature(
     """Nodes s and weights w with  sum_j w_j x / (x^2 + s_j^2) = 1  within `accuracy` for all x
     between `smallest` and `largest`.
 
-    The trapezoidal rule for (2/pi) int_0^inf x / (x^2 + s^2) ds after the map by elliptic
-    functions that spreads its poles evenly; the error falls as exp(-pi^2 N / log(ratio)) (Hale,
-    Higham & Trefethen 2008, SIAM J. Numer. Anal. 46, method 3).
+    The trapezoidal rule for (2/pi) int_0^inf x / (x^2 + s^2) ds after an elliptic change of
+    variables; the error falls as exp(-pi^2 N / log(largest / smallest)) (Hale, Higham & Trefethen
+    2008, SIAM J. Numer. Anal. 46, method 3).
     """
     octaves = max(1, math.ceil(math.log2(largest / smallest)))
     nodes, weights = _quadrature(octaves, accuracy)
@@ -121,16 +125,16 @@ def sign_quadrature(
 @cache
 def _quadrature(octaves: int, accuracy: float) -> tuple[list[float], list[float]]:
     """`sign_quadrature` between 1 and 2^octaves."""
-    digits = math.log(10 / accuracy)
-    count = math.ceil((octaves * math.log(2) + 1.5) * digits / math.pi**2)
+    log_accuracy = math.log(10 / accuracy)
+    count = math.ceil((octaves * math.log(2) + 1.5) * log_accuracy / math.pi**2)
     nodes, weights = [], []
-    # The elliptic parameter comes as close to one as 1e-26.
+    # 1 - parameter can be as small as 1e-26.
     with mpmath.workdps(40):
         parameter = 1 - mpmath.mpf(4) ** -octaves
         quarter = mpmath.ellipk(parameter)
         for j in range(count):
-            at = (j + mpmath.mpf(0.5)) * quarter / count
-            sn, cn, dn = (mpmath.ellipfun(kind, at, m=parameter) for kind in ("sn", "cn", "dn"))
+            u = (j + mpmath.mpf(0.5)) * quarter / count
+            sn, cn, dn = (mpmath.ellipfun(kind, u, m=parameter) for kind in ("sn", "cn", "dn"))
             nodes.append(float(sn / cn))
             weights.append(float(2 * quarter / (mpmath.pi * count) * dn / cn**2))
     return nodes, weights
@@ -139,18 +143,18 @@ def _quadrature(octaves: int, accuracy: float) -> tuple[list[float], list[float]
 def polar_correction(
     diagonal: Tensor, left: Tensor, right: Tensor, nodes: list[float], weights: list[float]
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """A_j, B_j (d, 2n) with  polar(diag(h) + X Y^T) = I + sum_j A_j B_j^T, one pair per node.
+    """Yield A_j, B_j (d, 2n) with  polar(diag(h) + X Y^T) = I + sum_j A_j B_j^T, a pair per node.
 
     diagonal: h (d,), positive. left, right: X, Y (d, n). nodes, weights: N each, from
-    `sign_quadrature` for the matrix's singular values.
+    `sign_quadrature` for bounds of the matrix's singular values.
 
     polar(M) is a block of sign([[0, M], [M^T, 0]]) = (2/pi) int Re([[0, M], [M^T, 0]] - i s)^-1 ds.
     With a = s / (h^2 + s^2) and b = h / (h^2 + s^2), Woodbury's identity makes that block
 
         b - [aX, bY] [[X^T aX, I + X^T bY], [-(I + Y^T bX), Y^T aY]]^-1 [bX, aY]^T,
 
-    real, of rank 2n, without squares of M; the weighted sum of all b is I. The derivation is
-    ours (docs/methods.md).
+    which is real, of rank 2n, and without squares of M. The weighted sum of b is I. The
+    derivation is ours (docs/methods.md).
     """
     count = left.shape[1]
     eye = torch.eye(count, dtype=left.dtype)
@@ -166,13 +170,13 @@ def polar_correction(
         yield torch.linalg.solve(system.mT, outer.mT).mul_(-weight).mT, inner
 
 
-def assembled(
+def entrywise_polar(
     diagonal: Tensor, left: Tensor, right: Tensor, nodes: list[float], weights: list[float]
 ) -> Tensor:
-    """Z, the polar factor of M = diag(h) + X Y^T, in O(d^2 n) however many nodes there are.
+    """Z (d, d), the polar factor of M = diag(h) + X Y^T, in O(d^2 n) for any number of nodes.
 
-    diagonal: h (d,), ascending. left, right: X, Y (d, n). nodes, weights: of `sign_quadrature`,
-    whose error becomes that of Z's singular values; its singular vectors are M's whatever it is.
+    diagonal: h (d,), ascending. left, right: X, Y (d, n). nodes, weights: from `sign_quadrature`.
+    The quadrature's error changes the singular values of Z, not its singular vectors.
 
     Z^T M and M Z^T are symmetric. With F = Z^T X and G = Z Y that is
 
@@ -182,8 +186,8 @@ def assembled(
 
         (h_j^2 - h_i^2) z_ij = h_i (Y F^T - F Y^T)_ij - h_j (G X^T - X G^T)_ij.
 
-    Where h_i and h_j are close this loses digits: those entries, near the diagonal, are summed
-    from `polar_correction`'s. The derivation is ours (docs/methods.md).
+    Where h_i and h_j are close, this loses digits. Those entries, near the diagonal, are sums of
+    the terms of `polar_correction`. The derivation is ours (docs/methods.md).
     """
     tiles = []
     for begin in range(0, len(diagonal), TILE):
@@ -191,7 +195,7 @@ def assembled(
         ends = diagonal[rows][[0, -1]] * torch.tensor([1 - CLOSE, 1 + CLOSE]).to(diagonal)
         near = slice(*torch.searchsorted(diagonal, ends).tolist())
         tiles.append((rows, near, left.new_zeros(len(diagonal[rows]), len(diagonal[near]))))
-    # What `polar_correction` takes for one.
+    # sum_j w_j b_j: 1 up to the quadrature's error. Used in place of I for consistency.
     ones = torch.zeros_like(diagonal)
     for node, weight in zip(nodes, weights, strict=True):
         ones += weight * diagonal / (diagonal**2 + node**2)

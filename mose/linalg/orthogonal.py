@@ -1,6 +1,6 @@
-"""Pure functions on matrices: Procrustes, polar factors, spheres, spectra.
+"""Polar factors, the orthogonal Procrustes problem, and vectors on spheres.
 
-Everything here is exact to the rounding of its arguments' type and knows nothing of models.
+Results are exact up to rounding in the dtype of the arguments.
 """
 
 import torch
@@ -22,10 +22,10 @@ SINGULAR = (
 def polar(matrix: Tensor) -> Tensor:
     """The orthogonal polar factor U V^T of a square matrix U S V^T, in float64.
 
-    matrix: (d, d), nonsingular. Returns (d, d), orthogonal to rounding: a Newton-Schulz step
-    takes the SVD's own error (about 1e-13) out of the orthogonality.
-    Raises NumericalError when the matrix is singular to working precision, for then the factor
-    is not unique: an arbitrary rotation of the null space would be as good.
+    matrix: (d, d), nonsingular. Returns (d, d), orthogonal up to rounding: a Newton-Schulz step
+    removes the orthogonality error of the SVD (about 1e-13).
+    Raises NumericalError if the matrix is not finite, or singular to working precision: then the
+    factor is not unique, since any rotation of the null space is allowed.
     """
     wide = matrix.to(torch.float64)
     if not torch.isfinite(wide).all():
@@ -39,11 +39,11 @@ def polar(matrix: Tensor) -> Tensor:
 def procrustes(retained: Tensor, source: Tensor, target: Tensor) -> Tensor:
     """The orthogonal R minimising tr((R - I) retained (R - I)^T) + ||R source - target||_F^2.
 
-    retained: (d, d), symmetric positive definite: what must stay, already weighted.
+    retained: (d, d), symmetric positive definite: the retention term, already weighted.
     source, target: (d, n).
     Returns R (d, d) float64. Only -2 tr(R^T M) depends on R, with
     M = retained + target source^T, so R is the polar factor of M.
-    Schoenemann 1966; MOSE (arXiv 2601.07873).
+    Raises NumericalError as `polar` does. Schoenemann 1966; MOSE (arXiv 2601.07873).
     """
     wide = [t.to(torch.float64) for t in (retained, source, target)]
     return polar(wide[0] + wide[2] @ wide[1].mT)
@@ -52,7 +52,7 @@ def procrustes(retained: Tensor, source: Tensor, target: Tensor) -> Tensor:
 def procrustes_objective(
     rotation: Tensor, retained: Tensor, source: Tensor, target: Tensor
 ) -> float:
-    """tr((R - I) retained (R - I)^T) + ||R source - target||_F^2, as `procrustes` minimises it."""
+    """The objective of `procrustes`: tr((R - I) retained (R - I)^T) + ||R source - target||_F^2."""
     drift = rotation - torch.eye(rotation.shape[0], dtype=rotation.dtype)
     return float(((drift @ retained) * drift).sum() + ((rotation @ source - target) ** 2).sum())
 
@@ -60,8 +60,8 @@ def procrustes_objective(
 def reorthonormalise(rotation: Tensor) -> Tensor:
     """One Newton-Schulz step, R (3 I - R^T R) / 2: squares a small orthogonality error.
 
-    The error itself needs float64; what is taken off for it is as small as it is, and float32
-    does.
+    rotation: (d, d) float64. R^T R - I is computed in float64; for the correction, which is as
+    small as this error, float32 is enough.
     """
     error = torch.zeros_like(rotation)
     add_gram(error, rotation)
@@ -76,9 +76,9 @@ def orthogonality_error(rotation: Tensor) -> float:
 
 
 def on_sphere(base: Tensor, shift: Tensor) -> Tensor:
-    """||b|| (b + s) / ||b + s|| along the last dimension: b moved by s and put back on its sphere.
+    """||b|| (b + s) / ||b + s||: b + s, rescaled to the length of b, so that a rotation reaches it.
 
-    base, shift: (..., d), broadcast. What a rotation can reach from b.
+    base, shift: b, s (..., d), broadcast; the norm is over the last dimension.
     """
     moved = base + shift
     length = torch.linalg.vector_norm(base, dim=-1, keepdim=True)

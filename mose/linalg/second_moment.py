@@ -1,4 +1,4 @@
-"""The second moment of keys as a matrix to be read, factored and solved with, each on first use."""
+"""The second moment of keys: matrix and Cholesky factor, loaded and computed at first use."""
 
 from collections.abc import Callable
 from functools import cached_property
@@ -10,12 +10,13 @@ from mose.errors import NumericalError
 
 
 class SecondMoment:
-    """C (d_in, d_in) float64 of one layer, and its Cholesky factor: each made once, when asked for.
+    """C (d_in, d_in) float64 of one layer, and its Cholesky factor, each computed at first use.
 
-    Who only reads a checkpoint needs neither, and both are large.
+    Both are large, and reading a checkpoint needs neither.
     """
 
     def __init__(self, matrix: Tensor | Callable[[], Tensor], where: str = "second moment") -> None:
+        """matrix: C, or a function that returns it. where: name in errors."""
         self._matrix = matrix
         self.where = where
 
@@ -34,13 +35,16 @@ class SecondMoment:
         return factor
 
     def solve(self, keys: Tensor) -> Tensor:
-        """C^-1 keys, for keys (d_in, n)."""
-        # Two triangular solves: for few right-hand sides cholesky_solve takes four times as long.
+        """C^-1 keys (d_in, n) float64, for keys (d_in, n).
+
+        Raises NumericalError if C is singular.
+        """
+        # Two triangular solves: cholesky_solve takes four times as long for few right-hand sides.
         factor = self.cholesky
         half = torch.linalg.solve_triangular(factor, keys.to(torch.float64), upper=False)
         return torch.linalg.solve_triangular(factor.mT, half, upper=True)
 
 
 def identity(width: int) -> SecondMoment:
-    """C = I, for those who ask for it by name (ROME without statistics)."""
+    """C = I (d_in, d_in): `second_moment: identity` of ROME."""
     return SecondMoment(torch.eye(width, dtype=torch.float64), "identity")

@@ -1,11 +1,11 @@
-"""Functions of singular values."""
+"""Measures of a spectrum of singular values."""
 
 import torch
 from torch import Tensor
 
 
 def effective_rank(singular_values: Tensor) -> float:
-    """exp of the entropy of the singular values as a distribution (Roy & Vetterli 2007)."""
+    """exp of the entropy of the normalised singular values (n,) (Roy & Vetterli 2007)."""
     p = singular_values / singular_values.sum()
     p = p[p > 0]
     return float(torch.exp(-(p * p.log()).sum()))

@@ -1,1 +1,1 @@
-"""Language models: loading, tokens, and passes through a part of the blocks."""
+"""Language models: loading, tokens, partial passes and sampling."""

@@ -1,7 +1,7 @@
-"""Where each model class keeps its blocks, edited projections and final norm.
+"""Module names of the blocks, edited projections and final norm of each model class.
 
-A model's own file may say it as well (its block `architecture`), so that a class that is not listed
-here needs no code. `mose.models.probes` tells whether what is named can be edited.
+A model's configuration file may give them instead (block `architecture`), so that other classes
+need no code. `mose.models.probes` checks that the named modules can be edited.
 """
 
 from collections.abc import Mapping
@@ -13,9 +13,10 @@ from mose.errors import ModelError
 
 @dataclass(frozen=True)
 class Architecture:
-    """Where a model class keeps its blocks, edited projections (in a block) and final norm.
+    """Module names of a model class.
 
-    transposed: whether the projection's module stores (d_in, d_out).
+    blocks: list of the blocks. projection: edited projection, within a block. norm: final norm.
+    transposed: whether the projection stores its weight as (d_in, d_out).
     """
 
     blocks: str
@@ -46,7 +47,7 @@ ARCHITECTURES = {
 
 
 def architecture_of(name: str) -> Architecture:
-    """The row of ARCHITECTURES for a model class's name."""
+    """The entry of ARCHITECTURES for a model class. Raises ModelError if there is none."""
     if name not in ARCHITECTURES:
         raise ModelError(
             f"architecture {name} is unknown; known are {', '.join(sorted(ARCHITECTURES))}; for "
@@ -57,6 +58,8 @@ def architecture_of(name: str) -> Architecture:
 
 
 def architecture_in(manifest: Mapping[str, Any]) -> Architecture:
-    """The architecture of a model's manifest: named by the model's file, or that of its class."""
-    named = manifest.get("modules")
-    return architecture_of(manifest["architecture"]) if named is None else Architecture(**named)
+    """The architecture of a model's manifest: its own `modules`, else that of its class."""
+    modules = manifest.get("modules")
+    if modules is None:
+        return architecture_of(manifest["architecture"])
+    return Architecture(**modules)

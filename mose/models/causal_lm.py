@@ -1,8 +1,8 @@
-"""A causal language model whose edited projections can be read, written, and run in part.
+"""A causal language model with access to its edited projections, and partial passes.
 
 An edited projection is the output projection of a block's MLP. Its weight W is always
-(d_out, d_in) here, whatever the module stores, and its output is added to the residual stream
-without a norm in between, so that a change of its output is a change of the block's output.
+(d_out, d_in) here, whatever the module stores. Its output is added to the residual stream without
+a norm in between, so a change of its output changes the block's output by the same vector.
 """
 
 import logging
@@ -22,22 +22,22 @@ from transformers.cache_utils import Cache
 
 from mose.errors import ConfigError, ModelError, shortened
 from mose.models.architectures import Architecture, architecture_of
-from mose.models.ragged import Above, Layout, Prefix, attending
+from mose.models.ragged import Layout, Prefix, UpperBlocks, packed_attention
 from mose.models.tokens import pad
 
 logger = logging.getLogger(__name__)
 
 
 class _PassComplete(Exception):
-    """Ends a forward pass once everything asked for has been seen."""
+    """Ends a forward pass after the last block that is needed."""
 
 
 @dataclass
 class Trace:
-    """What a truncated pass saw.
+    """Activations of a truncated pass.
 
-    inputs: per layer asked for, the input of its edited projection (B, T, d_in).
-    hidden: the output of the deepest block run (B, T, d_model).
+    inputs: input of the edited projection (B, T, d_in), by requested layer.
+    hidden: output of the deepest block that was run (B, T, d_model).
     """
 
     inputs: dict[int, Tensor]
@@ -54,7 +54,10 @@ class CausalLM:
         fingerprint: str,
         architecture: Architecture | None = None,
     ) -> None:
-        """architecture: None for that of the model's class in the table."""
+        """fingerprint: digest of the model's files. architecture: None for that of its class.
+
+        Raises ModelError for an unknown class, wrong module names, or a slow tokenizer.
+        """
         self.architecture = architecture or architecture_of(type(model).__name__)
         if not tokenizer.is_fast:
             raise ModelError(
@@ -88,7 +91,7 @@ class CausalLM:
         return len(self.blocks)
 
     def projection(self, layer: int) -> nn.Module:
-        """The module that is edited in `layer`, counted from 0.
+        """The edited projection's module in `layer`, counted from 0.
 
         Raises ConfigError for a layer that the model does not have.
         """
@@ -97,47 +100,53 @@ class CausalLM:
         return self.blocks[layer].get_submodule(self.architecture.projection)
 
     def weight(self, layer: int) -> Tensor:
-        """W (d_out, d_in) of the edited projection: a view of what the model runs with."""
+        """W (d_out, d_in) of the edited projection, a view of the model's own weight."""
         weight = self.projection(layer).weight
         return weight.mT if self.architecture.transposed else weight
 
     def project(self, layer: int, keys: Tensor) -> Tensor:
-        """What the edited projection makes of keys (n, d_in): (n, d_out), bias included."""
-        here = self.weight(layer).device
-        return self.projection(layer)(keys.to(here)).to(self.device)
+        """Output (n, d_out) of the edited projection for keys (n, d_in), bias included."""
+        layer_device = self.weight(layer).device
+        return self.projection(layer)(keys.to(layer_device)).to(self.device)
 
     def write(self, layer: int, weight: Tensor) -> None:
-        """Let the model run with `weight` (d_out, d_in), cast to its own dtype."""
-        own = self.weight(layer)
-        if weight.shape != own.shape:
+        """Overwrite the edited projection's weight with `weight` (d_out, d_in), cast to its dtype.
+
+        Raises ConfigError for another shape.
+        """
+        current = self.weight(layer)
+        if weight.shape != current.shape:
             raise ConfigError(
                 f"weight of layer {layer}: found {tuple(weight.shape)}, expected "
-                f"{tuple(own.shape)}; give it as (d_out, d_in)"
+                f"{tuple(current.shape)}; give it as (d_out, d_in)"
             )
-        own.copy_(weight)
+        current.copy_(weight)
 
     @property
     def head_size(self) -> int:
-        """How many tokens the head tells apart."""
+        """Number of logits of the head."""
         return int(self.model.get_output_embeddings().weight.shape[0])
 
     def head(self, hidden: Tensor) -> Tensor:
-        """Logits (..., vocabulary) of outputs of the last block (..., d_model)."""
+        """Logits (..., vocabulary) for outputs of the last block (..., d_model)."""
         return self.model.get_output_embeddings()(self.norm(hidden)).to(self.device)
 
     def check_layers(self, layers: Sequence[int], where: str) -> None:
-        """Refuse layers that the model does not have, or none; `where` names the config key."""
-        there = f"the model has layers 0 to {self.n_layers - 1}"
+        """Raise ConfigError for no layers, or one out of range. where: config key, for errors."""
+        valid = f"the model has layers 0 to {self.n_layers - 1}"
         if not layers:
-            raise ConfigError(f"{where}: found none, {there}; take one or more of them")
+            raise ConfigError(f"{where}: found none, {valid}; take one or more of them")
         wrong = [layer for layer in layers if layer not in range(self.n_layers)]
         if wrong:
             raise ConfigError(
-                f"{where}: layer {wrong[0]!r} is out of range, {there}; take one of them"
+                f"{where}: layer {wrong[0]!r} is out of range, {valid}; take one of them"
             )
 
     def _base(self, ids: Tensor, mask: Tensor, past: Cache | None, **kwargs: Any) -> Any:
-        """The model without its head; mask covers the past as well; positions follow the mask."""
+        """Output of the model without its head.
+
+        ids: (B, T). mask: (B, P + T), also over the P tokens of `past`; positions follow from it.
+        """
         positions = (mask.cumsum(1) - 1).clamp(min=0)[:, mask.shape[1] - ids.shape[1] :]
         return self.model.base_model(
             input_ids=ids.to(self.device),
@@ -149,10 +158,10 @@ class CausalLM:
 
     @torch.no_grad()
     def truncated(self, ids: Tensor, mask: Tensor, layers: Sequence[int]) -> Trace:
-        """Run up to the deepest of `layers`, no further, and no head.
+        """Run the blocks up to the deepest of `layers`, without the head.
 
         ids, mask: (B, T). Returns the inputs of the edited projections of all `layers`, and the
-        deepest block's output.
+        deepest block's output. Raises ConfigError for layers out of range.
         """
         self.check_layers(layers, "layers")
         deepest = max(layers)
@@ -179,7 +188,7 @@ class CausalLM:
 
     @property
     def context_length(self) -> int:
-        """The most tokens that the model takes at once."""
+        """Most tokens in one sequence."""
         return int(self.model.config.max_position_embeddings)
 
     @torch.no_grad()
@@ -188,14 +197,15 @@ class CausalLM:
         return self.truncated(ids, mask, [self.n_layers - 1]).hidden
 
     def hidden_with(self, ids: Tensor, mask: Tensor, weights: Mapping[int, Tensor]) -> Tensor:
-        """Output of the last block with other edited weights (d_out, d_in), by layer.
+        """Output of the last block (B, T, d_model) with other edited weights.
 
-        Differentiable in the weights; the model's own are left as they are.
+        weights: (d_out, d_in) by layer; the output is differentiable in them. The model's own
+        weights do not change.
         """
-        seen: list[Tensor] = []
+        outputs: list[Tensor] = []
 
         def keep_output(_module: nn.Module, _args: Any, output: Any) -> None:
-            seen.append(_first(output))
+            outputs.append(_first(output))
 
         def project_by(weight: Tensor) -> Callable[..., Tensor]:
             def hook(module: nn.Module, args: tuple[Tensor, ...], _output: Tensor) -> Tensor:
@@ -210,33 +220,33 @@ class CausalLM:
         ]
         with _hooked(hooks):
             self._base(ids, mask, None, use_cache=False)
-        return seen[0].to(self.device)
+        return outputs[0].to(self.device)
 
     @torch.no_grad()
-    def prefill(self, rows: Sequence[Sequence[int]], alike: Sequence[int]) -> Prefix:
-        """Keys and values of prefixes, in every block.
+    def prefill(self, rows: Sequence[Sequence[int]], groups: Sequence[int]) -> Prefix:
+        """Attention keys and values of prefixes, in every block.
 
-        rows: ids of each prefix. alike: a label per row; what the prefixes of one label have in
-        common at their beginning is run once.
+        rows: ids of each prefix. groups: a label per row; the common beginning of the prefixes of
+        one group is computed once.
         """
-        labels = sorted(set(alike))
+        labels = sorted(set(groups))
         shared = {
-            label: _common([r for r, a in zip(rows, alike, strict=True) if a == label])
+            label: _common([row for row, group in zip(rows, groups, strict=True) if group == label])
             for label in labels
         }
-        pick = torch.tensor([labels.index(label) for label in alike], device=self.device)
+        group_index = torch.tensor([labels.index(label) for label in groups], device=self.device)
         cache = DynamicCache()
         mask = self._extend(cache, list(shared.values()), torch.empty(len(shared), 0))
         expanded = DynamicCache()
         for i, layer in enumerate(cache.layers):
-            rows_of = pick.to(layer.keys.device)
-            expanded.update(layer.keys[rows_of], layer.values[rows_of], i)
-        rest = [row[len(shared[label]) :] for row, label in zip(rows, alike, strict=True)]
-        mask = self._extend(expanded, rest, mask[pick])
+            index = group_index.to(layer.keys.device)
+            expanded.update(layer.keys[index], layer.values[index], i)
+        rest = [row[len(shared[label]) :] for row, label in zip(rows, groups, strict=True)]
+        mask = self._extend(expanded, rest, mask[group_index])
         return Prefix(mask, [(layer.keys, layer.values) for layer in expanded.layers])
 
     def _extend(self, cache: Cache, rows: Sequence[Sequence[int]], mask: Tensor) -> Tensor:
-        """Run more tokens of every row into a cache; returns the mask of all tokens in it."""
+        """Append tokens of every row to a cache; return the mask of all cached tokens."""
         ids, more = pad(rows, "left")
         mask = torch.cat([mask.to(more), more], dim=1)
         if ids.shape[1]:
@@ -250,34 +260,39 @@ class CausalLM:
         steps: int,
         done: Callable[[Sequence[int]], bool] = lambda _: False,
     ) -> list[list[int]]:
-        """The likeliest continuation of each row of ids, token by token: `steps` ids at most.
+        """Greedy continuation of each row of ids: at most `steps` ids, without the prompt.
 
-        A row ends before a token that ends a text, or once `done` says so of what it has so far.
-        Of the model's generation config only its end tokens are looked at.
+        A row ends before an end-of-text token, or when `done` is true of its new ids. Of the
+        model's generation config only the end tokens are used.
         """
-        named = getattr(self.model.generation_config, "eos_token_id", None)
-        ends = {self.tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+        eos = getattr(self.model.generation_config, "eos_token_id", None)
+        end_tokens = {self.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])}
         ids, mask = pad(rows, "left")
         cache = DynamicCache()
         continuations: list[list[int]] = [[] for _ in rows]
-        going = set(range(len(rows)))
+        unfinished = set(range(len(rows)))
         for _ in range(steps):
             states = self._base(ids, mask, cache, use_cache=True).last_hidden_state[:, -1]
             chosen = self.model.get_output_embeddings()(states).argmax(-1).tolist()
-            for i in sorted(going):
-                if chosen[i] not in ends:
+            for i in sorted(unfinished):
+                if chosen[i] not in end_tokens:
                     continuations[i].append(chosen[i])
-                if chosen[i] in ends or done(continuations[i]):
-                    going.discard(i)
-            if not going:
+                if chosen[i] in end_tokens or done(continuations[i]):
+                    unfinished.discard(i)
+            if not unfinished:
                 break
             ids = torch.tensor(chosen)[:, None]
             mask = torch.cat([mask, torch.ones_like(ids)], dim=1)
         return continuations
 
     @torch.no_grad()
-    def above(self, rows: Sequence[Sequence[int]], prefix: Prefix, layer: int) -> Above:
-        """Run tokens that follow prefixes once; return the blocks above `layer`, ready to rerun."""
+    def upper_blocks(
+        self, rows: Sequence[Sequence[int]], prefix: Prefix, layer: int
+    ) -> UpperBlocks:
+        """Run the model once on tokens after prefixes; return the blocks above `layer` to rerun.
+
+        rows: ids of each row, after its prefix. prefix: from `prefill`.
+        """
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
         layout = Layout(lengths, prefix)
         ids = torch.tensor([[token for row in rows for token in row]], device=self.device)
@@ -301,17 +316,17 @@ class CausalLM:
         hooks.append(self.blocks[-1].register_forward_hook(keep_last))
         keep_key = _keep_input(inputs, layer, ids.shape, self.device)
         hooks.append(self.projection(layer).register_forward_pre_hook(keep_key))
-        with _hooked(hooks), attending(self.model, layout):
+        with _hooked(hooks), packed_attention(self.model, layout):
             self.model.base_model(
                 input_ids=ids, position_ids=layout.positions[None], use_cache=False
             )
         keys = inputs[layer][0, layout.starts]
         first, final = (hidden[place][0].to(self.device) for place in (0, -1))
-        return Above(self.model, layout, upper, calls, first, final, keys)
+        return UpperBlocks(self.model, layout, upper, calls, first, final, keys)
 
 
 def _module(parent: nn.Module, key: str, name: str) -> Any:
-    """A module by its name; one that is not there is a ModelError that names the key."""
+    """The submodule `name`. Raises ModelError, naming the key of `architecture`, if absent."""
     try:
         return parent.get_submodule(name)
     except AttributeError:
@@ -323,7 +338,7 @@ def _module(parent: nn.Module, key: str, name: str) -> Any:
 
 
 def _common(rows: Sequence[Sequence[int]]) -> Sequence[int]:
-    """The longest beginning that all rows share."""
+    """The longest common prefix of the rows."""
     shortest = min(rows, key=len)
     same = 0
     while same < len(shortest) and all(row[same] == shortest[same] for row in rows):
@@ -339,7 +354,7 @@ def _keep_input(
     into: dict[int, Tensor], layer: int, shape: torch.Size, device: torch.device
 ) -> Callable[..., None]:
     def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        # Some models (OPT) run their MLP on (B T, d).
+        # OPT runs its MLP on (B T, d).
         into[layer] = args[0].reshape(*shape, -1).to(device)
 
     return hook
@@ -347,6 +362,7 @@ def _keep_input(
 
 @contextmanager
 def _hooked(hooks: Sequence[Any]) -> Iterator[None]:
+    """Remove hooks at the end of the context."""
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""A model out of its local files: checked, of the type asked for, on the device asked for."""
+"""Loading a model from its local files, with checks of files and memory."""
 
 import hashlib
 import json
@@ -29,7 +29,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 def choose_device(wanted: str) -> torch.device:
-    """`auto` takes a GPU if there is one; anything else must exist."""
+    """The device `wanted`; "auto" is a GPU if there is one. Raises ConfigError if absent."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
     device = torch.device(wanted)
@@ -46,7 +46,7 @@ def fingerprint_of(directory: Path) -> str:
         if path.suffix == ".safetensors" or path.name in ("tokenizer.json", "tokenizer.model"):
             total.update(f"{path.name} {files.sha256_of_file(path)}\n".encode())
         elif path.name == "config.json":
-            # The library's own version is not the model's.
+            # The version of transformers is not part of the model.
             config = {
                 k: v for k, v in json.loads(path.read_text()).items() if k != "transformers_version"
             }
@@ -55,10 +55,9 @@ def fingerprint_of(directory: Path) -> str:
 
 
 def check_files(manifest: Mapping[str, Any], manifest_path: str | Path) -> None:
-    """Refuse a model directory whose files are no longer those that the manifest describes.
+    """Raise ModelError if a model directory's files differ from those in its manifest.
 
-    All of them are read: a flipped bit in a weight is a wrong number in every table.
-    Raises ModelError naming the directory.
+    Reads all files, because a damaged weight would change every result silently.
     """
     directory = Path(manifest["directory"])
     if not directory.is_dir():
@@ -75,9 +74,12 @@ def check_files(manifest: Mapping[str, Any], manifest_path: str | Path) -> None:
 def load(
     manifest_path: str | Path, device: str = "auto", dtype: str = "float32", gpus: int = 1
 ) -> CausalLM:
-    """Load the model that a manifest (written by `mose.models.sources`) describes.
+    """Load the model of a manifest (see `mose.models.sources`).
 
-    gpus: the blocks are divided among so many, where one cannot hold the model.
+    device: "auto", "cpu", "cuda", ... dtype: a name in DTYPES. gpus: number of GPUs among which
+    the blocks are divided.
+    Raises ModelError if files differ from the manifest, cannot be loaded or do not fit in memory;
+    ConfigError for an absent device.
     """
     manifest = files.read_json(manifest_path)
     where = choose_device(device)
@@ -94,9 +96,10 @@ def load(
 def divide(
     model: PreTrainedModel, devices: Sequence[str], architecture: Architecture
 ) -> PreTrainedModel:
-    """The model with its blocks in equal runs on `devices`, the rest on the nearest of them.
+    """The model with consecutive blocks spread equally over `devices`.
 
-    accelerate moves what passes from block to block. Untested on several GPUs: none were at hand.
+    Embeddings are on the first device, norm and head on the last; accelerate moves activations
+    between them. Not tested on several GPUs. Raises ExtraMissing without accelerate.
     """
     try:
         from accelerate import dispatch_model
@@ -116,7 +119,7 @@ def divide(
 
 
 def _check_memory(manifest: Mapping[str, Any], device: torch.device, dtype: str) -> None:
-    """Refuse weights that do not fit on the device."""
+    """Raise ModelError for weights that do not fit on the device."""
     needed = manifest["parameters"] * DTYPES[dtype].itemsize
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
@@ -133,9 +136,10 @@ def _check_memory(manifest: Mapping[str, Any], device: torch.device, dtype: str)
 def load_directory(
     directory: str | Path, dtype: str | None = "float32"
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """Model and tokenizer of a local directory of safetensors; no pickles, no remote code.
+    """Model and tokenizer of a local directory; reads safetensors only, runs no remote code.
 
-    dtype: None for the files' own.
+    dtype: a name in DTYPES; None for that of the files. Raises ModelError if the files are
+    incomplete or cannot be loaded.
     """
     disable_progress_bar()
     directory = Path(directory)
@@ -157,7 +161,7 @@ def load_directory(
         )
     except (OSError, ValueError, KeyError, SafetensorError) as error:
         raise ModelError(f"{directory}: cannot be loaded ({str(error).splitlines()[0]})") from None
-    # The library fills what a file lacks with random numbers.
+    # transformers initialises absent weights at random.
     absent = sorted(map(str, [*info["missing_keys"], *info["mismatched_keys"]]))
     if absent:
         raise ModelError(

@@ -1,7 +1,7 @@
-"""Whether a model can be edited: what the methods take for granted, tried out on a few tokens.
+"""Numerical checks that a model fulfils the assumptions of the editing methods.
 
-A class of the table of architectures may have variants, and a model's file may name any modules;
-both are believed only if these probes agree.
+Module names of `mose.models.architectures` may be wrong for variants of a class, and those of a
+model's file for any model. So every model is checked on a few tokens.
 """
 
 import torch
@@ -12,16 +12,15 @@ from mose.models.causal_lm import CausalLM
 
 TEXT = "The quick brown fox jumps over"
 LOGITS_TOLERANCE = 1e-3
-# In bfloat16 a sum is off by 2^-8 of its larger term. A norm or a factor in between changes what is
-# added by far more.
+# bfloat16 rounds a sum by 2^-8 of its larger term. A norm or factor changes the sum far more.
 SUM_TOLERANCE = 0.05
 MATRIX_TOLERANCE = 0.02
 
 
 def check_editable(lm: CausalLM, where: str) -> None:
-    """Refuse a model whose partial passes, edited matrix or residual sum would be wrong.
+    """Raise ModelError if partial passes, the edited matrix or the residual sum are wrong.
 
-    where: names the model in errors. Raises ModelError.
+    where: name of the model in errors.
     """
     ids = torch.tensor([lm.tokenizer(TEXT)["input_ids"]])
     _check_partial_passes(lm, ids, where)
@@ -32,6 +31,7 @@ def check_editable(lm: CausalLM, where: str) -> None:
 
 @torch.no_grad()
 def _check_partial_passes(lm: CausalLM, ids: Tensor, where: str) -> None:
+    """Blocks, norm and head, run separately, give the model's logits."""
     mask = torch.ones_like(ids)
     logits = lm.model(ids.to(lm.device), attention_mask=mask.to(lm.device)).logits
     error = float((lm.head(lm.hidden(ids, mask)) - logits).abs().max())
@@ -44,36 +44,36 @@ def _check_partial_passes(lm: CausalLM, ids: Tensor, where: str) -> None:
 
 @torch.no_grad()
 def _check_matrix(lm: CausalLM, ids: Tensor, layer: int, where: str) -> None:
-    """W (d_out, d_in), as `lm.weight` gives it, times the key is what the projection returns."""
+    """The projection returns `lm.weight` (d_out, d_in) times the key, plus its bias."""
     keys = lm.truncated(ids, torch.ones_like(ids), [layer]).inputs[layer][0]
     weight = lm.weight(layer)
-    named = f"{where}: architecture.projection {lm.architecture.projection!r} in block {layer}"
-    turned = "false" if lm.architecture.transposed else "true"
-    cure = f"name the MLP's output projection, or set architecture.transposed: {turned}"
+    module = f"{where}: architecture.projection {lm.architecture.projection!r} in block {layer}"
+    transposed = "false" if lm.architecture.transposed else "true"
+    advice = f"name the MLP's output projection, or set architecture.transposed: {transposed}"
     if weight.shape[1] != keys.shape[1]:
         raise ModelError(
-            f"{named} has keys of {keys.shape[1]} entries, and its matrix is "
-            f"{tuple(weight.shape)}, expected (d_out, {keys.shape[1]}); {cure}"
+            f"{module} has keys of {keys.shape[1]} entries, and its matrix is "
+            f"{tuple(weight.shape)}, expected (d_out, {keys.shape[1]}); {advice}"
         )
     projected = lm.project(layer, keys)
     bias = getattr(lm.projection(layer), "bias", None)
     expected = nn.functional.linear(keys.to(weight), weight, bias).to(projected)
     if not _close(projected, expected, MATRIX_TOLERANCE):
-        raise ModelError(f"{named} is not its matrix times the key; {cure}")
+        raise ModelError(f"{module}: its output is not its matrix times the key; {advice}")
 
 
 @torch.no_grad()
 def _check_sum(lm: CausalLM, ids: Tensor, layer: int, where: str) -> None:
-    """What is added to the projection's output is added to the block's output, unchanged."""
+    """A vector added to the projection's output is added unchanged to the block's output."""
     mask = torch.ones_like(ids)
     before = lm.truncated(ids, mask, [layer]).hidden
-    said = (
-        f"{where}: what is added to the output of {lm.architecture.projection!r} in block {layer} "
-        "is not what is added to the block's output (a norm or a factor is in between, or it is "
-        "another module's); such a model cannot be edited"
+    message = (
+        f"{where}: a change of the output of {lm.architecture.projection!r} in block {layer} does "
+        "not change the block's output by the same vector (a norm or a factor is in between, or "
+        "it is another module); such a model cannot be edited"
     )
     if lm.weight(layer).shape[0] != before.shape[-1]:
-        raise ModelError(said)
+        raise ModelError(message)
     signs = torch.ones_like(before)
     signs[..., ::2] = -1
     added = signs * before.square().mean(-1, keepdim=True).sqrt()
@@ -87,10 +87,10 @@ def _check_sum(lm: CausalLM, ids: Tensor, layer: int, where: str) -> None:
     finally:
         hook.remove()
     if not _close(change, added, SUM_TOLERANCE):
-        raise ModelError(said)
+        raise ModelError(message)
 
 
 def _close(actual: Tensor, expected: Tensor, tolerance: float) -> bool:
-    """Whether the difference is small against the expected vector's length, token by token."""
+    """Whether, for each token, the difference is small relative to the expected vector's norm."""
     difference = (actual - expected).to(torch.float32).norm(dim=-1)
     return bool((difference <= tolerance * expected.to(torch.float32).norm(dim=-1)).all())

@@ -1,9 +1,9 @@
-"""Short continuations of many prefixes, run as one row of tokens.
+"""Short continuations of many prefixes, packed into one row of tokens.
 
-Rows padded to one length spend their matrix products on padding; rows grouped by length make the
-products too small to be fast. Here the tokens of all B rows stand one after another as a single
-row of N, and every part of a block works on them as they are. Attention alone sees rows: it
-spreads the tokens out to (B, S), where each also attends to its own prefix.
+Padding rows to one length wastes matrix products; grouping them by length makes the products too
+small to be fast. Here the tokens of all B rows are concatenated to one row of N. All parts of a
+block run on this row, except attention: it unpacks the tokens to (B, S), and each row attends to
+its own prefix.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,27 +23,26 @@ IMPLEMENTATION = "mose-packed"
 
 @dataclass(frozen=True)
 class Prefix:
-    """What later tokens attend to, for B rows.
+    """Cached attention keys and values of the prefixes of B rows.
 
-    mask: (B, P), 1 where there is a token. keys_values: per block, keys and values
-    (B, kv heads, P, head width).
+    mask: (B, P), 1 at tokens. keys_values: per block, keys and values (B, kv heads, P, head width).
     """
 
     mask: Tensor
     keys_values: list[tuple[Tensor, Tensor]]
 
     def take(self, rows: Tensor) -> "Prefix":
-        """The prefixes of some of the rows."""
+        """The prefixes of the rows with indices `rows`."""
         kept = [(k[rows.to(k.device)], v[rows.to(k.device)]) for k, v in self.keys_values]
         return Prefix(self.mask[rows], kept)
 
 
 class Layout:
-    """Where the tokens of B rows stand.
+    """Positions of the N packed tokens of B rows; S: the longest row, P: the longest prefix.
 
-    starts: (B,), each row's first token among the N. place: (N,), each token's place among the
-    B S of the padded rows. positions: (N,), counted from the prefix's beginning. mask:
-    (B, 1, 1, S, P + S), what is added to attention scores.
+    starts: (B,), index of each row's first token among the N. place: (N,), index of each token
+    among the B S of the padded rows. positions: (N,), position ids, counted from the start of the
+    prefix. mask: (B, 1, 1, S, P + S), added to attention scores.
     """
 
     def __init__(self, lengths: Tensor, prefix: Prefix) -> None:
@@ -55,14 +54,14 @@ class Layout:
         column = torch.arange(len(row), device=device) - self.starts[row]
         self.place = row * self.shape[1] + column
         self.positions = prefix.mask.sum(1)[row] + column
-        # What pads a row comes after its tokens, which therefore never see it.
+        # Padding follows a row's tokens, so the causal mask hides it from them.
         causal = torch.ones(self.shape[1], self.shape[1], device=device).tril().expand(rows, -1, -1)
-        before = prefix.mask[:, None, :].expand(-1, self.shape[1], -1)
-        seen = torch.cat([before.to(causal), causal], dim=-1)[:, None, None]
-        self.mask = (1 - seen) * torch.finfo(torch.float32).min
+        in_prefix = prefix.mask[:, None, :].expand(-1, self.shape[1], -1)
+        visible = torch.cat([in_prefix.to(causal), causal], dim=-1)[:, None, None]
+        self.mask = (1 - visible) * torch.finfo(torch.float32).min
 
     def take(self, rows: Tensor) -> tuple["Layout", Tensor]:
-        """The layout of some of the rows, and which of the tokens are theirs."""
+        """The layout of the rows with indices `rows`, and the indices of their tokens."""
         layout = Layout(self.lengths[rows], self.prefix.take(rows))
         column = layout.place % layout.shape[1]
         first = torch.repeat_interleave(self.starts[rows], layout.lengths)
@@ -75,7 +74,7 @@ _LAYOUT: ContextVar[Layout] = ContextVar("layout")
 def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
     """Attention of packed tokens: (1, heads, N, width) -> (1, N, heads, width)."""
     layout = _LAYOUT.get()
-    # Of a model that is divided among devices, each block has its own.
+    # Blocks of a model that is divided among GPUs are on different devices.
     place, mask = layout.place.to(query.device), layout.mask.to(query.device)
     rows, longest = layout.shape
     _, heads, tokens, width = query.shape
@@ -84,22 +83,22 @@ def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: flo
     def spread(packed: Tensor) -> Tensor:
         flat = packed[0].transpose(0, 1).reshape(tokens, -1)
         wide = flat.new_zeros(rows * longest, flat.shape[1]).index_copy(0, place, flat)
-        # Queries that share a key's head go along its sequence.
+        # Grouped queries: the query heads of one key head are stacked along the sequence.
         wide = wide.view(rows, longest, kv_heads, -1, width).permute(0, 2, 3, 1, 4)
         return wide.reshape(rows, kv_heads, -1, width)
 
     query, key, value = spread(query * scaling), spread(key), spread(value)
     scores = query @ key.mT
-    before = layout.prefix.mask.shape[1]
-    if before:
-        past_key, past_value = layout.prefix.keys_values[module.layer_idx]
-        scores = torch.cat([query @ past_key.mT, scores], dim=-1)
+    prefix_length = layout.prefix.mask.shape[1]
+    if prefix_length:
+        prefix_key, prefix_value = layout.prefix.keys_values[module.layer_idx]
+        scores = torch.cat([query @ prefix_key.mT, scores], dim=-1)
     per_query = scores.view(rows, kv_heads, -1, longest, scores.shape[-1]).float() + mask
-    share = per_query.softmax(-1).to(value.dtype).view_as(scores)
-    past_share, own_share = share.split([before, longest], dim=-1)
-    out = own_share @ value
-    if before:
-        out = out + past_share @ past_value
+    weights = per_query.softmax(-1).to(value.dtype).view_as(scores)
+    prefix_weights, own_weights = weights.split([prefix_length, longest], dim=-1)
+    out = own_weights @ value
+    if prefix_length:
+        out = out + prefix_weights @ prefix_value
     out = out.view(rows, kv_heads, -1, longest, width).permute(0, 3, 1, 2, 4)
     out = out.reshape(rows * longest, -1).index_select(0, place)
     return out.view(1, tokens, heads, width)
@@ -116,10 +115,11 @@ def _interface(
     softcap: float | None = None,
     **_kwargs: Any,
 ) -> tuple[Tensor, None]:
+    """`_attend` with the signature of transformers' attention functions."""
     longest = _LAYOUT.get().mask.shape[-1]
     if softcap is not None or (sliding_window is not None and longest > sliding_window):
         raise ModelError(
-            f"{type(module).__name__}: value targets know plain causal attention; this model caps "
+            f"{type(module).__name__}: value targets need plain causal attention; this model caps "
             f"its scores (softcap {softcap}) or sees only {sliding_window} of {longest} tokens"
         )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -130,7 +130,7 @@ AttentionInterface.register(IMPLEMENTATION, _interface)
 
 
 def _own_attention(module: Any) -> Callable[..., tuple[Tensor, None]]:
-    """For a class (GPT-J) whose attention is a method of its own."""
+    """`_attend` for GPT-J, whose attention is a method `_attn` of the module."""
 
     def attend(
         query: Tensor, key: Tensor, value: Tensor, _mask: Tensor | None = None
@@ -142,30 +142,31 @@ def _own_attention(module: Any) -> Callable[..., tuple[Tensor, None]]:
 
 
 @contextmanager
-def attending(model: PreTrainedModel, layout: Layout) -> Iterator[None]:
-    """Within, the model's attention takes one row of tokens laid out as `layout` says."""
-    own: list[Any] = [module for module in model.modules() if hasattr(module, "_attn")]
-    before = model.config._attn_implementation
+def packed_attention(model: PreTrainedModel, layout: Layout) -> Iterator[None]:
+    """Within this context, the model's attention treats its one row of tokens as in `layout`."""
+    modules: list[Any] = [module for module in model.modules() if hasattr(module, "_attn")]
+    implementation = model.config._attn_implementation
     token = _LAYOUT.set(layout)
     try:
         model.config._attn_implementation = IMPLEMENTATION
-        for module in own:
+        for module in modules:
             module._attn = _own_attention(module)
         yield
     finally:
-        for module in own:
+        for module in modules:
             del module._attn
-        model.config._attn_implementation = before
+        model.config._attn_implementation = implementation
         _LAYOUT.reset(token)
 
 
 @dataclass
-class Above:
-    """The blocks above an edited layer, with everything they were called with but the input.
+class UpperBlocks:
+    """The blocks above an edited layer, with the recorded arguments of their calls.
 
-    hidden: (N, d_model), the edited block's output as the model gave it, for all tokens of the
-    layout. final: (N, d_model), the last block's output that followed from it. keys: (B, d_in),
-    the input of the edited projection at each row's first token.
+    calls: per block, its arguments without the hidden state. hidden: (N, d_model), the recorded
+    output of the edited block for the tokens of the layout. final: (N, d_model), the recorded
+    output of the last block. keys: (B, d_in), the input of the edited projection at each row's
+    first token.
     """
 
     model: PreTrainedModel
@@ -177,38 +178,40 @@ class Above:
     keys: Tensor
 
     def run(self, hidden: Tensor) -> Tensor:
-        """The last block's output for another output of the edited block, differentiable."""
+        """The last block's output (N, d_model) for another output `hidden` (N, d_model) of the
+        edited block; differentiable."""
         hidden = hidden[None]
-        with attending(self.model, self.layout):
+        with packed_attention(self.model, self.layout):
             for block, (args, kwargs) in zip(self.blocks, self.calls, strict=True):
                 output = block(hidden, *args, **kwargs)
                 hidden = output[0] if isinstance(output, tuple) else output
         return hidden[0].to(self.hidden.device)
 
-    def take(self, rows: Tensor) -> "Above":
-        """The same for some of the rows."""
+    def take(self, rows: Tensor) -> "UpperBlocks":
+        """The same for the rows with indices `rows`."""
         layout, tokens = self.layout.take(rows)
         size = len(self.hidden)
-        # The blocks share positions and their embeddings: each is cut once.
-        done: dict[int, Any] = {}
+        # Blocks share arguments (positions and their embeddings): each is selected from once.
+        selected: dict[int, Any] = {}
 
-        def cut(value: Any) -> Any:
-            if id(value) not in done:
-                done[id(value)] = _of_tokens(value, tokens, size)
-            return done[id(value)]
+        def select(value: Any) -> Any:
+            if id(value) not in selected:
+                selected[id(value)] = _select_tokens(value, tokens, size)
+            return selected[id(value)]
 
         calls = [
-            (tuple(cut(a) for a in args), {k: cut(v) for k, v in kwargs.items()})
+            (tuple(select(a) for a in args), {k: select(v) for k, v in kwargs.items()})
             for args, kwargs in self.calls
         ]
         hidden, final = self.hidden[tokens], self.final[tokens]
-        return Above(self.model, layout, self.blocks, calls, hidden, final, self.keys[rows])
+        return UpperBlocks(self.model, layout, self.blocks, calls, hidden, final, self.keys[rows])
 
 
-def _of_tokens(value: Any, tokens: Tensor, size: int) -> Any:
+def _select_tokens(value: Any, tokens: Tensor, size: int) -> Any:
+    """The argument of a block for some of its `size` tokens: tensors (1, size, ...) are indexed."""
     if isinstance(value, Tensor):
-        cut = value.ndim > 1 and value.shape[1] == size
-        return value[:, tokens.to(value.device)] if cut else value
+        per_token = value.ndim > 1 and value.shape[1] == size
+        return value[:, tokens.to(value.device)] if per_token else value
     if isinstance(value, tuple):
-        return tuple(_of_tokens(v, tokens, size) for v in value)
+        return tuple(_select_tokens(v, tokens, size) for v in value)
     return value

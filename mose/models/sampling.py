@@ -1,4 +1,4 @@
-"""Text that a model samples from itself, through an explicit generator."""
+"""Sampling text from a model with explicit random numbers."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from mose.models.tokens import encode
 
 ROWS_PER_PASS = 32
 
-# From logits (B, V) and the number of the step, an index per row (B, 1).
+# Maps logits (B, V) and the step's number to token ids (B, 1).
 Chooser = Callable[[Tensor, int], Tensor]
 
 
@@ -20,10 +20,10 @@ Chooser = Callable[[Tensor, int], Tensor]
 def sample(
     lm: CausalLM, ids: Tensor, steps: int, generator: torch.Generator, top_k: int | None = None
 ) -> Tensor:
-    """Continue equally long rows of ids (B, T) by `steps` sampled tokens: (B, T + steps).
+    """Continue rows of ids (B, T) of equal length by `steps` sampled tokens: (B, T + steps).
 
-    Sampled from the model's own distribution, or from its `top_k` likeliest tokens. There is no
-    stop at an end-of-text token: what follows it is a new text.
+    top_k: sample from the k likeliest tokens; None for the full distribution. Sampling goes on
+    after an end-of-text token, with a new text.
     """
     if top_k is None:
         return _continue(lm, ids, steps, lambda logits, step: draw(logits, generator))
@@ -32,8 +32,8 @@ def sample(
 
 
 def continue_texts(lm: CausalLM, prompts: Sequence[str], tokens: int, top_k: int) -> list[str]:
-    """Each prompt with what the model writes after it, sampled from the `top_k` likeliest tokens:
-    `tokens` tokens in all. A prompt's random numbers depend on it alone."""
+    """Each prompt with its continuation, `tokens` tokens in total, sampled from the `top_k`
+    likeliest tokens. The random numbers of a prompt depend on its text only."""
     rows = [encode(lm.tokenizer, prompt)[0] for prompt in prompts]
     texts = [""] * len(prompts)
     # Rows of one length need no padding.
@@ -51,7 +51,7 @@ def continue_texts(lm: CausalLM, prompts: Sequence[str], tokens: int, top_k: int
 
 
 def _points(text: str, steps: int) -> Tensor:
-    """Uniform random numbers (steps,) that are the same whenever the text is."""
+    """Uniform random numbers (steps,) float64, seeded by the text."""
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:7])
     generator = torch.Generator().manual_seed(seed)
     return torch.rand(steps, generator=generator, dtype=torch.float64)
@@ -59,7 +59,7 @@ def _points(text: str, steps: int) -> Tensor:
 
 @torch.no_grad()
 def _continue(lm: CausalLM, ids: Tensor, steps: int, choose: Chooser) -> Tensor:
-    """Rows of ids (B, T) continued by `steps` tokens that are drawn one after another."""
+    """Rows of ids (B, T) continued by `steps` tokens, (B, T + steps); choose: draws each token."""
     cache = DynamicCache()
     rows = ids
     for step in range(steps):
@@ -71,14 +71,14 @@ def _continue(lm: CausalLM, ids: Tensor, steps: int, choose: Chooser) -> Tensor:
 
 
 def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
-    """One index per row of logits (B, V), as (B, 1), drawn from their softmax: the first arrival
-    among exponential times of rates exp(logits) (the Gumbel-max trick).
+    """Sample an index (B, 1) per row from the softmax of logits (B, V), by the Gumbel-max trick:
+    the smallest of exponential times with rates exp(logits).
 
-    Every index has a random number of its own, so the rounding of logits, which differs from one
-    kind of processor to another, changes a token only where two arrivals nearly tie. Inverting the
-    distribution function over a vocabulary would add each probability's rounding to all that
-    follow, and what two machines sample would soon be two texts. torch.multinomial races as well,
-    but on a CPU its exponential numbers are other ones where torch is built with MKL.
+    Reproducible across processors: each index has its own random number, so the rounding of
+    logits changes a token only where two times nearly tie. Inverting the cumulative distribution
+    of a vocabulary would sum rounding errors, and texts of two machines would soon differ.
+    torch.multinomial uses exponential times too, but its numbers depend on whether torch is built
+    with MKL.
     """
     uniform = torch.rand(logits.shape, generator=generator, dtype=torch.float64)
     log_times = uniform.neg_().add_(1).log_().neg_().log_()
@@ -86,8 +86,8 @@ def draw(logits: Tensor, generator: torch.Generator) -> Tensor:
 
 
 def _among_likeliest(points: Tensor, top_k: int) -> Chooser:
-    """Draws from the `top_k` likeliest tokens, by inverting their distribution function at points
-    (steps, B, 1)."""
+    """A Chooser among the `top_k` likeliest tokens that inverts their cumulative distribution at
+    `points` (steps, B, 1), uniform random numbers."""
 
     def among_best(logits: Tensor, step: int) -> Tensor:
         best, index = logits.topk(top_k)
@@ -99,7 +99,7 @@ def _among_likeliest(points: Tensor, top_k: int) -> Chooser:
 
 
 def start_token(lm: CausalLM) -> int:
-    """The token that begins a text: end-of-text where the vocabulary has one, else BOS or EOS."""
+    """Id of the token that starts a text: <|endoftext|>, BOS or EOS, whichever exists; else 0."""
     known = lm.tokenizer.get_vocab()
     for candidate in ("<|endoftext|>", lm.tokenizer.bos_token, lm.tokenizer.eos_token):
         if candidate in known:

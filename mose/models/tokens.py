@@ -1,8 +1,7 @@
-"""From text to token ids: where the subject ends, where the target begins, how rows are padded.
+"""Token ids of prompts and targets, the position of the subject's last token, and padding.
 
-Positions are found through the tokenizer's character offsets on the whole text, never by the
-lengths of pieces tokenised alone: merges across a boundary and prefix tokens (BOS) would put
-those off by one.
+Positions come from the tokenizer's character offsets in the whole text. Lengths of separately
+tokenised pieces would be wrong, because tokens may merge across a boundary and BOS is added.
 """
 
 import unicodedata
@@ -18,9 +17,9 @@ from mose.errors import RequestError
 
 @dataclass(frozen=True)
 class EditTokens:
-    """One edit prompt with its target, cut at the subject's last token.
+    """One edit prompt with its target, split at the subject's last token.
 
-    prefix: ids before the subject's last token (never changed by an edit at that token).
+    prefix: ids before the subject's last token; an edit does not change their activations.
     suffix: ids from the subject's last token on, without the target's last token.
     target: ids of the target.
     read_at: positions in `suffix` whose next token is target[0], target[1], ...
@@ -35,10 +34,10 @@ class EditTokens:
 def encode(
     tokenizer: PreTrainedTokenizerBase, text: str
 ) -> tuple[list[int], list[tuple[int, int]]]:
-    """Token ids of `text` with the model's own special tokens in front, and their char offsets."""
+    """Token ids of `text`, with leading special tokens of the model, and character offsets."""
     encoding = tokenizer(text, return_offsets_mapping=True)
     ids, offsets = list(encoding["input_ids"]), [tuple(o) for o in encoding["offset_mapping"]]
-    # Some tokenizers close the text with EOS: a prompt that is to be continued has none.
+    # Some tokenizers append EOS, which would end a prompt that is to be continued.
     while ids and offsets[-1][0] == offsets[-1][1] and ids[-1] in tokenizer.all_special_ids:
         ids.pop()
         offsets.pop()
@@ -48,10 +47,10 @@ def encode(
 def encode_pair(
     tokenizer: PreTrainedTokenizerBase, prompt: str, target: str
 ) -> tuple[list[int], list[int]]:
-    """Ids of `prompt` and of `target` as they stand in "prompt target".
+    """Ids of `prompt` and of `target` in the text "prompt target".
 
-    A token that straddles the boundary belongs to the target.
-    Raises RequestError when the target has no token.
+    A token across the boundary belongs to the target.
+    Raises RequestError if either has no token.
     """
     ids, offsets = encode(tokenizer, f"{prompt} {target}")
     start = next((i for i, (_, end) in enumerate(offsets) if end > len(prompt)), len(ids))
@@ -68,20 +67,21 @@ def subject_end(
     subject_stop: int,
     subject: str,
 ) -> int:
-    """Index of the subject's last token; text[:subject_stop] ends with the subject.
+    """Index of the subject's last token.
 
-    Checked by decoding: the tokens up to it must end with the subject and with nothing more.
+    ids, offsets: of `text`, from `encode`. subject_stop: text[:subject_stop] ends with the subject.
+    Raises RequestError if the token does not end with the subject; checked by offsets and decoding.
     """
     inside = [i for i, (start, end) in enumerate(offsets) if start < subject_stop and end > start]
     last = inside[-1] if inside else -1
     if last < 0 or offsets[last][1] > subject_stop:
         raise RequestError(f"subject '{subject}' does not end at a token's end in '{text}'")
-    # Some tokenizers compose what is written as letter and accent.
-    decoded, wanted = (
+    # Some tokenizers replace a letter and an accent by the composed character.
+    decoded, expected = (
         unicodedata.normalize("NFC", part.rstrip())
         for part in (tokenizer.decode(list(ids[: last + 1])), subject)
     )
-    if not decoded.endswith(wanted):
+    if not decoded.endswith(expected):
         raise RequestError(f"subject '{subject}' not found again in the tokens of '{text}'")
     return last
 
@@ -89,10 +89,11 @@ def subject_end(
 def encode_edit(
     tokenizer: PreTrainedTokenizerBase, template: str, prompt: str, subject: str, target: str = ""
 ) -> EditTokens:
-    """The prompt in a context template, cut at the subject's last token.
+    """Tokens of a prompt in a context template, split at the subject's last token.
 
-    template: has one `{}` for the prompt; prompt: has one `{}` for the subject.
-    target: empty for a prompt that nothing is read from but its hidden states.
+    template: with one `{}` for the prompt. prompt: with one `{}` for the subject.
+    target: "" if only hidden states are needed.
+    Raises RequestError if the subject does not end at a token's end, or the target has no token.
     """
     before, after = template.split("{}")
     head, tail = prompt.split("{}")
@@ -110,7 +111,7 @@ def encode_edit(
 
 
 def pad(rows: Sequence[Sequence[int]], side: str = "right") -> tuple[Tensor, Tensor]:
-    """Rows of ids -> ids (B, T) int64 padded with 0, and mask (B, T), 1 at real tokens."""
+    """Ids (B, T) int64 of B rows, padded with 0 on `side`, and mask (B, T), 1 at tokens."""
     width = max((len(row) for row in rows), default=0)
     ids = torch.zeros(len(rows), width, dtype=torch.int64)
     mask = torch.zeros(len(rows), width, dtype=torch.int64)
@@ -122,7 +123,10 @@ def pad(rows: Sequence[Sequence[int]], side: str = "right") -> tuple[Tensor, Ten
 
 
 def batches_by_length(lengths: Sequence[int], tokens: int) -> list[list[int]]:
-    """Indices grouped so that rows of like length go together, `tokens` padded tokens a group."""
+    """Indices of rows in groups of similar length, of at most `tokens` padded tokens each.
+
+    A single row may be longer.
+    """
     order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i))
     groups: list[list[int]] = []
     for i in order:

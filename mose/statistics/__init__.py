@@ -1,1 +1,1 @@
-"""What is summed over text before an edit: corpus, second moments, keys, templates."""
+"""Corpus windows, second moments, keys and context templates."""

@@ -1,7 +1,6 @@
-"""Token windows for second moments and for perplexity, from one of three sources.
+"""Token windows for second moments and perplexity, from a file, the hub or the model itself.
 
-The windows of the second moments and the held-out windows of the perplexity are disjoint: the
-first never see the second.
+The windows of the second moments and the held-out windows of the perplexity are disjoint.
 """
 
 import itertools
@@ -27,11 +26,12 @@ SAMPLE_BATCH = 128
 
 
 def part(lm: CausalLM, options: Mapping[str, Any], name: str) -> NDArray[np.int32]:
-    """Windows (n, T) of token ids: one part of the corpus that a config's block describes.
+    """Windows (n, T) int32 of token ids: one part of the corpus.
 
-    name: "heldout", or "windows<shard>". The held-out windows come first in a text, the shards
-    take every `shards`-th window of what follows; sampled parts have a seed each.
-    Raises RequestError when the text is too short, with both numbers.
+    options: the config's `corpus` block. name: "heldout" or "windows<shard>". The held-out windows
+    are the first of a text; each shard takes every `shards`-th window of the rest. Sampled parts
+    have different seeds.
+    Raises RequestError if the source cannot be read or is too short.
     """
     length, shards = options["window"], options["shards"]
     heldout = math.ceil(options["heldout"] / length)
@@ -41,18 +41,20 @@ def part(lm: CausalLM, options: Mapping[str, Any], name: str) -> NDArray[np.int3
     if options["source"] == "sampled":
         return _sampled(lm, count, length, (options["seed"], 0 if shard is None else shard + 1))
     rows = _windows_of(lm, options["source"], length)
-    wanted = slice(heldout) if shard is None else slice(heldout + shard, heldout + total, shards)
-    found = list(itertools.islice(rows, wanted.start, wanted.stop, wanted.step))
-    if len(found) < count:
+    chosen = slice(heldout) if shard is None else slice(heldout + shard, heldout + total, shards)
+    windows = list(itertools.islice(rows, chosen.start, chosen.stop, chosen.step))
+    if len(windows) < count:
         raise RequestError(
             f"corpus {options['source']}: too short, {name} needs {count} windows of {length} "
-            f"tokens and got {len(found)}; lower corpus.tokens or corpus.heldout, or give more text"
+            f"tokens and got {len(windows)}; lower corpus.tokens or corpus.heldout, or give more "
+            "text"
         )
-    return np.array(found, dtype=np.int32)
+    return np.array(windows, dtype=np.int32)
 
 
 def write_part(path: str | Path, lm: CausalLM, options: Mapping[str, Any], name: str) -> str:
-    """Write one `part` with what it was made from; returns the file's digest."""
+    """Write one `part` with the model's fingerprint and the options' digest; returns the file's
+    digest. Arguments and errors as in `part`."""
     windows = part(lm, options, name)
     logger.info("%s: %d windows of %d tokens", name, *windows.shape)
     attributes = {"model": lm.fingerprint, "options": files.digest_of(options), "part": name}
@@ -70,7 +72,7 @@ def _windows_of(lm: CausalLM, source: Mapping[str, Any], length: int) -> Iterato
 
 
 def _sampled(lm: CausalLM, count: int, length: int, seed: tuple[int, int]) -> NDArray[np.int32]:
-    # Seeds of different parts must not meet: (0, 1) and (1, 0) are different texts.
+    # SeedSequence, so that the seeds (0, 1) and (1, 0) give different texts.
     state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state) >> 1)
     parts = []
@@ -82,7 +84,7 @@ def _sampled(lm: CausalLM, count: int, length: int, seed: tuple[int, int]) -> ND
 
 
 def _read_file(path: Path) -> Iterator[str]:
-    """Texts of a file: a field `text` of records, or paragraphs of plain text."""
+    """Texts of a file: the field `text` of records, or the non-empty lines of plain text."""
     key = "corpus.source.file"
     if not records.is_records(path):
         yield from (line for line in records.text_lines(path, key) if line.strip())

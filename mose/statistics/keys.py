@@ -1,4 +1,4 @@
-"""Keys: the input of an edited projection at the subject's last token, over context templates."""
+"""Keys: inputs of edited projections at the subject's last token, over context templates."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,12 +15,12 @@ TEMPLATE_MEANS = ("half", "uniform")
 
 @dataclass(frozen=True)
 class Keys:
-    """What one truncated pass says of n requests in J context templates.
+    """Keys and hidden states of n requests in J context templates, at the subject's last token.
 
-    keys: per layer, the mean key of each request (d_in, n) float64.
-    prompt_keys: per layer, the key in the bare prompt (d_in, n) float64.
-    hidden: the deepest block's output at the subject's last token, in each template (n, J, d).
-    template_mean: how the means weigh the templates, as in `template_weights`.
+    keys: mean key over templates (d_in, n) float64, by layer.
+    prompt_keys: key in the prompt without context (d_in, n) float64, by layer.
+    hidden: output of the deepest block in each template (n, J, d).
+    template_mean: weighting of the templates (`template_weights`).
     """
 
     keys: dict[int, Tensor]
@@ -30,19 +30,20 @@ class Keys:
 
     @property
     def prompt_hidden(self) -> Tensor:
-        """The deepest block's output in the bare prompt: (d, n) float64."""
+        """Output of the deepest block in the prompt without context, (d, n) float64."""
         return self.hidden[:, 0].mT.to(torch.float64)
 
     def mean_hidden(self) -> Tensor:
-        """The deepest block's output, mean over templates weighted as the keys: (d, n) float64."""
+        """Output of the deepest block, mean over templates as for keys, (d, n) float64."""
         return _mean(self.hidden, self.template_mean)
 
 
 def template_weights(count: int, template_mean: str) -> Tensor:
-    """Weights (count,) of context templates in a mean key.
+    """Weights (count,) float64 of context templates in a mean key.
 
-    template_mean: "half" gives the bare prompt, which comes first, one half, and all others
-    together the other, as MEMIT's code does; "uniform" weighs all alike, as ROME's code does.
+    template_mean: "half" gives 1/2 to the first template (the bare prompt), and 1/2 to all others
+    together, as MEMIT's code does; "uniform" gives equal weights, as ROME's code does.
+    Raises ValueError for other names.
     """
     if template_mean not in TEMPLATE_MEANS:
         raise ValueError(
@@ -69,12 +70,12 @@ def collect(
     tokens_per_pass: int = 4096,
     template_mean: str = "half",
 ) -> Keys:
-    """Mean keys of `layers` and hidden states of the deepest, for requests in all templates.
+    """Keys of `layers`, and hidden states of the deepest of them, for requests in all templates.
 
-    template_mean: how the templates are weighed, as in `template_weights`.
-    Nothing after the subject's last token is run: attention is causal, so the key cannot depend
-    on it.
-    Raises ConfigError or RequestError for layers, requests or templates that cannot be used.
+    templates: the bare prompt "{}" first. tokens_per_pass: most padded tokens in one pass.
+    template_mean: weighting of the templates (`template_weights`).
+    Tokens after the subject's last one are left out: attention is causal.
+    Raises ConfigError for invalid layers, RequestError for invalid requests or templates.
     """
     lm.check_layers(layers, "layers")
     check_requests(requests)
@@ -94,10 +95,11 @@ def collect(
         hidden.append(trace.hidden[:, -1].cpu())
         for layer in layers:
             inputs[layer].append(trace.inputs[layer][:, -1].cpu())
-    back = torch.argsort(torch.tensor(order))
+    inverse_order = torch.argsort(torch.tensor(order))
 
     def in_order(parts: list[Tensor]) -> Tensor:
-        return torch.cat(parts)[back].view(len(requests), len(templates), -1)
+        """(n, J, d) from the parts of all groups."""
+        return torch.cat(parts)[inverse_order].view(len(requests), len(templates), -1)
 
     per_template = {layer: in_order(parts) for layer, parts in inputs.items()}
     return Keys(

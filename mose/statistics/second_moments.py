@@ -1,7 +1,7 @@
 """Second moments of keys: C = E[k k^T] over a corpus, uncentred, per token.
 
-All layers are summed in one pass that stops at the deepest of them and runs no head. What is
-kept is the sum (float64) and the count, so that shards add.
+One truncated pass sums all layers. Files hold sums (float64) and token counts, so that shards can
+be added.
 """
 
 import logging
@@ -34,10 +34,10 @@ def accumulate(
     include_first: bool,
     tokens_per_pass: int = 2048,
 ) -> tuple[dict[int, Tensor], int]:
-    """Sum of k k^T (d_in, d_in) float64 per layer over token windows (n, T), and the token count.
+    """Sums of k k^T (d_in, d_in) float64 over token windows (n, T), by layer, and the token count.
 
-    include_first: whether the keys of each window's first position count. They are unlike all
-    others in many models (attention sinks), so that the field's practice differs; ours is no.
+    include_first: include the keys at the first position of each window. In many models they
+    differ from all others (attention sinks); published code differs here, our default is no.
     """
     first = 0 if include_first else 1
     sums = {
@@ -49,11 +49,11 @@ def accumulate(
         ids = torch.from_numpy(windows[start : start + rows].astype(np.int64))
         trace = lm.truncated(ids, torch.ones_like(ids), layers)
         for layer, keys in trace.inputs.items():
-            # Products in float32, as exact as the keys are and twice as fast; passes are added in
-            # float64, so that nothing is lost with the corpus's length.
+            # Products in float32: as exact as the keys, and twice as fast. Sums over passes in
+            # float64, so that the error does not grow with the corpus.
             add_gram(sums[layer], keys[:, first:].reshape(-1, keys.shape[-1]).float())
     count = len(windows) * (windows.shape[1] - first)
-    # One layer at a time leaves the device.
+    # Copied and released layer by layer to save device memory.
     return {layer: mirror(sums.pop(layer)).cpu() for layer in layers}, count
 
 
@@ -65,11 +65,11 @@ def save(
     windows: str,
     shard: tuple[int, int],
 ) -> str:
-    """Write sums (as packed triangles) and the count.
+    """Write sums (d_in, d_in), as packed triangles, and the token count; returns the file's digest.
 
-    provenance: what all shards share: model, corpus options, window, whether the first counts.
-    windows: digest of the token windows summed.
-    shard: (index, of how many); a whole is shard (0, 1).
+    provenance: attributes common to all shards (model, corpus, window, include_first, dtype).
+    windows: digest of the token windows. shard: (index, number of shards); (0, 1) for a whole
+    corpus.
     """
     arrays = {
         f"layers/{layer}/sum": PackedSymmetric(total.numpy()) for layer, total in sums.items()
@@ -94,10 +94,10 @@ def write_shard(
     dtype: str,
     shard: tuple[int, int],
 ) -> str:
-    """Sum the keys of a file of token windows, and write the sums with what they were made from.
+    """Sum k k^T over a file of token windows, and write the sums; returns the file's digest.
 
-    source: HDF5 file of windows of this model. dtype: the model's, by name. shard: as for `save`.
-    Raises StoreError for windows of another model, ConfigError for layers it does not have.
+    source: HDF5 file of token windows. dtype: name of the model's dtype. shard: as in `save`.
+    Raises StoreError for windows of another model, ConfigError for layers out of range.
     """
     lm.check_layers(layers, "methods.*.layers")
     windows = hdf5.read(source, "windows")
@@ -115,33 +115,33 @@ def write_shard(
 
 
 def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:
-    """Add the shards of one corpus into one file; returns the token count.
+    """Add all shards of a corpus, and write the sum to `path`; returns the token count.
 
-    Raises StoreError when shards are missing, doubled, or of different corpora or models.
+    Raises StoreError for missing or repeated shards, or shards of different corpora or models.
     """
     total: dict[str, NDArray] = {}
     count, windows, expected = 0, {}, None
     for shard in paths:
         contents = hdf5.read(shard, "moments")
-        own = ("tokens", "shard", "windows")
-        same = {k: v for k, v in contents.attributes.items() if k not in own}
-        expected = expected or same
-        if same != expected:
-            differing = sorted(k for k in same if same[k] != expected.get(k))
+        per_shard = ("tokens", "shard", "windows")
+        common = {k: v for k, v in contents.attributes.items() if k not in per_shard}
+        expected = expected or common
+        if common != expected:
+            differing = sorted(k for k in common if common[k] != expected.get(k))
             raise StoreError(f"{shard}: is of another corpus or model ({', '.join(differing)})")
         windows[int(contents.attributes["shard"])] = contents.attributes["windows"]
         count += int(contents.attributes["tokens"])
         for name, array in contents.arrays.items():
             total[name] = np.add(total[name], array, out=array) if name in total else array
-    whole = range(len(paths))
-    if expected is None or len(paths) != expected["shards"] or set(windows) != set(whole):
+    indices = range(len(paths))
+    if expected is None or len(paths) != expected["shards"] or set(windows) != set(indices):
         raise StoreError(
             f"{path}: needs every shard once, found {sorted(windows)} in {len(paths)} files; "
             "delete the shards and run again"
         )
     attributes = {
         **expected,
-        "windows": files.digest_of([windows[i] for i in whole]),
+        "windows": files.digest_of([windows[i] for i in indices]),
         "tokens": count,
         "shard": 0,
         "shards": 1,
@@ -161,7 +161,10 @@ def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:
 
 
 def load(path: str | Path, layers: Sequence[int], fingerprint: str) -> dict[int, SecondMoment]:
-    """C of some layers, checked to be of the model with this fingerprint; read when asked for."""
+    """Second moments of `layers`, by layer; each matrix is read at first use.
+
+    Raises StoreError if the file belongs to another model, or lacks a layer.
+    """
     contents = hdf5.read(path, "moments", [])
     check_model(path, contents, fingerprint)
     count = contents.attributes["tokens"]
@@ -180,9 +183,9 @@ def load(path: str | Path, layers: Sequence[int], fingerprint: str) -> dict[int,
 
 
 def counts_first(path: str | Path) -> bool:
-    """Whether the keys of each window's first position are in a file of second moments.
+    """Whether the second moments in a file include the first position of each window.
 
-    Raises StoreError when the file does not say so.
+    Raises StoreError if the file lacks this attribute.
     """
     attributes = hdf5.read(path, "moments", []).attributes
     if "include_first" not in attributes:
@@ -194,10 +197,10 @@ def counts_first(path: str | Path) -> bool:
 
 
 def check_model(path: str | Path, contents: hdf5.Contents, fingerprint: str) -> None:
-    """Refuse a file that was made with another model."""
-    own_model = str(contents.attributes["model"])
-    if own_model != fingerprint:
+    """Raise StoreError if a file was computed with another model."""
+    file_model = str(contents.attributes["model"])
+    if file_model != fingerprint:
         raise StoreError(
-            f"{path}: made with model {own_model[:12]}, this is model {fingerprint[:12]}; "
+            f"{path}: made with model {file_model[:12]}, this is model {fingerprint[:12]}; "
             "delete it and run again"
         )

@@ -1,21 +1,22 @@
-"""Context templates: the bare prompt, and prompts behind text that the model samples."""
+"""Context templates: the bare prompt, and the prompt after text sampled from the model."""
 
 import torch
 
 from mose.models.causal_lm import CausalLM
 from mose.models.sampling import sample
 
-# Words that texts begin with, as the research code of the field has them.
+# First words of the sampled texts, as in MEMIT's code.
 STARTERS = ("The", "Therefore", "Because", "I", "You")
 
 
 def context_templates(
     lm: CausalLM, generator: torch.Generator, length: int, per_starter: int
 ) -> list[str]:
-    """ "{}" and sampled sentences before it: contexts in which an edit should hold.
+    """Templates with one "{}" each: "{}" itself, and "<sampled text>. {}".
 
-    length: tokens per context, starter included. MEMIT: one context of ten tokens per starter,
-    drawn from the five likeliest tokens at each step. Braces are taken out of the samples.
+    length: tokens per sampled text, starter included. per_starter: number of texts per starter.
+    MEMIT: one text of ten tokens per starter, sampled from the five likeliest tokens at each step.
+    Braces are removed from the samples.
     """
     templates = ["{}"]
     for starter in STARTERS if per_starter else ():

@@ -1,1 +1,1 @@
-"""What is written to disk and read from it."""
+"""Reading and writing files."""

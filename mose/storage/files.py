@@ -1,7 +1,7 @@
-"""Atomic files, text and JSON, and digests.
+"""Atomic writing of files, text and JSON, and digests.
 
-A file appears under its final name whole or not at all: it is written beside it under a name
-that belongs to this process alone, flushed to disk, and renamed.
+A file is written under a temporary name that is unique to the process, flushed to disk, and
+renamed. So a file under its final name is always complete.
 """
 
 import hashlib
@@ -20,19 +20,19 @@ import psutil
 
 from mose.errors import StoreError
 
-# What the smallest job writes with its log: a disk with less room is full.
+# Size of the smallest job's output with its log; a disk with less free space counts as full.
 PROBE_BYTES = 1 << 16
-# No file takes so long to be written.
+# Longer than any file takes to be written.
 LEFTOVER_SECONDS = 24 * 3600
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it becomes `path`, on error it goes.
+    """Yield a temporary path beside `path`; rename it on success, remove it on error.
 
-    The temporary name holds machine and process, so that two writers never share one: an attempt
-    that a scheduler gave up on may still be running. What a writer of the same file left when it
-    was killed is removed first.
+    The temporary name holds machine and process id, because a job that the scheduler gave up on
+    may still be writing. Temporary files of killed writers of `path` are removed first.
+    Raises StoreError for errors of the file system.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{_machine()}.{os.getpid()}.tmp")
@@ -52,20 +52,20 @@ def atomic(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _unwritable(path, error) from None
     finally:
-        with suppress(OSError):  # the folder itself may refuse
+        with suppress(OSError):  # the folder may not be writable
             temporary.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: OSError) -> StoreError:
     reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
     return StoreError(
-        f"{path}: cannot be written ({reason}); see to the disk's free space and to the "
-        "folder's permissions, then run again: what is finished is kept"
+        f"{path}: cannot be written ({reason}); check the disk's free space and the folder's "
+        "permissions, then run again: finished files are kept"
     )
 
 
 def check_writable(*folders: str | Path) -> None:
-    """Raise StoreError, naming the folder, if files cannot be made in one of those that exist."""
+    """Raise StoreError for an existing folder in which no file can be written."""
     for folder in map(Path, folders):
         try:
             if folder.is_dir():
@@ -77,10 +77,10 @@ def check_writable(*folders: str | Path) -> None:
 
 @cache
 def _machine() -> str:
-    """A name that two processes share only if a process id means the same to both.
+    """A name of the process id namespace: host name, boot id and pid namespace.
 
-    Host names are not enough: nodes started from one image share theirs, a container has process
-    ids of its own, and after a restart the ids begin anew.
+    The host name is not enough: nodes started from one image share it, containers have their own
+    process ids, and a restart reuses ids.
     """
     parts = [socket.gethostname()]
     try:
@@ -92,10 +92,10 @@ def _machine() -> str:
 
 
 def _remove_leftovers(path: Path, own: Path) -> None:
-    """Remove temporary files of `path` whose writers are dead for certain.
+    """Remove temporary files of `path` whose writers no longer run.
 
-    Certain is a process of this machine that is gone. Of another machine's nothing can be asked:
-    its file goes once it was not written to for LEFTOVER_SECONDS, by the file system's own clock.
+    On this machine the process id is checked. Files of other machines are removed when they have
+    not changed for LEFTOVER_SECONDS, by the file system's clock.
     """
     now = own.stat().st_mtime
     pattern = re.compile(rf"\.{re.escape(path.name)}\.([A-Za-z0-9-]+)\.(\d+)\.tmp")
@@ -103,7 +103,7 @@ def _remove_leftovers(path: Path, own: Path) -> None:
         match = pattern.fullmatch(entry.name)
         if not match or entry == own:
             continue
-        with suppress(OSError):  # another writer may have been quicker
+        with suppress(OSError):  # another writer may have removed it
             gone = match[1] == _machine() and not psutil.pid_exists(int(match[2]))
             if gone or now - entry.stat().st_mtime > LEFTOVER_SECONDS:
                 entry.unlink()
@@ -121,7 +121,7 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file; a missing or damaged one is a StoreError that names it."""
+    """Read a JSON file. Raises StoreError if it is missing or damaged."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -131,12 +131,12 @@ def read_json(path: str | Path) -> Any:
 
 
 def sha256_of_file(path: str | Path) -> str:
-    """SHA-256 of a file's bytes, as hex."""
+    """SHA-256 (hex) of a file's bytes."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(value: Any) -> str:
-    """SHA-256 (hex) of a value's canonical JSON: for configs and lists of requests."""
+    """SHA-256 (hex) of a value's canonical JSON."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

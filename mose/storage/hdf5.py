@@ -1,9 +1,9 @@
 """Checksummed HDF5 files, written atomically.
 
-They carry a SHA-256 per array (checked when that array is read), a fletcher32 per chunk, and a
-digest over all of it, which a child file keeps as the name of its parent.
+Each file holds a SHA-256 per array (checked when the array is read), a fletcher32 per chunk, and a
+digest of all contents, by which other files refer to it (a checkpoint to its parent).
 
-Symmetric matrices are stored as a packed upper triangle, row by row: half the bytes, and exactly
+Symmetric matrices are stored as the packed upper triangle, row by row: half the bytes, and exactly
 symmetric when read.
 """
 
@@ -26,7 +26,7 @@ from mose.storage.symmetric import PackedSymmetric, packed_size, row_spans, side
 
 FORMAT = 1
 CHUNK_BYTES = 1 << 20
-# Attributes by which a file is known as this project's own.
+# Attributes that identify a file of this project.
 MARKS = {"kind", "format", "digest"}
 
 Attributes = Mapping[str, str | int | float | bool]
@@ -34,8 +34,8 @@ Attributes = Mapping[str, str | int | float | bool]
 
 @dataclass(frozen=True)
 class Contents:
-    """What was read of a file: arrays by path, attributes, the names of all arrays that it holds,
-    and the digest over all of it."""
+    """Contents of a file: the arrays that were read (by path), attributes, the names of all
+    arrays, and the file's digest."""
 
     arrays: dict[str, NDArray]
     attributes: dict[str, Any]
@@ -44,7 +44,7 @@ class Contents:
 
 
 def _pieces(array: NDArray | PackedSymmetric) -> Iterator[NDArray]:
-    """What an array is hashed and written by, one after another along its first dimension."""
+    """Parts of an array along its first dimension, for hashing and writing."""
     if isinstance(array, PackedSymmetric):
         yield from array.pieces()
     elif array.size:
@@ -52,15 +52,15 @@ def _pieces(array: NDArray | PackedSymmetric) -> Iterator[NDArray]:
 
 
 def _hash(dtype: np.dtype, shape: tuple[int, ...]) -> Any:
-    """A SHA-256 that has seen an array's type and shape, and is to see its bytes."""
+    """A SHA-256 object, updated with an array's dtype and shape; the bytes follow."""
     return hashlib.sha256(f"{dtype.str}{shape}".encode())
 
 
 def _array_digest(array: NDArray | PackedSymmetric) -> str:
-    total = _hash(array.dtype, array.shape)
+    sha = _hash(array.dtype, array.shape)
     for piece in _pieces(array):
-        total.update(piece.reshape(-1).view(np.uint8))
-    return total.hexdigest()
+        sha.update(piece.reshape(-1).view(np.uint8))
+    return sha.hexdigest()
 
 
 def _total_digest(kind: str, attributes: Mapping[str, Any], digests: Mapping[str, str]) -> str:
@@ -76,8 +76,9 @@ def write(
 ) -> str:
     """Write arrays and attributes as one HDF5 file, atomically; return its digest.
 
-    kind: what the file is ("moments", "checkpoint", ...): checked when it is read.
+    kind: type of the file ("moments", "checkpoint", ...), checked by readers.
     arrays: by path inside the file, e.g. "layers/6/sum".
+    Raises StoreError for errors of the file system.
     """
     digests = {name: _array_digest(array) for name, array in arrays.items()}
     total = _total_digest(kind, attributes, digests)
@@ -106,13 +107,13 @@ def _new_dataset(
 
 @contextmanager
 def _opened(path: str | Path, kind: str) -> Iterator[tuple[h5py.File, dict[str, Any], str]]:
-    """A file that `write` made, with kind, version and digest checked; its attributes and digest.
+    """Open a file that `write` wrote; yield it with its attributes and its digest.
 
-    Raises StoreError, naming the file and the cure, for what goes wrong while it is open. Only of
-    a file that is certainly this project's own, by its MARKS, does the cure say to delete it.
+    Checks kind, format and digest. Raises StoreError for every error while the file is open. Only
+    for files with this project's MARKS does the message advise to delete the file.
     """
-    cure = "delete it and run again"
-    own = False
+    advice = "delete it and run again"
+    is_ours = False
     try:
         with h5py.File(path, "r", locking="best-effort") as file:
             if not set(file.attrs) >= MARKS or "attributes" not in file:
@@ -120,40 +121,40 @@ def _opened(path: str | Path, kind: str) -> Iterator[tuple[h5py.File, dict[str, 
                     f"{path}: an HDF5 file of another program, expected {kind} of this project; "
                     "check the path"
                 )
-            own = True
-            kind_found, version = str(file.attrs["kind"]), int(file.attrs["format"])
-            if kind_found != kind:
+            is_ours = True
+            actual_kind, version = str(file.attrs["kind"]), int(file.attrs["format"])
+            if actual_kind != kind:
                 raise StoreError(
-                    f"{path}: found {kind_found} of this project, expected {kind}; check the path"
+                    f"{path}: found {actual_kind} of this project, expected {kind}; check the path"
                 )
             if version != FORMAT:
                 raise StoreError(
                     f"{path}: found {kind} of format {version}, expected format {FORMAT}: written "
-                    f"by another version of this project; {cure}"
+                    f"by another version of this project; {advice}"
                 )
             attributes = {
                 name: value.item() if isinstance(value, np.generic) else value
                 for name, value in file["attributes"].attrs.items()
             }
-            total = str(file.attrs["digest"])
-            if _total_digest(kind, attributes, _stored_digests(file)) != total:
-                raise StoreError(f"{path}: damaged (its digest does not match); {cure}")
-            yield file, attributes, total
+            digest = str(file.attrs["digest"])
+            if _total_digest(kind, attributes, _stored_digests(file)) != digest:
+                raise StoreError(f"{path}: damaged (its digest does not match); {advice}")
+            yield file, attributes, digest
     except FileNotFoundError:
         raise StoreError(f"{path}: no such file; run the stage that makes it") from None
     except (OSError, KeyError, RuntimeError, ValueError, UnicodeDecodeError) as error:
-        if own:
-            raise StoreError(f"{path}: cannot be read ({error}); {cure}") from None
-        raise _unknown(path, kind, error) from None
+        if is_ours:
+            raise StoreError(f"{path}: cannot be read ({error}); {advice}") from None
+        raise _unreadable(path, kind, error) from None
 
 
-def _unknown(path: str | Path, kind: str, error: Exception) -> StoreError:
-    """What to say of something that does not open, and that may be anybody's."""
+def _unreadable(path: str | Path, kind: str, error: Exception) -> StoreError:
+    """The error for a path that does not open and may not belong to this project."""
     expected = f"expected an HDF5 file ({kind} of this project)"
     if Path(path).is_dir():
         return StoreError(f"{path}: a folder, {expected}; check the path")
     if isinstance(error, PermissionError):
-        return StoreError(f"{path}: may not be read, {expected}; see to its permissions")
+        return StoreError(f"{path}: no permission to read it, {expected}; check its permissions")
     if not h5py.is_hdf5(path):
         return StoreError(f"{path}: not an HDF5 file, {expected}; check the path")
     return StoreError(
@@ -163,14 +164,14 @@ def _unknown(path: str | Path, kind: str, error: Exception) -> StoreError:
 
 
 def _stored_digests(file: h5py.File) -> dict[str, str]:
-    """SHA-256 of every array in a file, as it says itself."""
+    """The SHA-256 that the file states for each of its arrays, by path."""
     digests: dict[str, str] = {}
 
-    def note(name: str, item: h5py.HLObject) -> None:
+    def add_digest(name: str, item: h5py.HLObject) -> None:
         if isinstance(item, h5py.Dataset):
             digests[name] = str(item.attrs["sha256"])
 
-    file.visititems(note)
+    file.visititems(add_digest)
     return digests
 
 
@@ -180,52 +181,52 @@ def _dataset(path: str | Path, file: h5py.File, name: str) -> h5py.Dataset:
     return file[name]
 
 
-def _check(path: str | Path, dataset: h5py.Dataset, name: str, digest: str) -> None:
+def _check_digest(path: str | Path, dataset: h5py.Dataset, name: str, digest: str) -> None:
     if digest != str(dataset.attrs["sha256"]):
         raise StoreError(f"{path}: {name} is damaged; delete it and run again")
 
 
 def read(path: str | Path, kind: str, names: Collection[str] | None = None) -> Contents:
-    """Read a file that `write` made, checking kind, version, attributes and every array read.
+    """Read a file that `write` wrote; check kind, format, attributes and every array read.
 
-    names: the arrays to read; all of them when None.
-    Raises StoreError, naming the file and the cure, when anything does not hold.
+    names: the arrays to read; None for all.
+    Raises StoreError if the file is missing, damaged, of another kind, or lacks an array.
     """
     arrays = {}
-    with _opened(path, kind) as (file, attributes, total):
-        held = tuple(_stored_digests(file))
-        for name in held if names is None else names:
+    with _opened(path, kind) as (file, attributes, digest):
+        all_names = tuple(_stored_digests(file))
+        for name in all_names if names is None else names:
             dataset = _dataset(path, file, name)
             arrays[name] = dataset[()]
-            _check(path, dataset, name, _array_digest(arrays[name]))
-    return Contents(arrays, attributes, held, total)
+            _check_digest(path, dataset, name, _array_digest(arrays[name]))
+    return Contents(arrays, attributes, all_names, digest)
 
 
 def read_symmetric(path: str | Path, kind: str, name: str) -> NDArray:
-    """A matrix (d, d) that was written as `PackedSymmetric`, checked as by `read`.
+    """A matrix (d, d) that was written as `PackedSymmetric`; checks and errors as in `read`.
 
-    It is exactly symmetric. The triangle is read a few rows at a time.
+    The result is exactly symmetric. The triangle is read a few rows at a time.
     """
     with _opened(path, kind) as (file, _, _):
         dataset = _dataset(path, file, name)
         d = side_of(dataset.size)
         matrix = np.empty((d, d), dataset.dtype)
-        seen = _hash(dataset.dtype, dataset.shape)
+        sha = _hash(dataset.dtype, dataset.shape)
         start = 0
         for begin, end in row_spans(d, dataset.dtype):
             piece = dataset[start : start + packed_size(d, begin, end)]
-            seen.update(piece.view(np.uint8))
+            sha.update(piece.view(np.uint8))
             unpack_rows(matrix, begin, end, piece)
             start += len(piece)
-        _check(path, dataset, name, seen.hexdigest())
+        _check_digest(path, dataset, name, sha.hexdigest())
     return matrix
 
 
 def edit_records_of(contents: Contents) -> list[dict[str, Any]]:
-    """The records of all requests that a checkpoint carries as JSON."""
+    """The records of all edited requests, stored as JSON in a checkpoint's contents."""
     return json.loads(contents.arrays["record"].tobytes())
 
 
 def read_edit_records(path: str | Path) -> list[dict[str, Any]]:
-    """The records of all requests of a checkpoint's file, without its matrices."""
+    """The records of all edited requests of a checkpoint file; reads no matrices."""
     return edit_records_of(read(path, "checkpoint", ["record"]))

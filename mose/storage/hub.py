@@ -1,4 +1,4 @@
-"""Records of a data set of the hub, or of a local folder in its layout, through `datasets`."""
+"""Records of a data set on the Hugging Face hub, or in a local folder, read with `datasets`."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,10 +8,10 @@ from mose.storage.records import without_nulls
 
 
 def records(source: Mapping[str, Any], key: str) -> Iterator[dict[str, Any]]:
-    """Stream the records of `source`: hub (id or folder), subset, split ("train"), revision.
+    """Stream the records of a data set, without their null fields.
 
-    Fields that are null are left out.
-    key: names the source in errors. Raises RequestError when it cannot be had or read,
+    source: keys `hub` (id or folder), `subset`, `split` (default "train"), `revision`.
+    key: config key, for errors. Raises RequestError if the data set cannot be fetched or read,
     ExtraMissing without `datasets`.
     """
     try:

@@ -1,8 +1,8 @@
-"""The one reader of records: JSON, JSON lines, CSV, TSV and Parquet files.
+"""Reader of records in JSON, JSON lines, CSV, TSV and Parquet files.
 
-Text is UTF-8, with or without a byte order mark. Lines end in "\\n" alone, for a text may hold the
-other characters that end a line for Python (U+2028, U+0085); a "\\r" before it goes. Empty lines
-are skipped. Errors name the file and the line.
+Text is UTF-8, with or without a byte order mark. Only "\\n" and "\\r\\n" end a line, because texts
+may contain Python's other line separators (U+2028, U+0085). Empty lines are skipped. Errors name
+the file and the line.
 """
 
 import csv
@@ -21,32 +21,33 @@ from mose.storage import files
 
 SUFFIXES = (".json", ".jsonl", ".csv", ".tsv", ".parquet")
 JSON_SPACE = " \t\r\n"
-# A cell that is quoted as a CSV file's are: quotation marks inside are doubled.
+# A quoted CSV cell; quotation marks inside are doubled.
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
-# The number of a row's line, and its cells.
+# A row: line number and cells.
 Row = tuple[int, list[str]]
 
 
 def is_records(path: str | Path) -> bool:
-    """Whether the name's end says that a file holds records, not plain text."""
+    """Whether the file's suffix is one of SUFFIXES (else it is plain text)."""
     return Path(path).suffix.lower() in SUFFIXES
 
 
 def read(path: str | Path, key: str, values: bool = False) -> list[Any]:
-    """All records of a file, a list of what `iterate` gives."""
+    """All records of a file as a list; arguments and errors as in `iterate`."""
     return list(iterate(path, key, values))
 
 
 def iterate(path: str | Path, key: str, values: bool = False) -> Iterator[Any]:
-    """The records of a file one by one: objects of named fields, unless a JSON file says otherwise.
+    """Yield the records of a file: dictionaries, or whatever values a JSON file holds.
 
-    The name's end tells CSV, TSV and Parquet; all else is JSON (a list of records) or JSON lines,
-    whichever the text is. The separator of a CSV or TSV file is told by its header.
-    key: of the configuration, names what asks for a file that is not there.
-    values: what cells of tables mean: empty ones are left out, and in CSV and TSV files lists and
-    objects are JSON. Otherwise cells of CSV and TSV files are all kept, as text.
-    Raises RequestError for a file that is missing, not UTF-8, or damaged.
+    CSV, TSV and Parquet files are known by suffix. All others are JSON lists or JSON lines, known
+    by their content. The separator of a CSV or TSV file is taken from its header.
+    key: config key that names the file, for the error when it is missing.
+    values: interpret cells of tables: drop empty ones, and parse JSON lists and objects in CSV and
+    TSV cells. Otherwise all cells of CSV and TSV files are kept as text.
+    Raises RequestError for a file that is missing, not UTF-8, or damaged; ExtraMissing for a
+    Parquet file without pyarrow.
     """
     path = Path(path)
     check_exists(path, key)
@@ -59,32 +60,32 @@ def iterate(path: str | Path, key: str, values: bool = False) -> Iterator[Any]:
 
 
 def check_exists(path: Path, key: str) -> None:
-    """Raise RequestError, naming the key that asks for it, where there is no such file."""
+    """Raise RequestError if the file does not exist. key: config key, for the error."""
     if not path.is_file():
         raise RequestError(f"{path}: no such file ({key})")
 
 
 def read_text(path: Path, key: str) -> str:
-    """A file of plain text as it stands; key, errors: as of `iterate`."""
+    """The text of a plain-text file, unchanged; key and errors as in `iterate`."""
     check_exists(path, key)
     with opened(path) as file:
         return file.read()
 
 
 def text_lines(path: Path, key: str) -> Iterator[str]:
-    """The lines of a file of plain text with their "\n"; key, errors: as of `iterate`."""
+    """The lines of a plain-text file, with their "\n"; key and errors as in `iterate`."""
     check_exists(path, key)
     with opened(path) as file:
         yield from (line.replace("\r\n", "\n") for line in file)
 
 
 def write_jsonl(path: str | Path, records: Sequence[Mapping[str, Any]]) -> None:
-    """Write one JSON object a line, atomically."""
+    """Write records as JSON lines, atomically."""
     files.write_text(path, "".join(json.dumps(r, ensure_ascii=False) + "\n" for r in records))
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """Read JSON lines that a stage of this project wrote; StoreError names the file and line."""
+    """Read JSON lines that a stage of this project wrote. Raises StoreError with file and line."""
     if not Path(path).is_file():
         raise StoreError(f"{path}: no such file; run the stage that makes it")
     try:
@@ -95,7 +96,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
 
 @contextmanager
 def opened(path: Path) -> Iterator[TextIO]:
-    """A file of text, whose lines end in "\\n" alone, without its byte order mark."""
+    """Open a UTF-8 text file: byte order mark removed, only "\\n" ends a line."""
     try:
         with path.open(encoding="utf-8-sig", newline="\n") as file:
             yield file
@@ -106,7 +107,7 @@ def opened(path: Path) -> Iterator[TextIO]:
 
 
 def _json(path: Path) -> Iterator[Any]:
-    """Records of JSON lines, or of one list; the first sign of the text tells which."""
+    """Records of JSON lines, or of one JSON list if the text starts with "["."""
     with opened(path) as file:
         first = True
         for number, line in enumerate(file, 1):
@@ -126,7 +127,7 @@ def _json(path: Path) -> Iterator[Any]:
 
 
 def _loads(path: Path, text: str, line: int) -> Any:
-    """JSON that begins on a line of a file."""
+    """Parse JSON text that starts at line `line` of a file."""
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
@@ -134,12 +135,12 @@ def _loads(path: Path, text: str, line: int) -> Any:
         reason = f"{error.msg} at column {error.colno}"
     except (ValueError, RecursionError) as error:
         place, reason = f"{path}, line {line}", str(error)
-    known = "" if is_records(path) else f"; only {', '.join(SUFFIXES[2:])} are other kinds"
-    raise RequestError(f"{place}: not valid JSON ({reason}){known}")
+    hint = "" if is_records(path) else f"; tables need a suffix {', '.join(SUFFIXES[2:])}"
+    raise RequestError(f"{place}: not valid JSON ({reason}){hint}")
 
 
 def _refuse_object(path: Path, text: str) -> None:
-    """Raise RequestError for a text that is one object over several lines."""
+    """Raise RequestError if the text is one JSON object over several lines."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -150,15 +151,15 @@ def _refuse_object(path: Path, text: str) -> None:
 
 
 def _separated(path: Path) -> Iterator[dict[str, str]]:
-    """Rows of a CSV or TSV file by the names in its first line."""
+    """Rows of a CSV or TSV file as dictionaries by the names in its header."""
     with opened(path) as file:
-        lines = itertools.dropwhile(lambda one: not one[1].strip(JSON_SPACE), enumerate(file, 1))
-        first, head = next(lines, (1, ""))
-        if not head:
+        lines = itertools.dropwhile(lambda line: not line[1].strip(JSON_SPACE), enumerate(file, 1))
+        first, header = next(lines, (1, ""))
+        if not header:
             return
-        separator = _separator(head, path)
-        cut = _tabbed if separator == "\t" and path.suffix.lower() == ".tsv" else _quoted
-        (number, names), *rows = cut(path, [head, *file], separator, first)
+        separator = _separator(header, path)
+        split = _tsv_rows if separator == "\t" and path.suffix.lower() == ".tsv" else _csv_rows
+        (number, names), *rows = split(path, [header, *file], separator, first)
     names = _columns(path, number, names)
     for number, cells in rows:
         if any(cells[len(names) :]):
@@ -170,33 +171,33 @@ def _separated(path: Path) -> Iterator[dict[str, str]]:
             yield dict(zip(names, cells, strict=False))
 
 
-def _separator(head: str, path: Path) -> str:
-    """The first of the usual separators that the header has, outside quotation marks."""
+def _separator(header: str, path: Path) -> str:
+    """The first usual separator that occurs in the header outside quotation marks."""
     usual = "\t,;" if path.suffix.lower() == ".tsv" else ",;\t"
-    plain = QUOTED.sub("", head)
-    return next((sign for sign in usual if sign in plain), usual[0])
+    unquoted = QUOTED.sub("", header)
+    return next((sign for sign in usual if sign in unquoted), usual[0])
 
 
-def _quoted(path: Path, lines: Sequence[str], separator: str, first: int) -> list[Row]:
-    """Rows in which quotation marks are as in CSV; first: the number of the first line."""
+def _csv_rows(path: Path, lines: Sequence[str], separator: str, first: int) -> list[Row]:
+    """Rows with CSV quoting. first: number of the first line."""
     limit = csv.field_size_limit(sys.maxsize)
     reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
         return [(first - 1 + reader.line_num, cells) for cells in reader if cells]
     except csv.Error as error:
         raise RequestError(
-            f"{path}, line {first - 1 + reader.line_num}: {error}; see to its quotation marks"
+            f"{path}, line {first - 1 + reader.line_num}: {error}; check its quotation marks"
         ) from None
     finally:
         csv.field_size_limit(limit)
 
 
-def _tabbed(path: Path, lines: Sequence[str], separator: str, first: int) -> list[Row]:
-    """Rows of a TSV file. Quotation marks are text, unless the file was written with quoting.
+def _tsv_rows(path: Path, lines: Sequence[str], separator: str, first: int) -> list[Row]:
+    """Rows of a TSV file. Quotation marks are text, unless the file is quoted.
 
-    GLUE's files hold bare quotation marks, and spreadsheets write quoted cells. A file was written
-    with quoting when it can be read so, and a quoted cell holds a doubled quotation mark or would
-    otherwise be cut in two.
+    GLUE's files contain unquoted quotation marks; spreadsheets write quoted cells. A file counts
+    as quoted if it parses as such and a quoted cell holds a doubled quotation mark, or splitting
+    at every separator gives rows of unequal length.
     """
     texts = (line.removesuffix("\n").removesuffix("\r") for line in lines)
     plain = [(n, text.split(separator)) for n, text in enumerate(texts, first) if text]
@@ -204,29 +205,33 @@ def _tabbed(path: Path, lines: Sequence[str], separator: str, first: int) -> lis
     if not cells:
         return plain
     try:
-        quoted = _quoted(path, lines, separator, first)
+        quoted = _csv_rows(path, lines, separator, first)
     except RequestError:
         return plain
     doubled = any('""' in cell[1:-1] for cell in cells)
-    return quoted if _is_even(quoted) and (doubled or not _is_even(plain)) else plain
+    is_quoted = _equal_lengths(quoted) and (doubled or not _equal_lengths(plain))
+    return quoted if is_quoted else plain
 
 
-def _is_even(rows: Sequence[Row]) -> bool:
-    """Whether all rows have as many cells as the first."""
+def _equal_lengths(rows: Sequence[Row]) -> bool:
+    """Whether all rows have the same number of cells."""
     return len({len(cells) for _, cells in rows}) == 1
 
 
 def _columns(path: Path, number: int, names: list[str]) -> list[str]:
-    """The columns' names without spaces around them; one without a name is called by its place."""
+    """Stripped column names; unnamed columns become "column <number>"."""
     names = [name.strip() or f"column {place}" for place, name in enumerate(names, 1)]
-    twice = [name for place, name in enumerate(names) if name in names[:place]]
-    if twice:
-        raise RequestError(f"{path}, line {number}: two columns have the name {twice[0]!r}")
+    repeated = [name for place, name in enumerate(names) if name in names[:place]]
+    if repeated:
+        raise RequestError(f"{path}, line {number}: two columns have the name {repeated[0]!r}")
     return names
 
 
 def _parquet(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows by Arrow's own types: pandas would make arrays of lists, and floats of whole numbers."""
+    """Rows of a Parquet file, with Arrow's types.
+
+    pandas would turn lists into arrays, and integers with nulls into floats.
+    """
     try:
         import pyarrow.parquet
     except ImportError:
@@ -247,7 +252,7 @@ _TABLES: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
 
 
 def without_nulls(value: Any) -> Any:
-    """A table's value without the fields that are null, at any depth; lists keep their length."""
+    """`value` without null fields of mappings, at any depth; lists keep their length."""
     if isinstance(value, Mapping):
         return {str(k): without_nulls(v) for k, v in value.items() if v is not None}
     if isinstance(value, list):
@@ -256,7 +261,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def without_empty(record: Mapping[str, Any], parse: bool) -> dict[str, Any]:
-    """A table's row without its empty cells; parse: take lists and objects in cells as JSON."""
+    """A table's row without empty cells and NaN. parse: parse JSON lists and objects in cells."""
     cells = {k: _parsed(v) if parse else v for k, v in record.items()}
     return {k: v for k, v in cells.items() if v != "" and not _is_nan(v)}
 
@@ -266,7 +271,7 @@ def _is_nan(value: Any) -> bool:
 
 
 def _parsed(cell: str) -> Any:
-    # "{}" stands for the subject.
+    # "{}" is the placeholder of the subject, not an empty object.
     if cell[:1] in ("[", "{") and cell.strip() != "{}":
         try:
             return json.loads(cell)

@@ -1,6 +1,7 @@
-"""Symmetric matrices as their upper triangle, row by row: half the bytes, exactly symmetric again.
+"""Symmetric matrices packed as their upper triangle, row by row: half the bytes.
 
-The triangle is never held as a whole beside its matrix: of 18,944 columns it is 1.4 GB.
+Matrix and triangle are never both in memory as a whole: for 18,944 columns, the triangle takes
+1.4 GB.
 """
 
 import math
@@ -15,7 +16,10 @@ PIECE_BYTES = 16 << 20
 
 
 class PackedSymmetric:
-    """A symmetric matrix (d, d) that is to be stored as its upper triangle, row by row."""
+    """A symmetric matrix (d, d) to be stored as its upper triangle, row by row.
+
+    shape: of the triangle, (d (d + 1) / 2,).
+    """
 
     def __init__(self, matrix: NDArray) -> None:
         self.matrix = matrix
@@ -29,27 +33,30 @@ class PackedSymmetric:
 
 
 def side_of(size: int) -> int:
-    """d of a packed triangle of d (d + 1) / 2 numbers."""
+    """Side d of the matrix whose packed triangle has `size` = d (d + 1) / 2 entries.
+
+    Raises StoreError if there is no such d.
+    """
     d = (math.isqrt(8 * size + 1) - 1) // 2
     if d * (d + 1) // 2 != size:
-        raise StoreError(f"{size} numbers are no packed triangle")
+        raise StoreError(f"{size} numbers are not a packed triangle of a square matrix")
     return d
 
 
 def row_spans(d: int, dtype: np.dtype) -> Iterator[tuple[int, int]]:
-    """Rows of a (d, d) matrix in pieces of some megabytes."""
+    """Ranges (begin, end) of rows of a (d, d) matrix, about PIECE_BYTES each."""
     rows = max(1, PIECE_BYTES // (d * dtype.itemsize))
     for begin in range(0, d, rows):
         yield begin, min(begin + rows, d)
 
 
 def packed_size(d: int, begin: int, end: int) -> int:
-    """How many numbers of a (d, d) matrix's upper triangle are in rows begin to end."""
+    """Number of entries in rows begin to end of the upper triangle of a (d, d) matrix."""
     return (end - begin) * (2 * d - begin - end + 1) // 2
 
 
 def unpack_rows(matrix: NDArray, begin: int, end: int, packed: NDArray) -> None:
-    """Put rows begin to end of the upper triangle into a (d, d) matrix, and below its diagonal."""
+    """Copy packed rows begin to end of the upper triangle into both triangles of `matrix`."""
     d, start = len(matrix), 0
     for row in range(begin, end):
         matrix[row, row:] = packed[start : start + d - row]

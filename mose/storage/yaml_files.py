@@ -1,4 +1,4 @@
-"""Reading the YAML files that people write."""
+"""Reading YAML files."""
 
 from pathlib import Path
 from typing import Any
@@ -12,14 +12,13 @@ MERGE = "tag:yaml.org,2002:merge"
 
 
 class _RepeatedKey(Exception):
-    """A mapping states one key twice."""
+    """A mapping holds one key twice."""
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML's safe loader, which refuses a key that is stated twice: PyYAML keeps the last value.
+    """PyYAML's safe loader, but a repeated key is an error; PyYAML keeps the last value.
 
-    The check belongs to composing, where a mapping holds what is written in it and not yet what
-    `<<` merges into it: keys beside `<<` may replace merged ones.
+    The check is in the composer, before `<<` is merged, because keys may override merged ones.
     """
 
     def compose_mapping_node(self, anchor: Any) -> MappingNode:
@@ -41,8 +40,7 @@ class _Loader(yaml.SafeLoader):
 def read_yaml(path: str | Path) -> Any:
     """Read a YAML file.
 
-    Raises ConfigError that names the file where it is missing, unreadable, not YAML, or states a
-    key twice.
+    Raises ConfigError if it is missing, unreadable, not YAML, or holds a key twice.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")

@@ -1,1 +1,1 @@
-"""Strict types of options and configurations, and refusals in one line that name the key."""
+"""Strict types for options and configurations, and their error messages."""

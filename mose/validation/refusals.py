@@ -1,7 +1,6 @@
-"""Refusals in one line: what was found, what is expected, and what was probably meant.
+"""Validation errors as one line: the value found, what is expected, and the likely intention.
 
-The words come from the JSON schema of the model that refused, so that docs/config.md and a refusal
-say the same. Free of torch.
+Expected values are worded from the JSON schema, as in docs/config.md. Does not import torch.
 """
 
 import difflib
@@ -16,18 +15,18 @@ from mose.errors import ConfigError
 JsonSchema = Mapping[str, Any]
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument", "invalid_key")
 MISSING = ("missing", "missing_keyword_only_argument")
-# Beside a schema's own keywords: what is expected, where these do not say it well.
+# Extra schema keyword: the expected value in words, where the standard keywords are unclear.
 WORDS = "x-expected"
-SHOWN = 60  # characters of a value
-# YAML 1.1 reads these as text; whoever writes them means a number.
+SHOWN = 60  # characters of a value in a message
+# Numbers that YAML 1.1 reads as text, such as 1e-5.
 EXPONENT = re.compile(r"([-+]?\d+)(\.\d*)?e([-+]?)(\d+)", re.IGNORECASE)
 NAMES = {int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
 
 
 class KeyRefused(ConfigError):
-    """A refusal that knows its key, so that whoever reads the block can say where that is.
+    """A ConfigError that holds its key, so that a caller can prefix the enclosing key.
 
-    key: dotted, as "shape.width"; empty for the whole block.
+    key: dotted, such as "shape.width"; empty for the whole block.
     """
 
     def __init__(self, key: str, reason: str) -> None:
@@ -35,19 +34,19 @@ class KeyRefused(ConfigError):
         self.key, self.reason = key, reason
 
     def within(self, where: str) -> ConfigError:
-        """The same of a block that is itself the key `where`."""
+        """The same error for a block under the key `where`."""
         return ConfigError(f"{where}.{self}" if self.key else f"{where}: {self}")
 
 
 def refusal(error: ValidationError, kind: type) -> KeyRefused:
-    """The one line for what pydantic found wrong in a block of the given kind.
+    """The one-line error for pydantic's errors in a block of type `kind`.
 
-    Of several mistakes the first is named. An unknown key comes before all others, since a
-    misspelt key is missing elsewhere.
+    Reports the first error. Unknown keys come before missing ones, because a misspelt key causes
+    both.
     """
     rank = {**dict.fromkeys(UNKNOWN, 0), **dict.fromkeys(MISSING, 2)}
-    first = min(error.errors(include_url=False), key=lambda one: rank.get(one["type"], 1))
-    keys, block, part, defs = _place(first["loc"], _schema(kind))
+    first = min(error.errors(include_url=False), key=lambda detail: rank.get(detail["type"], 1))
+    keys, block, part, defs = _locate(first["loc"], _schema(kind))
     if first["type"] in UNKNOWN:
         return KeyRefused(_dotted(keys[:-1]), unknown_key(keys[-1], block.get("properties", {})))
     if first["type"] in MISSING:
@@ -55,14 +54,14 @@ def refusal(error: ValidationError, kind: type) -> KeyRefused:
         return KeyRefused(_dotted(keys[:-1]), f"missing key {keys[-1]!r}, expected {what}")
     key = _dotted(keys)
     if first["type"] == "rule":
-        return KeyRefused(key, first["ctx"]["said"])
+        return KeyRefused(key, first["ctx"]["reason"])
     value = first["input"]
-    said = f"found {_found(value, first['type'])}, expected {expected(part, defs)}"
-    return KeyRefused(key, said + _hint(value, part, defs))
+    reason = f"found {_found(value, first['type'])}, expected {expected(part, defs)}"
+    return KeyRefused(key, reason + _hint(value, part, defs))
 
 
 def unknown_key(key: Any, known: Iterable[str], whose: str = "") -> str:
-    """What to say of a key that nothing reads; whose: such as " for method memit"."""
+    """Message for an unknown key. whose: suffix such as " for method memit"."""
     known = list(known)
     close = difflib.get_close_matches(str(key), known, 1)
     hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(known)}"
@@ -70,12 +69,12 @@ def unknown_key(key: Any, known: Iterable[str], whose: str = "") -> str:
 
 
 def one_of(value: Any, allowed: Sequence[str]) -> str:
-    """What to say of a value that is none of the allowed ones."""
+    """Message for a value that is not among the allowed ones."""
     return f"found {shown(value)}, expected {either(allowed)}{_close(value, allowed)}"
 
 
 def shown(value: Any) -> str:
-    """A value as a refusal shows it: as YAML writes it, and not too long."""
+    """A value as messages show it: null, true and false as in YAML; at most SHOWN characters."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     text = repr(list(value) if isinstance(value, tuple) else value)
@@ -83,7 +82,7 @@ def shown(value: Any) -> str:
 
 
 def expected(part: JsonSchema, defs: JsonSchema) -> str:
-    """In words, what a part of a JSON schema allows."""
+    """What a part of a JSON schema allows, in words. defs: the schema's `$defs`."""
     part = resolved(part, defs)
     if WORDS in part:
         return str(part[WORDS])
@@ -113,7 +112,7 @@ def expected(part: JsonSchema, defs: JsonSchema) -> str:
 
 
 def resolved(part: JsonSchema, defs: JsonSchema) -> JsonSchema:
-    """The part that a reference names, or the part itself."""
+    """The part with its `$ref` replaced by the definition."""
     while "$ref" in part:
         part = {
             **defs[part["$ref"].rpartition("/")[2]],
@@ -123,8 +122,8 @@ def resolved(part: JsonSchema, defs: JsonSchema) -> JsonSchema:
 
 
 def _schema(kind: type) -> JsonSchema:
-    """The schema of a model, whose keys have both of their names: YAML's and Python's."""
-    from pydantic import TypeAdapter  # of use only where something is refused
+    """The JSON schema of a model, with each property under both its alias and its Python name."""
+    from pydantic import TypeAdapter  # needed for errors only
 
     adapter = TypeAdapter[Any](kind)
     schema = adapter.json_schema()
@@ -132,13 +131,13 @@ def _schema(kind: type) -> JsonSchema:
     return {**schema, "properties": {**by_name["properties"], **schema["properties"]}}
 
 
-def _place(
+def _locate(
     loc: Sequence[str | int], schema: JsonSchema
 ) -> tuple[list[str | int], JsonSchema, JsonSchema, JsonSchema]:
-    """Keys of a place, the block around it, its own part of the schema, and the definitions.
+    """Keys of a location, the enclosing block's schema, its own schema, and the definitions.
 
-    loc: pydantic's; beside keys it holds "[key]" after a key that is itself wrong, and the tags of
-    unions (`mose.validation.strict.by_key`), which begin with "~".
+    loc: from pydantic. Besides keys it holds "[key]" after an invalid key, and tags of unions,
+    which begin with "~" (`mose.validation.strict.by_key`).
     """
     defs = schema.get("$defs", {})
     keys: list[str | int] = []
@@ -148,7 +147,7 @@ def _place(
         if step == "[key]":
             del keys[-1]
         elif isinstance(step, str) and step.startswith("~"):
-            # A mistake of the branch as a whole is one of the union.
+            # An error of a whole branch is reported for the union.
             if i < len(loc) - 1:
                 part = _branch(part, step[1:], defs)
         else:
@@ -175,19 +174,19 @@ def _inside(part: JsonSchema, step: str | int) -> JsonSchema:
 
 
 def values_of(part: JsonSchema) -> JsonSchema:
-    """What a mapping with keys of one's own holds; empty for other parts."""
-    other = part.get("additionalProperties")
+    """Schema of the values of a mapping with free keys; empty for other parts."""
+    additional = part.get("additionalProperties")
     patterns = list(part.get("patternProperties", {}).values())
-    return other if isinstance(other, dict) else next(iter(patterns), {})
+    return additional if isinstance(additional, dict) else next(iter(patterns), {})
 
 
 def branches_of(part: JsonSchema) -> Sequence[JsonSchema]:
-    """The forms of a union, none for other parts."""
+    """The branches of a union; empty for other parts."""
     return part.get("anyOf") or part.get("oneOf") or ()
 
 
 def _branch(part: JsonSchema, tag: str, defs: JsonSchema) -> JsonSchema:
-    """The branch of a union that a tag names: by its type, or by a key that it requires."""
+    """The branch of a union with the tag as its type or as a required key."""
     for branch in branches_of(part):
         branch = resolved(branch, defs)
         if tag == branch.get("type") or tag in branch.get("required", ()):
@@ -200,8 +199,8 @@ def _bounds(part: JsonSchema) -> str:
         "exclusiveMinimum": "above", "minimum": "of at least",
         "exclusiveMaximum": "below", "maximum": "of at most",
     }  # fmt: skip
-    said = [f"{word} {part[name]:g}" for name, word in words.items() if name in part]
-    return f" {' and '.join(said)}" if said else ""
+    bounds = [f"{word} {part[name]:g}" for name, word in words.items() if name in part]
+    return f" {' and '.join(bounds)}" if bounds else ""
 
 
 def _plain(value: Any) -> str:
@@ -209,7 +208,7 @@ def _plain(value: Any) -> str:
 
 
 def either(words: Sequence[str]) -> str:
-    """Words as "a, b or c"."""
+    """Join words as "a, b or c"."""
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
@@ -219,14 +218,14 @@ def _found(value: Any, error: str) -> str:
 
 
 def _hint(value: Any, part: JsonSchema, defs: JsonSchema) -> str:
-    """What was probably meant."""
+    """Suggestion of the likely intended value, or ""."""
     parts = [part, *(resolved(branch, defs) for branch in branches_of(part))]
     number = EXPONENT.fullmatch(value) if isinstance(value, str) else None
-    if number and any(one.get("type") == "number" for one in parts):
+    if number and any(option.get("type") == "number" for option in parts):
         whole, fraction, sign, exponent = number.groups()
         as_yaml = f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
         return f"; YAML reads this as text, write {as_yaml}"
-    return _close(value, [str(word) for one in parts for word in one.get("enum", ())])
+    return _close(value, [str(word) for option in parts for word in option.get("enum", ())])
 
 
 def _close(value: Any, words: Sequence[str]) -> str:

@@ -1,7 +1,7 @@
-"""What configurations are made of: strict types, blocks of a file, options that check themselves.
+"""Strict field types, and the base classes of configuration blocks and method options.
 
-A key is stated once, as a field with type, bounds, default and meaning. From the field follow the
-check, the words of its refusal, the JSON schema for editors, and docs/config.md. Free of torch.
+Each key is defined once, as a field with type, bounds, default and description. The check, its
+error message, the JSON schema and docs/config.md follow from it. Does not import torch.
 """
 
 import itertools
@@ -28,19 +28,19 @@ from mose.validation.refusals import WORDS, refusal, shown
 
 BlockKind = TypeVar("BlockKind", bound="Block")
 
-# Built at first use: of the methods' options a program needs one or two.
+# Validators are built at first use: a program needs the options of one or two methods only.
 STRICT = ConfigDict(
     strict=True, extra="forbid", validate_by_name=True, validate_by_alias=True, defer_build=True
 )
 NAME = "[A-Za-z0-9][A-Za-z0-9_-]*"
 
 
-@dataclass(frozen=True, eq=False)  # hashable, for unions
+@dataclass(frozen=True, eq=False)  # hashable, which unions need
 class Rule:
-    """A check that pydantic has no word for.
+    """An additional check of a field, beyond pydantic's own.
 
-    holds: whether a value passes. expected: what is said where it does not. schema: what the JSON
-    schema says of it. meant: what people write, and what they mean by it.
+    holds: whether a value is valid. expected: what the error message says is expected. schema:
+    keywords added to the JSON schema. meant: common wrong values, and what to suggest for each.
     """
 
     holds: Callable[[Any], bool]
@@ -63,13 +63,13 @@ class Rule:
             return value
         meant = self.meant.get(value) if isinstance(value, str) else None
         hint = f"; did you mean {meant!r}?" if meant else ""
-        said = f"found {shown(value)}, expected {self.expected}{hint}"
-        raise PydanticCustomError("rule", "{said}", {"said": said})
+        reason = f"found {shown(value)}, expected {self.expected}{hint}"
+        raise PydanticCustomError("rule", "{reason}", {"reason": reason})
 
 
 @dataclass(frozen=True, eq=False)
 class Like:
-    """The checks of another type: of a TypedDict, for a value that stays a plain mapping."""
+    """Validates a field as the type `kind`, such as a TypedDict for a plain mapping."""
 
     kind: Any
 
@@ -80,7 +80,7 @@ class Like:
 
 
 def pattern(text: str, expected: str, **meant: str) -> Rule:
-    """Text that fits a regular expression as a whole."""
+    """Rule: the whole text matches a regular expression. expected, meant: as in `Rule`."""
     compiled = re.compile(text)
     return Rule(
         lambda value: compiled.fullmatch(value) is not None,
@@ -91,7 +91,7 @@ def pattern(text: str, expected: str, **meant: str) -> Rule:
 
 
 def _label(taken: str = "") -> Rule:
-    """A name that becomes part of paths; taken: one that is not free."""
+    """Rule: a name that becomes part of paths. taken: a reserved name."""
     compiled = re.compile(NAME)
     expected = "a name of letters, digits, '-' and '_' that begins with a letter or digit"
     schema: dict[str, Any] = {"pattern": f"^{NAME}$", WORDS: expected}
@@ -104,12 +104,12 @@ def _label(taken: str = "") -> Rule:
 
 
 def _as_written(value: Any, check: Callable[[Any], float]) -> Any:
-    """A checked number as it is written: 100 stays 100 in what is written out again."""
+    """Check a number, but keep its type: an int stays an int when it is written again."""
     check(value)
     return value
 
 
-# Behind a number's bounds: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN].
+# Use after the bounds: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN].
 AS_WRITTEN = WrapValidator(_as_written)
 Positive = Annotated[float, Field(gt=0), AS_WRITTEN]
 NonNegative = Annotated[float, Field(ge=0), AS_WRITTEN]
@@ -119,7 +119,7 @@ Text = Annotated[str, Field(min_length=1)]
 Label = Annotated[str, _label()]
 VariantLabel = Annotated[str, _label("unedited")]
 TaskLabel = Annotated[str, _label("mean")]
-# Of tuples, which YAML gives as lists: Annotated[tuple[int, ...], LISTED].
+# For tuples, which YAML reads as lists: Annotated[tuple[int, ...], LISTED].
 LISTED = Strict(False)
 DISTINCT = Rule(
     lambda values: all(value not in values[:i] for i, value in enumerate(values)),
@@ -134,7 +134,7 @@ ASCENDING = Rule(
 
 
 def absent(description: str) -> Any:
-    """The field of a key that has no default: where it is not given, it is not there."""
+    """An optional field without a default: None, and left out of dumps, where not given."""
     return Field(
         default=None,
         exclude_if=lambda value: value is None,
@@ -150,8 +150,10 @@ def _without_null(schema: dict[str, Any]) -> None:
 
 
 def by_key(*keys: str) -> Callable[[Any], str | None]:
-    """Which form of a union a value has: "~string", "~array", or the first of `keys` that it has,
-    as "~key". For pydantic's Discriminator; None where it has no form."""
+    """A function for pydantic's Discriminator that returns the tag of a value.
+
+    Tags: "~string", "~array", or "~key" for the first of `keys` that the value has; else None.
+    """
 
     def form(value: Any) -> str | None:
         if isinstance(value, str):
@@ -166,15 +168,15 @@ def by_key(*keys: str) -> Callable[[Any], str | None]:
 
 
 class Block(BaseModel):
-    """A block of a file, read by `read_block`."""
+    """Base of the blocks of a configuration file, read by `read_block`."""
 
     model_config = ConfigDict(**STRICT, frozen=True)
 
 
 def read_block(kind: type[BlockKind], block: Any, name: str) -> BlockKind:
-    """A checked block; `name` is what the whole of it is called in errors.
+    """Validate `block` as `kind`. name: of the block in errors.
 
-    Raises ConfigError: one line that names the key.
+    Raises ConfigError that names the key.
     """
     try:
         return kind.model_validate(block)
@@ -185,16 +187,16 @@ def read_block(kind: type[BlockKind], block: Any, name: str) -> BlockKind:
 
 @dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(Field,))
 class _CheckedType(type):
-    """Makes a class a pydantic dataclass, and its refusals ConfigErrors.
+    """Turns classes into pydantic dataclasses whose validation errors are ConfigErrors.
 
-    The refusals are turned here and not in `__init__`, which pydantic sets anew when it builds a
-    class at its first use.
+    Errors are converted in `__call__`, because pydantic replaces `__init__` when it builds a class
+    at its first use.
     """
 
     def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> None:
         super().__init__(name, bases, namespace)
-        checked_class: Any = cls  # whose type is not known to be a dataclass yet
-        pydantic_dataclass(checked_class, frozen=True, kw_only=True, config=STRICT)
+        untyped: Any = cls  # mypy does not know it as a dataclass
+        pydantic_dataclass(untyped, frozen=True, kw_only=True, config=STRICT)
 
     def __call__(cls, *args: Any, **values: Any) -> Any:
         try:
@@ -204,7 +206,7 @@ class _CheckedType(type):
 
 
 class Checked(metaclass=_CheckedType):
-    """A frozen dataclass, constructed by keywords, whose fields are checked strictly.
+    """Base of frozen dataclasses with keyword arguments and strictly checked fields.
 
-    What does not fit is refused as a ConfigError of one line, wherever it is constructed.
+    The constructor raises ConfigError (KeyRefused) for invalid values.
     """

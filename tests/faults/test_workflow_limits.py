@@ -90,7 +90,7 @@ def test_a_disk_that_fills_is_said_and_with_room_again_the_run_ends(whole, proje
     ended = running.end()
     assert ended.status != 0
     last = [line for line in ended.said.splitlines() if line.startswith("error: ")][-1]
-    assert last.startswith("error: results: cannot be written (No space left on device); see to")
+    assert last.startswith("error: results: cannot be written (No space left on device); check")
     assert not list(small_disk.glob("**/edits4.h5"))
     again = flow.run(project)
     assert again.status != 0

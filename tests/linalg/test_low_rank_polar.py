@@ -66,7 +66,9 @@ def test_before_it_is_turned_back_it_is_that_of_the_decomposition(condition):
     values, basis = torch.linalg.eigh(retained)
     left, right = basis.mT @ target, basis.mT @ source
     bounds = low_rank_polar.singular_bounds(values, left, right)
-    found = low_rank_polar.assembled(values, left, right, *low_rank_polar.sign_quadrature(*bounds))
+    found = low_rank_polar.entrywise_polar(
+        values, left, right, *low_rank_polar.sign_quadrature(*bounds)
+    )
     by_svd = orthogonal.procrustes(retained, source, target)
     # Directions that hardly anything holds are hardly determined.
     assert float((basis @ found @ basis.mT - by_svd).norm()) < 1e-10 * max(1, condition / 1e4)
@@ -91,7 +93,7 @@ def test_what_the_quadrature_leaves_is_in_the_singular_values_only(accuracy):
     matrix = torch.diag(diagonal) + left @ right.mT
     bounds = low_rank_polar.singular_bounds(diagonal, left, right)
     nodes, weights = low_rank_polar.sign_quadrature(*bounds, accuracy)
-    found = low_rank_polar.assembled(diagonal, left, right, nodes, weights)
+    found = low_rank_polar.entrywise_polar(diagonal, left, right, nodes, weights)
     u, _, vh = torch.linalg.svd(matrix)
     assert float((u.mT @ found @ vh.mT - torch.eye(90)).abs().max()) < 2 * accuracy
     apart = u.mT @ found @ vh.mT

@@ -84,7 +84,7 @@ def test_the_blocks_above_a_layer_can_be_rerun_from_prefixes(lm, cuts, alike):
     # Rows 2 and 0, 3 and 1 begin alike, so that there is something to share.
     rows = [ROWS[0], ROWS[1], [*ROWS[0][:3], *ROWS[2]], [*ROWS[1][:2], *ROWS[3]]]
     prefix = lm.prefill([row[:cut] for row, cut in zip(rows, cuts, strict=True)], alike)
-    above = lm.above([row[cut:] for row, cut in zip(rows, cuts, strict=True)], prefix, 1)
+    above = lm.upper_blocks([row[cut:] for row, cut in zip(rows, cuts, strict=True)], prefix, 1)
     some = torch.tensor([0, 2, 3])
     fewer = above.take(some)
     with torch.no_grad():
@@ -110,7 +110,7 @@ def test_attention_that_is_not_plainly_causal_is_refused():
     lm = tiny.model("mistral")
     lm.model.config.sliding_window = 3
     with pytest.raises(ModelError, match=r"MistralAttention: .* sees only 3 of 6 tokens"):
-        lm.above([ROWS[0][2:]], lm.prefill([ROWS[0][:2]], [0]), 1)
+        lm.upper_blocks([ROWS[0][2:]], lm.prefill([ROWS[0][:2]], [0]), 1)
 
 
 def test_weights_are_d_out_by_d_in_and_change_the_models_output(lm):

@@ -80,7 +80,7 @@ def test_from_the_model_file_to_an_edit(tmp_path, monkeypatch, requests, templat
         ({"projection": "mlp.fc2"}, r"architecture\.projection: .* has no module 'mlp\.fc2'"),
         ({"norm": "norm"}, r"architecture\.norm: StableLmForCausalLM has no module 'norm'"),
         ({"norm": "model.layers.0.input_layernorm"}, "give other logits than the model"),
-        ({"projection": "mlp.up_proj"}, "not what is added to the block's output"),
+        ({"projection": "mlp.up_proj"}, "not change the block's output by the same vector"),
         ({"projection": "mlp"}, r"architecture\.projection: .* has no matrix"),
         ({"transposed": True}, r"set architecture\.transposed: false"),
     ],

@@ -244,7 +244,7 @@ def test_a_packed_triangle_is_exact_in_any_pieces(tmp_path, monkeypatch, rows):
     assert np.array_equal(packed, matrix[np.triu_indices(7)])
     assert np.array_equal(hdf5.read_symmetric(path, "moments", "sum"), matrix)
     assert symmetric.side_of(packed.size) == 7
-    with pytest.raises(StoreError, match="no packed triangle"):
+    with pytest.raises(StoreError, match="not a packed triangle"):
         symmetric.side_of(5)
 
 
