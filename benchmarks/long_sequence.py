@@ -20,7 +20,7 @@ from mose.editing import sequence
 from mose.evaluation import stability
 from mose.facts.requests import EditRequest
 from mose.linalg import second_moment
-from mose.methods.base import Editor
+from mose.methods.base import LayerEditor
 from mose.methods.register import parse_variant
 from mose.models.causal_lm import CausalLM
 from mose.report import pages
@@ -70,7 +70,7 @@ def second_moment(lm: CausalLM) -> second_moment.SecondMoment:
     return second_moment.SecondMoment(sums[LAYER] / count)
 
 
-def state_bytes(editor: Editor) -> int:
+def state_bytes(editor: LayerEditor) -> int:
     """What the chain is stated to keep: the arrays of its checkpoint."""
     return sum(tensor.numel() * tensor.element_size() for tensor in editor.state().values())
 

@@ -19,7 +19,7 @@ from mose.errors import ConfigError, NumericalError, shortened
 from mose.facts.requests import EditRequest, check_requests
 from mose.linalg.orthogonal import on_sphere
 from mose.linalg.second_moment import SecondMoment
-from mose.methods.base import ClosedFormEditor, Editor, GradientEditor
+from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor
 from mose.methods.editors import make_editor
 from mose.methods.options import TargetOptions, TrainedOptions, Variant
 from mose.models.causal_lm import CausalLM
@@ -56,7 +56,7 @@ Outcome = tuple[int, float, float | None, float]
 class State:
     """Where a sequence stands: how many edits, one editor per layer, and the record so far."""
 
-    editors: dict[int, Editor]
+    editors: dict[int, LayerEditor]
     edits: int = 0
     diagnoses: list[Diagnosis] = field(default_factory=list)
     parent: str = ""
@@ -64,7 +64,7 @@ class State:
 
 def make_editors(
     weights: Mapping[int, Tensor], moments: Mapping[int, SecondMoment], variant: Variant
-) -> dict[int, Editor]:
+) -> dict[int, LayerEditor]:
     """Editors of the variant's layers, which own copies of what they are made from.
 
     weights: the unedited (d_out, d_in) by layer; the model's own may be passed.
@@ -152,7 +152,7 @@ def _means(diagnoses: Sequence[Diagnosis]) -> str:
 
 def write_batch(
     lm: CausalLM,
-    editors: Mapping[int, Editor],
+    editors: Mapping[int, LayerEditor],
     variant: Variant,
     requests: Sequence[EditRequest],
     templates: Sequence[str],

@@ -31,7 +31,7 @@ def memit_delta(
 
 
 class MemitEditor(AdditiveEditor):
-    """Least squares against the second moment."""
+    """Least squares on the batch, regularised by the second moment."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: MemitOptions) -> None:
         super().__init__(weight)
@@ -39,6 +39,6 @@ class MemitEditor(AdditiveEditor):
         self._retention_weight = options.retention_weight
         self.remembers = options.memory == "keys"
 
-    def delta(self, keys: Tensor, residuals: Tensor, bare: Tensor) -> Tensor:
+    def delta(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor) -> Tensor:
         keys, residuals = self.with_earlier(keys, residuals)
         return memit_delta(keys, residuals, self._moment, self._retention_weight)
