@@ -1,9 +1,4 @@
-"""The sequential loop: batches of requests written one after another, and its checkpoints.
-
-A checkpoint is the state after n edits: per edited layer what the method needs to restore the
-edited weight and to go on, a record of every request so far, and the digests that tie it to its
-model, second moments, requests, templates, options and parent.
-"""
+"""The sequential loop: batches of requests are written into layer editors and model."""
 
 import logging
 import time
@@ -31,12 +26,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What became of one request: the columns of the checkpoint's record.
+    """How the edit of one request went: the columns of the checkpoint's record.
 
-    order: place in the sequence; batch: its batch; steps: loss evaluations; loss: the last one.
-    attained: projection of the change at the last edited layer on the residual asked for, over
-    the residual's length (1: fully written); None for methods that are trained, and ask for none.
-    seconds: time spent on it, its batch's update divided evenly.
+    order: place in the sequence; batch: number of its batch; steps: loss evaluations; loss: the
+    last one, nats. attained: projection of the change at the last edited layer on the wanted
+    residual, over the residual's length (1: fully written); None for trained methods, which have no
+    residual. seconds: its own optimisation, and an equal share of the batch's update.
     """
 
     order: int
@@ -54,7 +49,10 @@ Outcome = tuple[int, float, float | None, float]
 
 @dataclass
 class State:
-    """Where a sequence stands: how many edits, one editor per layer, and the record so far."""
+    """A sequence of edits so far: their number, one editor per layer, and the record.
+
+    parent: digest of the checkpoint that the state was read from, or empty.
+    """
 
     editors: dict[int, LayerEditor]
     edits: int = 0
@@ -65,10 +63,10 @@ class State:
 def make_editors(
     weights: Mapping[int, Tensor], moments: Mapping[int, SecondMoment], variant: Variant
 ) -> dict[int, LayerEditor]:
-    """Editors of the variant's layers, which own copies of what they are made from.
+    """New editors of the variant's layers.
 
-    weights: the unedited (d_out, d_in) by layer; the model's own may be passed.
-    moments: by layer; none are needed for methods that use none.
+    weights: unedited (d_out, d_in) by layer; editors keep copies, so the model's own may be passed.
+    moments: second moments by layer; may be empty for methods that use none.
     Raises ConfigError for a layer without a weight, or without a second moment that it needs.
     """
     editors = {}
@@ -86,7 +84,7 @@ def make_editors(
 
 
 def put_into(lm: CausalLM, state: State, measured: bool = False) -> None:
-    """Let the model run with the state's weights: to go on from, or to be `measured`."""
+    """Write the state's weights into the model; measured: those for measuring (PRUNE)."""
     for layer, editor in state.editors.items():
         lm.write(layer, editor.measured if measured else editor.weight)
 
@@ -101,12 +99,12 @@ def run(
     last: int,
     after_batch: Callable[[int, Sequence[EditRequest]], None] = lambda *_: None,
 ) -> None:
-    """Go on from `state` (already in the model) to `last` edits, in batches.
+    """Continue from `state` (already in the model) to `last` edits, in batches.
 
     requests: the whole fixed order; those from state.edits on are written.
-    after_batch: called with the first request's place and the batch, right after it is written.
-    Raises ConfigError or RequestError, before anything is written, for arguments that cannot be
-    used; NumericalError, naming the batch's requests, for one whose result cannot be trusted.
+    after_batch: called after each batch with the place of its first request and its requests.
+    Raises ConfigError or RequestError for wrong arguments, before anything is written;
+    NumericalError, which names the batch's requests, for a numerical failure.
     """
     check_requests(requests)
     _check_span(state.edits, len(requests), batch, last)
@@ -129,7 +127,7 @@ def run(
 
 
 def _check_span(edits: int, requests: int, batch: int, last: int) -> None:
-    """Refuse batches and an end that `edits` written and `requests` in all do not allow."""
+    """Raise ConfigError unless edits < last <= requests and batch >= 1."""
     if not isinstance(batch, int) or batch < 1:
         raise ConfigError(f"batch: found {batch!r}, expected 1 or more requests; set it to 1")
     if not isinstance(last, int) or last <= edits:
@@ -145,9 +143,9 @@ def _check_span(edits: int, requests: int, batch: int, last: int) -> None:
 
 
 def _means(diagnoses: Sequence[Diagnosis]) -> str:
-    said = f"mean loss {np.mean([d.loss for d in diagnoses]):.3f}"
+    loss = f"mean loss {np.mean([d.loss for d in diagnoses]):.3f}"
     attained = [d.attained for d in diagnoses if d.attained is not None]
-    return f"{said}, mean attained {np.mean(attained):.3f}" if attained else said
+    return f"{loss}, mean attained {np.mean(attained):.3f}" if attained else loss
 
 
 def write_batch(
@@ -157,33 +155,33 @@ def write_batch(
     requests: Sequence[EditRequest],
     templates: Sequence[str],
 ) -> list[Outcome]:
-    """Write one batch into editors and model; per request (steps, loss, attained, seconds).
+    """Write one batch into editors and model; returns an Outcome per request.
 
-    Raises ConfigError or RequestError for editors or requests that cannot be used.
+    Raises ConfigError or RequestError for wrong editors or requests.
     """
     check_requests(requests)
     options = variant.edit
     size = 1 if options.ONE_BY_ONE else len(requests)
     groups = [requests[start : start + size] for start in range(0, len(requests), size)]
     if isinstance(options, TrainedOptions):
-        trained = {la: e for la, e in editors.items() if isinstance(e, GradientEditor)}
+        trained = {i: e for i, e in editors.items() if isinstance(e, GradientEditor)}
         _check_editors(trained, variant)
         return [outcome for group in groups for outcome in _train(lm, trained, options, group)]
     if not isinstance(options, TargetOptions):
         raise TypeError(f"{variant.method}: no way to write its updates")
-    closed = {la: e for la, e in editors.items() if isinstance(e, ClosedFormEditor)}
+    closed = {i: e for i, e in editors.items() if isinstance(e, ClosedFormEditor)}
     _check_editors(closed, variant)
-    found: list[Outcome] = []
+    outcomes: list[Outcome] = []
     for group in groups:
-        found += _write(lm, closed, options, group, templates)
+        outcomes += _write(_Group(lm, closed, options, group, templates))
     for layer, editor in closed.items():
         if editor.finish():
             lm.write(layer, editor.weight)
-    return found
+    return outcomes
 
 
 def _check_editors(usable: Collection[int], variant: Variant) -> None:
-    """Refuse to go on when a layer of the variant is not among those with a usable editor."""
+    """Raise ConfigError for a layer of the variant that has no usable editor."""
     missing = [layer for layer in variant.edit.layers if layer not in usable]
     if missing:
         raise ConfigError(
@@ -198,95 +196,94 @@ def _train(
     options: TrainedOptions,
     requests: Sequence[EditRequest],
 ) -> list[Outcome]:
-    """Train the editors on requests and write them into the model."""
-    begun = time.perf_counter()
-    steps, loss = training.train(lm, editors, requests, options)
+    """Train the editors on requests and write their weights into the model."""
+    started = time.perf_counter()
+    steps, losses = training.train(lm, editors, requests, options)
     for layer, editor in editors.items():
         lm.write(layer, editor.weight)
-    share = (time.perf_counter() - begun) / len(requests)
-    return [(steps, value, None, share) for value in loss]
+    share = (time.perf_counter() - started) / len(requests)
+    return [(steps, loss, None, share) for loss in losses]
 
 
-def _write(
-    lm: CausalLM,
-    editors: Mapping[int, ClosedFormEditor],
-    options: TargetOptions,
-    requests: Sequence[EditRequest],
-    templates: Sequence[str],
-) -> list[Outcome]:
-    """Find the requests' value targets and write them all at once."""
-    found = targets.optimise(lm, requests, templates, options)
-    begun = time.perf_counter()
-    write = _spread if options.target_space == "free" else _rotate_to_sphere
-    attained = write(lm, editors, options, requests, templates, found.shift.mT)
-    share = (time.perf_counter() - begun) / len(requests)
+@dataclass(frozen=True)
+class _Group:
+    """Requests that a closed-form method writes at once, and what it writes them with."""
+
+    lm: CausalLM
+    editors: Mapping[int, ClosedFormEditor]
+    options: TargetOptions
+    requests: Sequence[EditRequest]
+    templates: Sequence[str]
+
+    def collect(self, layers: Sequence[int]) -> keys_of.Keys:
+        """Keys and hidden states of the requests in the present model."""
+        mean = self.options.TEMPLATE_MEAN
+        return keys_of.collect(self.lm, self.requests, self.templates, layers, template_mean=mean)
+
+    def update(
+        self, layer: int, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None
+    ) -> None:
+        """Write a layer's residuals into its editor and the model."""
+        editor = self.editors[layer]
+        editor.update(keys, residuals, prompt_keys)
+        self.lm.write(layer, editor.weight)
+
+
+def _write(group: _Group) -> list[Outcome]:
+    """Optimise the value targets of a group and write them at once."""
+    options = group.options
+    optimised = targets.optimise(group.lm, group.requests, group.templates, options)
+    started = time.perf_counter()
+    write = _write_free if options.target_space == "free" else _write_reachable
+    attained = write(group, optimised.shift.mT)
+    share = (time.perf_counter() - started) / len(group.requests)
     return [
-        (steps, loss, float(part), seconds + share)
-        for steps, loss, part, seconds in zip(
-            found.steps, found.loss, attained, found.seconds, strict=True
+        (steps, loss, float(fraction), seconds + share)
+        for steps, loss, fraction, seconds in zip(
+            optimised.steps, optimised.loss, attained, optimised.seconds, strict=True
         )
     ]
 
 
-def _spread(
-    lm: CausalLM,
-    editors: Mapping[int, ClosedFormEditor],
-    options: TargetOptions,
-    requests: Sequence[EditRequest],
-    templates: Sequence[str],
-    shift: Tensor,
-) -> Tensor:
-    """Write free targets over several layers; returns the attained fractions (n,).
+def _write_free(group: _Group, shift: Tensor) -> Tensor:
+    """Write free targets, spread over the layers; returns the attained fractions (n,).
 
-    As MEMIT and the authors of MOSE do: at each layer in turn, what is still missing at the last
-    layer, divided by the layers left, is asked of this layer; keys and what is missing are taken
-    from the model as edited so far.
-    shift: (d_out, n), what the last layer's output should change by.
+    As MEMIT and the authors of MOSE do: each layer in turn writes the residual at the last layer,
+    divided by the number of layers left. Keys and residual are those of the model as edited so far.
+    shift: (d_out, n), the wanted change of the last layer's output.
     """
-    layers = options.layers
+    layers = group.options.layers
     last = layers[-1]
-
-    def collect(which: Sequence[int]) -> keys_of.Keys:
-        return keys_of.collect(lm, requests, templates, which, template_mean=options.TEMPLATE_MEAN)
-
-    before = seen = collect(layers)
+    before = present = group.collect(layers)
     wanted = before.bare + shift
     for done, layer in enumerate(layers):
         if done:
-            seen = collect(sorted({layer, last}))
-        residuals = (wanted - seen.bare) / (len(layers) - done)
-        editors[layer].update(seen.keys[layer], residuals, seen.bare_keys[layer])
-        lm.write(layer, editors[layer].weight)
-    after = collect([last])
+            present = group.collect(sorted({layer, last}))
+        residuals = (wanted - present.bare) / (len(layers) - done)
+        group.update(layer, present.keys[layer], residuals, present.bare_keys[layer])
+    after = group.collect([last])
     return attained_fraction(after.mean_hidden() - before.mean_hidden(), shift)
 
 
-def _rotate_to_sphere(
-    lm: CausalLM,
-    editors: Mapping[int, ClosedFormEditor],
-    options: TargetOptions,
-    requests: Sequence[EditRequest],
-    templates: Sequence[str],
-    shift: Tensor,
-) -> Tensor:
+def _write_reachable(group: _Group, shift: Tensor) -> Tensor:
     """Write reachable targets of one layer; returns the attained fractions (n,).
 
-    shift: (d_out, n) or (d_in, n), what moves the mean value or key along its sphere.
+    shift: (d_out, n) or (d_in, n), moves the mean value or key along its sphere.
     """
-    (layer,) = options.layers
-    editor = editors[layer]
-    key = keys_of.collect(lm, requests, templates, [layer]).keys[layer]
+    (layer,) = group.options.layers
+    editor = group.editors[layer]
+    on_values = group.options.target_space == "value"
+    keys = group.collect([layer]).keys[layer]
     before = editor.weight.to(torch.float64)
-    base = before @ key if options.target_space == "value" else key
-    residuals = on_sphere(base.mT, shift.mT).mT - base
-    wanted = residuals if options.target_space == "value" else before @ residuals
-    editor.update(key, residuals)
-    lm.write(layer, editor.weight)
-    return attained_fraction((editor.weight.to(torch.float64) - before) @ key, wanted)
+    origin = before @ keys if on_values else keys
+    residuals = on_sphere(origin.mT, shift.mT).mT - origin
+    wanted = residuals if on_values else before @ residuals
+    group.update(layer, keys, residuals)
+    return attained_fraction((editor.weight.to(torch.float64) - before) @ keys, wanted)
 
 
 def attained_fraction(change: Tensor, wanted: Tensor) -> Tensor:
-    """Per column, the projection of `change` on `wanted` over the length of `wanted`: (n,)."""
+    """Projection of `change` on `wanted` over the length of `wanted`, per column: (n,)."""
     return (change * wanted).sum(0) / (wanted**2).sum(0).clamp(min=torch.finfo(wanted.dtype).tiny)
 
 

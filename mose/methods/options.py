@@ -151,7 +151,8 @@ class AdditiveOptions(TargetOptions):
     targets: Literal["free", "rescaled", "anchored"] = Field(
         default="free",
         description="free, as published; rescaled: scaled to the length of the hidden state "
-        "before the shift; anchored: the projection's wanted output has one length for all requests (NAS).",
+        "before the shift; anchored: the projection's wanted output has one length for all "
+        "requests (NAS).",
     )
     anchor: Positive | None = Field(
         default=None,
