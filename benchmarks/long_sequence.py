@@ -1,7 +1,7 @@
 """Long chains on a tiny random model: drift of the edited matrix, and memory beyond the state.
 
-Single edits, one after another, with the model kept in float32 and in bfloat16. "in place" is what
-the project does not do: the step's rotation multiplied onto the stored, rounded matrix.
+Single edits, with the model stored in float32 and in bfloat16. The variant "in place", which the
+library avoids, multiplies each step's rotation onto the stored, rounded matrix.
 """
 
 import argparse
@@ -46,78 +46,80 @@ COLUMNS = (
     "state_MB", "other_growth_MB", "ms_per_edit_first", "ms_per_edit_last",
 )  # fmt: skip
 
-# Until the libraries have seen about every length of a pass: in bfloat16 some prepare a product for
-# each and keep it, up to a bound.
+# Edits before memory is first read: in bfloat16, libraries cache one prepared matrix product per
+# length of a pass, up to a bound.
 WARM_UP = 100
 
 
 def invented(count: int) -> list[EditRequest]:
-    """Requests about people that do not exist, each with one of the tiny facts' capitals."""
+    """`count` requests about invented people, whose objects are the capitals of tiny.FACTS."""
     parts = ["ba", "do", "ki", "lu", "me", "no", "pa", "ri", "so", "tu", "ve", "za"]
     capitals = [capital for _, capital in tiny.FACTS]
-    made = []
+    requests = []
     for i in range(count):
         name = "".join(parts[i // 12**k % 12] for k in range(4)).capitalize()
         prompt = "{} was born in the city of" if i % 2 else "The home of {} is"
-        made.append(EditRequest(str(i), name, prompt, capitals[i % 12], capitals[(i + 5) % 12]))
-    return made
+        new, true = capitals[i % 12], capitals[(i + 5) % 12]
+        requests.append(EditRequest(str(i), name, prompt, new, true))
+    return requests
 
 
-def moment_of(lm: CausalLM) -> second_moment.SecondMoment:
-    """Of random tokens: enough of them that no direction is empty."""
+def moment_of_random_tokens(lm: CausalLM) -> second_moment.SecondMoment:
+    """C of LAYER's keys on enough random tokens for full rank."""
     windows = np.random.default_rng(0).integers(1, 300, size=(200, 16)).astype(np.int32)
     sums, count = second_moments.accumulate(lm, windows, [LAYER], False)
     return second_moment.SecondMoment(sums[LAYER] / count)
 
 
 def state_bytes(editor: LayerEditor) -> int:
-    """What the chain is stated to keep: the arrays of its checkpoint."""
+    """Bytes of the arrays that a checkpoint stores."""
     return sum(tensor.numel() * tensor.element_size() for tensor in editor.state().values())
 
 
 def resident() -> int:
-    """Bytes of memory that this process holds."""
+    """Resident memory of this process in bytes."""
     gc.collect()
     return psutil.Process().memory_info().rss
 
 
 def chain(options: dict, storage: str, edits: int) -> Iterator[dict]:
-    """Run one chain; yield its row (COLUMNS), and for a product the row of "in place" as well."""
+    """Run one chain; yield its row (COLUMNS), and for a product of rotations that of "in place"."""
     lm = tiny.model("llama")
-    moment = moment_of(lm)
-    kept_in = getattr(torch, storage)
-    lm.model.to(kept_in)
+    moment = moment_of_random_tokens(lm)
+    dtype = getattr(torch, storage)
+    lm.model.to(dtype)
     unedited = lm.weight(LAYER).clone()
     variant = parse_variant(options)
     state = sequence.State(sequence.make_editors({LAYER: unedited}, {LAYER: moment}, variant))
     editor = state.editors[LAYER]
-    in_place = unedited.to(kept_in)
+    in_place = unedited.to(dtype)
     before = editor.rotation
     requests = invented(edits)
-    spent, held = [], []
+    times, memory = [], []
 
     def after(first: int, _: object) -> None:
         nonlocal in_place, before
         if before is not None and options.get("memory") is None:
             step = editor.rotation @ before.mT
-            in_place = (step @ in_place.to(torch.float64)).to(kept_in)
+            in_place = (step @ in_place.to(torch.float64)).to(dtype)
             before = editor.rotation
-        spent.append(time.perf_counter())
+        times.append(time.perf_counter())
         if (first + 1) % (edits // 10) == 0 and first + 1 >= WARM_UP:
-            held.append((resident(), state_bytes(editor)))
+            memory.append((resident(), state_bytes(editor)))
 
     sequence.run(lm, state, variant, requests, ["{}", "I said. {}"], 1, edits, after)
     tenth = edits // 10
-    every = np.diff(spent) * 1e3
+    ms_per_edit = np.diff(times) * 1e3
+    (first_resident, first_state), (last_resident, last_state) = memory[0], memory[-1]
     row = {
         "storage": storage,
         "edits": edits,
         **drift(lm.weight(LAYER), unedited, editor.rotation),
-        "state_MB": held[-1][1] / 1e6,
-        # From the first tenth on, or WARM_UP edits.
-        "other_growth_MB": (held[-1][0] - held[0][0] - held[-1][1] + held[0][1]) / 1e6,
-        "ms_per_edit_first": float(np.median(every[:tenth])),
-        "ms_per_edit_last": float(np.median(every[-tenth:])),
+        "state_MB": last_state / 1e6,
+        # Counted from the first tenth of the edits, or from WARM_UP.
+        "other_growth_MB": (last_resident - first_resident - last_state + first_state) / 1e6,
+        "ms_per_edit_first": float(np.median(ms_per_edit[:tenth])),
+        "ms_per_edit_last": float(np.median(ms_per_edit[-tenth:])),
     }
     yield row
     if options["method"] == "mose" and "memory" not in options:
@@ -127,7 +129,7 @@ def chain(options: dict, storage: str, edits: int) -> Iterator[dict]:
 def drift(
     now: torch.Tensor, unedited: torch.Tensor, rotation: torch.Tensor | None
 ) -> dict[str, float | None]:
-    """How far norm and condition number of the stored matrix are from the unedited one's."""
+    """Relative drift of norm and condition number of the stored matrix from the unedited one."""
     row = stability.measure(LAYER, now, unedited, rotation)
     return {
         "orthogonality_error": row["orthogonality_error"],
@@ -137,10 +139,10 @@ def drift(
 
 
 def main() -> None:
-    made = argparse.ArgumentParser(description=__doc__)
-    made.add_argument("--edits", type=int, default=2000)
-    made.add_argument("--out", required=True, help="CSV to write; the table is printed")
-    arguments = made.parse_args()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--edits", type=int, default=2000)
+    parser.add_argument("--out", required=True, help="CSV to write; the table is printed")
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     rows = []
     for name, options in VARIANTS.items():

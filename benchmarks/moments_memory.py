@@ -1,7 +1,7 @@
-"""Peak memory of second moments at a large model's true width, in copies of the whole matrix.
+"""Peak memory of second moments at a large model's width, in copies of the whole matrix.
 
-One layer of a model whose edited projection has 18,944 inputs (Qwen2.5-7B's), all else small. Each
-step runs in a process of its own; what the process takes before the step is subtracted.
+One layer of a model whose edited projection has 18,944 inputs (Qwen2.5-7B's); all other sizes are
+small. Each step runs in its own process, whose memory before the step is subtracted.
 """
 
 import argparse
@@ -28,7 +28,7 @@ COLUMNS = ("step", "width", "one_copy_GB", "peak_GB", "copies", "file_GB", "seco
 
 
 def accumulate(folder: Path, width: int, shard: int) -> Path:
-    """Sum and store one shard, as scripts/second_moments.py does."""
+    """Sum and store one shard, as scripts/second_moments.py."""
     config = LlamaConfig(
         vocab_size=64, hidden_size=32, intermediate_size=width, num_hidden_layers=1,
         num_attention_heads=4,
@@ -44,32 +44,32 @@ def accumulate(folder: Path, width: int, shard: int) -> Path:
 
 
 def add(folder: Path, width: int) -> Path:
-    """Add two shards, as scripts/add_moments.py does."""
+    """Add two shards, as scripts/add_moments.py."""
     out = folder / "moments.h5"
     second_moments.add_shards([folder / "shard0.h5", folder / "shard1.h5"], out)
     return out
 
 
 def read(folder: Path, width: int) -> Path:
-    """Read C, as an edit does."""
+    """Read C, as an edit job."""
     out = folder / "moments.h5"
     assert second_moments.load(out, [0], "random")[0].matrix.shape == (width, width)
     return out
 
 
 def status(key: str) -> int:
-    """A number of bytes out of this process's status."""
+    """A field of this process's status, in bytes."""
     text = Path("/proc/self/status").read_text()
     return int(text.split(f"{key}:")[1].split()[0]) * 1024
 
 
 def measured(step: Callable[..., Path], *args: object) -> tuple[int, int, float]:
-    """Peak bytes over what the process takes without the step, bytes of its file, seconds."""
-    Path("/proc/self/clear_refs").write_text("5")  # the peak so far is forgotten
-    before, begun = status("VmRSS"), time.perf_counter()
+    """Peak memory of a step beyond the process's own, size of its file (bytes), seconds."""
+    Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM, the peak
+    before, started = status("VmRSS"), time.perf_counter()
     out = step(*args)
-    spent = time.perf_counter() - begun
-    return status("VmHWM") - before, out.stat().st_size, spent
+    seconds = time.perf_counter() - started
+    return status("VmHWM") - before, out.stat().st_size, seconds
 
 
 def rows(width: int) -> list[dict[str, object]]:
@@ -77,18 +77,18 @@ def rows(width: int) -> list[dict[str, object]]:
     copy = 8 * width**2
     with tempfile.TemporaryDirectory(dir=".") as name:
         folder = Path(name)
-        found = []
-        for said, step, more in (
+        measurements = []
+        for label, step, more in (
             ("accumulate and store", accumulate, (0,)),
             ("the same, second shard", accumulate, (1,)),
             ("add two shards", add, ()),
             ("read", read, ()),
         ):
             with multiprocessing.get_context("spawn").Pool(1) as pool:
-                peak, size, spent = pool.apply(measured, (step, folder, width, *more))
-            values = (said, width, copy / 1e9, peak / 1e9, peak / copy, size / 1e9, spent)
-            found.append(dict(zip(COLUMNS, values, strict=True)))
-    return found
+                peak, size, seconds = pool.apply(measured, (step, folder, width, *more))
+            values = (label, width, copy / 1e9, peak / 1e9, peak / copy, size / 1e9, seconds)
+            measurements.append(dict(zip(COLUMNS, values, strict=True)))
+    return measurements
 
 
 def program(args: argparse.Namespace) -> None:
@@ -102,8 +102,8 @@ def program(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__)
-    made.add_argument("--width", type=int, default=18_944)
-    made.add_argument("--threads", type=int, default=2, help="CPU threads of this program")
-    made.add_argument("--out", required=True, help="CSV to write")
-    programs.run(program, made)
+    parser = programs.parser(__doc__)
+    parser.add_argument("--width", type=int, default=18_944)
+    parser.add_argument("--threads", type=int, default=2, help="CPU threads of this program")
+    parser.add_argument("--out", required=True, help="CSV to write")
+    programs.run(program, parser)

@@ -1,7 +1,7 @@
-"""Straightforward implementations of what the library does faster: what the ratios are against.
+"""Plain implementations of what the library does faster, for comparison of times.
 
-They compute the same thing by the way it is usually written: the whole model every step, one
-request at a time, one pass per layer, systems as large as the key.
+They compute the same numbers as usually written: the whole model at every step, one request at a
+time, one pass per layer, linear systems of the key's size.
 """
 
 from collections.abc import Sequence
@@ -24,12 +24,12 @@ def value_target(
     templates: Sequence[str],
     options: EditOptions,
 ) -> Tensor:
-    """The free target of one request (d_out,): full model, all positions through the head."""
+    """Free target (d_out,) of one request: whole model, head at all positions."""
     rows = [encode_edit(lm.tokenizer, t, prompt, subject, target) for t in templates]
     rows.append(encode_edit(lm.tokenizer, "{}", ESSENCE, subject))
     ids, mask = pad([[*row.prefix, *row.suffix] for row in rows])
     at = torch.tensor([len(row.prefix) for row in rows])
-    here = torch.arange(len(rows))
+    row_numbers = torch.arange(len(rows))
     layer = options.layers[-1]
     delta = torch.zeros(lm.weight(layer).shape[0], requires_grad=True)
     adam = torch.optim.Adam([delta], lr=options.learning_rate)
@@ -41,7 +41,7 @@ def value_target(
         if step == 0:
             length = hidden[0, at[0]].detach().norm()
         hidden = hidden.clone()
-        hidden[here, at] = hidden[here, at] + delta
+        hidden[row_numbers, at] = hidden[row_numbers, at] + delta
         return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
     hook = lm.blocks[layer].register_forward_hook(add)
@@ -72,8 +72,8 @@ def value_target(
 
 @torch.no_grad()
 def log_probs_of_record(lm: CausalLM, request: EditRequest) -> list[float]:
-    """Log-probability of the new and of the true object (a neighbour's own) after every prompt of
-    a record: the whole model over one padded batch, a row for each pair."""
+    """Log probabilities of new and true object (neighbours have their own) after every prompt of a
+    record: whole model on one padded batch, a row per pair."""
     prompts = [(request.text, request.target_true)]
     prompts += [(text, request.target_true) for text in request.paraphrases]
     prompts += [(probe.prompt, probe.target) for probe in request.locality]
@@ -92,7 +92,7 @@ def log_probs_of_record(lm: CausalLM, request: EditRequest) -> list[float]:
 
 @torch.no_grad()
 def second_moment(lm: CausalLM, windows: Tensor, layer: int) -> Tensor:
-    """Sum of k k^T (d_in, d_in) of one layer: a pass of the whole model, head included."""
+    """Sum of k k^T (d_in, d_in) of one layer: whole model, head included."""
     total = torch.zeros(lm.weight(layer).shape[1], lm.weight(layer).shape[1], dtype=torch.float64)
 
     def add(_module, args):
@@ -107,7 +107,7 @@ def second_moment(lm: CausalLM, windows: Tensor, layer: int) -> Tensor:
 
 
 def memit_delta(keys: Tensor, residuals: Tensor, moment: Tensor, retention_weight: float) -> Tensor:
-    """Delta (d_out, d_in) by the system of size d_in, solved afresh for each batch."""
+    """Delta (d_out, d_in) by the d_in x d_in system, solved for each batch."""
     system = retention_weight * moment + keys @ keys.mT
     return residuals @ torch.linalg.solve(system, keys).mT
 
@@ -115,14 +115,14 @@ def memit_delta(keys: Tensor, residuals: Tensor, moment: Tensor, retention_weigh
 def emmet_delta(
     keys: Tensor, residuals: Tensor, moment: Tensor, weight: float, relaxation: float
 ) -> Tensor:
-    """Delta (d_out, d_in) by the inverse of the weighted second moment, afresh for each batch."""
+    """Delta (d_out, d_in) by the inverse of the weighted second moment, for each batch."""
     inverse = torch.linalg.inv(weight * moment)
     gram = keys.mT @ inverse @ keys + relaxation * torch.eye(keys.shape[1], dtype=keys.dtype)
     return residuals @ torch.linalg.inv(gram) @ keys.mT @ inverse
 
 
 def alphaedit_delta(keys: Tensor, residuals: Tensor, projector: Tensor, ridge: float) -> Tensor:
-    """Delta (d_out, d_in) by the system of size d_in, as the authors have it."""
+    """Delta (d_out, d_in) by the d_in x d_in system, as the authors' code."""
     eye = torch.eye(len(projector), dtype=keys.dtype)
     system = projector @ (keys @ keys.mT) + ridge * eye
     return torch.linalg.solve(system, projector @ keys @ residuals.mT).mT

@@ -1,7 +1,7 @@
-"""Ratios of the library against plain implementations of the same thing, in one run.
+"""Time ratios of plain implementations (benchmarks/plain.py) to the library's.
 
-The model has SmolLM2-135M's shape and random weights: times do not depend on what it knows. Each
-pair is repeated and the median kept; results agree before times are compared.
+The model has SmolLM2-135M's shape and random weights, since times do not depend on their values.
+Results of a pair must agree first; its times are medians of repeated runs.
 """
 
 import argparse
@@ -73,29 +73,33 @@ NAMES = [f"Neighbour{i} of the Surname{i % 16}" for i in range(160)]
 
 
 def model() -> CausalLM:
-    """SmolLM2-135M's shape; words are tokens."""
+    """A random model of SmolLM2-135M's shape, with words as tokens."""
     torch.manual_seed(0)
     texts = [*TEMPLATES, targets.ESSENCE, *(f"{r.text} {r.target_new}" for r in REQUESTS)]
     words = sorted({word for text in [*texts, *NAMES] for word in text.split()})
-    made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, words[0]))
-    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=made, clean_up_tokenization_spaces=False)
+    words_as_tokens = Tokenizer(
+        models.WordLevel({word: i for i, word in enumerate(words)}, words[0])
+    )
+    words_as_tokens.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=words_as_tokens, clean_up_tokenization_spaces=False
+    )
     return CausalLM(AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE)), tokenizer, "random")
 
 
 def pair(fast: Callable[[], Any], slow: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Median seconds of both, measured in turn."""
+    """Median seconds of both, run alternately."""
     times: tuple[list[float], list[float]] = ([], [])
     for _ in range(repeats):
         for place, call in enumerate((fast, slow)):
-            begun = time.perf_counter()
+            started = time.perf_counter()
             call()
-            times[place].append(time.perf_counter() - begun)
+            times[place].append(time.perf_counter() - started)
     return statistics.median(times[0]), statistics.median(times[1])
 
 
 def agree(name: str, ours: torch.Tensor, theirs: torch.Tensor, bound: float) -> float:
-    """The relative difference, refused above `bound`."""
+    """Relative difference of the results. Raises RuntimeError above `bound`."""
     difference = float((ours.double() - theirs.double()).norm() / theirs.double().norm())
     if not difference < bound:
         raise RuntimeError(f"{name}: the two differ by {difference:.2g}, more than {bound:.2g}")
@@ -103,22 +107,22 @@ def agree(name: str, ours: torch.Tensor, theirs: torch.Tensor, bound: float) -> 
 
 
 def matmul_rate() -> float:
-    """Floating-point operations a second of one large float32 matrix product."""
+    """Floating-point operations per second of one large float32 matrix product."""
     side = 2048
     factor = torch.randn(side, side)
     times = []
     for _ in range(5):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         factor @ factor
-        times.append(time.perf_counter() - begun)
+        times.append(time.perf_counter() - started)
     return 2 * side**3 / statistics.median(times)
 
 
 def value_targets(lm: CausalLM) -> dict[str, Any]:
-    """A batch of 16 requests against one at a time through the whole model, 20 steps each.
+    """16 requests in one batch against one at a time in the whole model, 20 steps each.
 
-    The plain way is timed on 2 of the 16. matmul_share: operations of all matrix products of
-    ours, by their shapes, over what one large product makes of the same time.
+    Plain times are of 2 requests, scaled to 16. matmul_share: the library's matrix-product
+    operations per second, over those of one large product.
     """
     options = MemitOptions(
         layers=(8,), retention_weight=1.0, learning_rate=0.1, steps=20, stop_loss=0.0
@@ -137,8 +141,8 @@ def value_targets(lm: CausalLM) -> dict[str, Any]:
         )
 
     with FlopCounterMode(display=False) as counter:
-        found = ours()
-    difference = agree("value targets", found[: len(timed)], theirs(), 1e-3)
+        shifts = ours()
+    difference = agree("value targets", shifts[: len(timed)], theirs(), 1e-3)
     rate = matmul_rate()
     fast, slow = pair(ours, theirs, 3)
     slow *= len(REQUESTS) / len(timed)
@@ -154,7 +158,7 @@ def value_targets(lm: CausalLM) -> dict[str, Any]:
 def second_moments_pass(lm: CausalLM) -> dict[str, Any]:
     """Five layers in one truncated pass against one whole pass per layer.
 
-    pass_share: the bare truncated pass's time, nothing summed, over ours.
+    pass_share: time of the truncated pass alone, without sums, over ours.
     """
     layers = [4, 5, 6, 7, 8]
     windows = torch.randint(0, 256, (16, 128), generator=torch.Generator().manual_seed(0))
@@ -172,18 +176,18 @@ def second_moments_pass(lm: CausalLM) -> dict[str, Any]:
 
     difference = agree("second moments", ours(), theirs(), 1e-5)
     fast, slow = pair(ours, theirs, 3)
-    ours_beside, alone = pair(ours, pass_alone, 15)
+    ours_again, alone = pair(ours, pass_alone, 15)
     return {
         "seconds": fast,
         "plain_seconds": slow,
         "difference": difference,
         "goal": 5.0,
-        "pass_share": alone / ours_beside,
+        "pass_share": alone / ours_again,
     }
 
 
 def scores(lm: CausalLM) -> dict[str, Any]:
-    """16 records of 13 prompts, two targets each, against record by record."""
+    """16 records of 13 prompts, two targets each, at once against one record at a time."""
     records = [
         replace(
             request,
@@ -221,11 +225,12 @@ def problem() -> tuple[second_moment.SecondMoment, torch.Tensor, torch.Tensor]:
     leading = draw(d_in, 256)
     spectrum = torch.logspace(0, -2, d_in, dtype=torch.float64)
     moment = second_moment.SecondMoment(leading @ leading.mT / 256 + torch.diag(spectrum))
-    moment.solve(leading[:, :1])  # factored once per layer and run, as the editors have it
+    moment.solve(leading[:, :1])  # factors C, as editors do once per layer and run
     return moment, draw(d_in, 10), draw(d_out, 10)
 
 
 def solve(ours: Callable[[], torch.Tensor], theirs: Callable[[], torch.Tensor]) -> dict[str, Any]:
+    """Compare two ways to compute an update."""
     difference = agree("update", ours(), theirs(), 1e-8)
     fast, slow = pair(ours, theirs, 3)
     return {"seconds": fast, "plain_seconds": slow, "difference": difference, "goal": 20.0}
@@ -252,7 +257,7 @@ def emmet_solve(_: CausalLM) -> dict[str, Any]:
 def alphaedit_solve(_: CausalLM) -> dict[str, Any]:
     """AlphaEdit's update of a batch of 10, half of all directions protected."""
     moment, keys, residuals = problem()
-    # Which half does not matter to the time.
+    # The time does not depend on which half.
     protected, _ = torch.linalg.qr(moment.matrix[:, : len(keys) // 2])
     projector = torch.eye(len(protected), dtype=torch.float64) - protected @ protected.mT
     return solve(
@@ -262,7 +267,7 @@ def alphaedit_solve(_: CausalLM) -> dict[str, Any]:
 
 
 def rotation_problem(size: int, count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What is retained, with a spectrum over three decades, and what is turned where to."""
+    """Retained matrix H with a spectrum over three decades, source and target vectors."""
     generator = torch.Generator().manual_seed(0)
 
     def draw(*shape: int) -> torch.Tensor:
@@ -279,17 +284,20 @@ def rotate(size: int, count: int, repeats: int, goal: float) -> dict[str, Any]:
     """One batch's rotation against the full singular value decomposition."""
     retained, source, target = rotation_problem(size, count)
     solver = RotationSolver(retained)
-    begun = time.perf_counter()
-    found = solver.solve(source, target)
-    with_eigenbasis = time.perf_counter() - begun
-    kept: list[torch.Tensor] = []
+    started = time.perf_counter()
+    rotation = solver.solve(source, target)
+    with_eigenbasis = time.perf_counter() - started
+    plain_rotations: list[torch.Tensor] = []
     fast, slow = pair(
         lambda: solver.solve(source, target),
-        lambda: kept.append(procrustes(retained, source, target)),
+        lambda: plain_rotations.append(procrustes(retained, source, target)),
         repeats,
     )
-    difference = agree(f"rotation {size}", found, kept[0], 1e-6)
-    ours, theirs = (procrustes_objective(r, retained, source, target) for r in (found, kept[0]))
+    plain_rotation = plain_rotations[0]
+    difference = agree(f"rotation {size}", rotation, plain_rotation, 1e-6)
+    ours, theirs = (
+        procrustes_objective(r, retained, source, target) for r in (rotation, plain_rotation)
+    )
     if not abs(ours / theirs - 1) < 1e-10:
         raise RuntimeError(f"rotation {size}: objectives {ours} and {theirs} differ")
     return {
@@ -299,7 +307,7 @@ def rotate(size: int, count: int, repeats: int, goal: float) -> dict[str, Any]:
         "goal": goal,
         "eigenbasis_once_seconds": with_eigenbasis - fast,
         "objective_difference": ours / theirs - 1,
-        "orthogonality_error": orthogonality_error(found),
+        "orthogonality_error": orthogonality_error(rotation),
     }
 
 
@@ -311,9 +319,9 @@ def rotation_output(_lm: CausalLM) -> dict[str, Any]:
         retained, source, target = rotation_problem(size, size // 40)
         solver = RotationSolver(retained)
         solver.solve(source, target)
-        begun = time.perf_counter()
+        started = time.perf_counter()
         solver.solve(source, target)
-        times[size] = time.perf_counter() - begun
+        times[size] = time.perf_counter() - started
     logs = [[math.log(value) for value in part] for part in (times.keys(), times.values())]
     row["growth"] = statistics.linear_regression(*logs).slope
     return row
@@ -338,25 +346,27 @@ BENCHMARKS = {
 
 def program(args: argparse.Namespace) -> None:
     lm = model()
-    found = []
+    results = []
     for name in args.only or BENCHMARKS:
         row = BENCHMARKS[name](lm)
-        found.append({"name": name, "ratio": row["plain_seconds"] / row["seconds"], **row})
-        logger.info("%s: %.1f times", name, found[-1]["ratio"])
+        results.append({"name": name, "ratio": row["plain_seconds"] / row["seconds"], **row})
+        logger.info("%s: %.1f times", name, results[-1]["ratio"])
     machine = {"processor": platform.processor() or platform.machine(), "threads": args.threads}
-    files.write_json(args.out, [{**row, "machine": machine} for row in found])
+    files.write_json(args.out, [{**row, "machine": machine} for row in results])
     lines = [f"{'':16} {'ratio':>7} {'goal':>6} {'ours, s':>9} {'plain, s':>9} {'difference':>11}"]
     lines += [
         f"{row['name']:16} {row['ratio']:7.1f} {row['goal']:6.1f} {row['seconds']:9.3f} "
         f"{row['plain_seconds']:9.3f} {row['difference']:11.1e}"
-        for row in found
+        for row in results
     ]
     logger.info("\n%s", "\n".join(lines))
 
 
 if __name__ == "__main__":
-    made = programs.parser(__doc__)
-    made.add_argument("--threads", type=int, default=1, help="CPU threads")
-    made.add_argument("--only", nargs="*", choices=list(BENCHMARKS), help="which; default all")
-    made.add_argument("--out", required=True, help="JSON file to write")
-    programs.run(program, made)
+    parser = programs.parser(__doc__)
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    parser.add_argument(
+        "--only", nargs="*", choices=list(BENCHMARKS), help="benchmarks to run; default: all"
+    )
+    parser.add_argument("--out", required=True, help="JSON file to write")
+    programs.run(program, parser)

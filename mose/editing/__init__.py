@@ -1,1 +1,1 @@
-"""Editing a model: value targets, the sequence of batches, checkpoints."""
+"""Editing a model: value targets, training, the sequence of batches, checkpoints."""

@@ -1,9 +1,9 @@
-"""The anchor of NAS (arXiv 2602.02543): one length for all values that are written to a model.
+"""The anchor of NAS (arXiv 2602.02543): one length for all values written to a model.
 
-It is the mean length of the values that pilot edits ask for, v* = v0 + delta, each alone on the
-unedited model, without outliers. v0 is the edited projection's output at the subject's last token
-and delta a free value target (`mose.editing.targets`). As in the authors' code the pilot edits see
-the bare prompt alone, and the largest twentieth of the lengths is left out.
+It is the mean norm of the wanted values v* = v0 + delta of pilot edits, each optimised alone on the
+unedited model. v0 is the edited projection's output at the subject's last token, delta a free value
+target (`mose.editing.targets`). As in the authors' code, pilot edits use the bare prompt only, and
+the largest 5 % of the norms are left out.
 """
 
 import math
@@ -20,7 +20,7 @@ from mose.methods.register import parse_variant
 from mose.models.causal_lm import CausalLM
 from mose.statistics import keys
 
-BARE = ("{}",)
+PROMPT_ONLY = ("{}",)
 LEFT_OUT = 0.05
 COLUMNS = ("request", "norm")
 
@@ -28,10 +28,10 @@ COLUMNS = ("request", "norm")
 def measure(
     lm: CausalLM, requests: Sequence[EditRequest], variant: Variant, count: int
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows (COLUMNS) of the first `count` requests, and their anchor with what it is of.
+    """Norms of the first `count` requests as rows (COLUMNS), and a summary with their anchor.
 
-    variant: whose layers and target options; its targets are taken as free, whatever it does with
-    them. Raises ConfigError for layers that the model does not have.
+    variant: gives layers and target options; its `targets` are replaced by free ones.
+    Raises ConfigError for methods without value targets and for layers that the model lacks.
     """
     entry = {**variant.as_dict(), "targets": "free"}
     entry.pop("anchor", None)
@@ -42,7 +42,9 @@ def measure(
     pilots = requests[:count]
     norms = pilot_norms(lm, pilots, options)
     anchor, left_out = anchor_of(norms)
-    rows = [{"request": one.id, "norm": norm} for one, norm in zip(pilots, norms, strict=True)]
+    rows = [
+        {"request": request.id, "norm": norm} for request, norm in zip(pilots, norms, strict=True)
+    ]
     return rows, {
         "anchor": anchor,
         "layer": options.layers[-1],
@@ -55,23 +57,23 @@ def measure(
 def pilot_norms(
     lm: CausalLM, requests: Sequence[EditRequest], options: TargetOptions
 ) -> list[float]:
-    """||v0 + delta|| of each request on the model as it is, in its units.
+    """||v0 + delta|| of each request on the present model, in the model's units.
 
-    options: whose targets must be free. Raises ValueError for others.
+    Raises ValueError unless the options' targets are free.
     """
     if options.targets != "free":
         raise ValueError(f"norms are of free targets, found {options.targets}")
     layer = options.layers[-1]
-    key = keys.collect(lm, requests, BARE, [layer]).prompt_keys[layer].mT
+    key = keys.collect(lm, requests, PROMPT_ONLY, [layer]).prompt_keys[layer].mT
     value = lm.project(layer, key.to(lm.weight(layer).dtype)).to("cpu", torch.float64)
-    asked = value + targets.optimise(lm, requests, BARE, options).shift
-    return [float(norm) for norm in torch.linalg.vector_norm(asked, dim=1)]
+    wanted = value + targets.optimise(lm, requests, PROMPT_ONLY, options).shift
+    return [float(norm) for norm in torch.linalg.vector_norm(wanted, dim=1)]
 
 
 def anchor_of(norms: Sequence[float]) -> tuple[float, int]:
-    """The mean of all but the largest floor(n / 20) of n norms, and how many were left out.
+    """Mean of n norms without the largest floor(n / 20), and how many were left out.
 
-    Raises NumericalError if one is not finite, and ValueError for none at all.
+    Raises NumericalError for a norm that is not finite, ValueError for n = 0.
     """
     if not norms:
         raise ValueError("no norms to take an anchor from")

@@ -1,4 +1,4 @@
-"""A chain of checkpoints as the programs meet it: the files that it is made from, opened."""
+"""A chain of checkpoints: opening the files that it depends on, for the programs."""
 
 import argparse
 import json
@@ -22,7 +22,7 @@ from mose.storage import files, hdf5
 
 @dataclass(frozen=True)
 class Chain:
-    """What a method's sequence is made from, apart from the model."""
+    """The inputs of a method's sequence of edits, apart from the model."""
 
     variant: Variant
     requests: list[EditRequest]
@@ -32,7 +32,7 @@ class Chain:
     batch: int
 
     def identity(self, fingerprint: str) -> checkpoints.Identity:
-        """What every checkpoint of this chain must agree on."""
+        """The identity that all checkpoints of this chain share; fingerprint: the model's."""
         return checkpoints.Identity(
             variant=self.variant,
             model=fingerprint,
@@ -43,9 +43,9 @@ class Chain:
         )
 
     def fresh_state(self, weights: Mapping[int, Tensor], fingerprint: str) -> sequence.State:
-        """Editors of the unedited weights (d_out, d_in) by layer."""
+        """State without edits; weights: unedited (d_out, d_in) by layer."""
         layers = self.variant.edit.layers
-        moments: dict[int, second_moment.SecondMoment] = {}  # methods that are trained use none
+        moments: dict[int, second_moment.SecondMoment] = {}  # trained methods need none
         if isinstance(self.variant.edit, TargetOptions):
             if self.variant.edit.second_moment == "identity":
                 widths = {layer: weights[layer].shape[1] for layer in layers}
@@ -57,14 +57,14 @@ class Chain:
     def read_checkpoint(
         self, path: str, weights: Mapping[int, Tensor], fingerprint: str
     ) -> sequence.State:
-        """The state that a checkpoint of this chain holds."""
+        """The state stored in a checkpoint of this chain; weights: unedited, by layer."""
         state = self.fresh_state(weights, fingerprint)
         checkpoints.load(path, state, self.identity(fingerprint), self.requests)
         return state
 
 
 def open_chain(args: argparse.Namespace) -> Chain:
-    """Open the files that `cli.chain_options` names."""
+    """Read the files that the options of `cli.chain_options` name."""
     templates = files.read_json(args.templates)
     try:
         requests.check_templates(templates)
@@ -81,9 +81,9 @@ def open_chain(args: argparse.Namespace) -> Chain:
 
 
 def open_state(args: argparse.Namespace) -> tuple[sequence.State, dict[int, Tensor]]:
-    """The state of a checkpoint, and the unedited matrices (d_out, d_in) of its layers.
+    """The state of a checkpoint, and the unedited matrices (d_out, d_in) by layer.
 
-    The matrices are read from the model's file: no model is loaded.
+    Reads the matrices from the model's files; loads no model.
     """
     manifest = files.read_json(args.model)
     loading.check_files(manifest, args.model)
@@ -93,7 +93,7 @@ def open_state(args: argparse.Namespace) -> tuple[sequence.State, dict[int, Tens
 
 
 def open_model(args: argparse.Namespace) -> CausalLM:
-    """The model that `args` names as it is measured: at a checkpoint, or unedited without one."""
+    """The model to measure: at `args.checkpoint`, or unedited without one."""
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     if args.checkpoint:
         run = open_chain(args)

@@ -1,8 +1,8 @@
-"""Checkpoints of a sequence of edits: written atomically, checked when they are read.
+"""Checkpoints of a sequence of edits: written atomically, checked when read.
 
-A checkpoint is the state after n edits: per edited layer what the method needs to restore the
-edited weight and to go on, a record of every request so far, and the digests that tie it to its
-model, second moments, requests, templates, options and parent.
+A checkpoint is the state after n edits: per edited layer, the arrays that restore the edited weight
+and that the next edit needs; a record of every request so far; and digests of model, second
+moments, requests, templates, options and parent.
 """
 
 import json
@@ -22,7 +22,7 @@ from mose.storage import hdf5
 
 @dataclass(frozen=True)
 class Identity:
-    """What a chain of checkpoints must agree on, beside its requests."""
+    """What all checkpoints of a chain have in common, besides the requests."""
 
     variant: Variant
     model: str
@@ -42,7 +42,7 @@ class Identity:
 def save(
     path: str | Path, state: State, identity: Identity, requests: Sequence[EditRequest]
 ) -> str:
-    """Write a checkpoint; returns its digest."""
+    """Write a checkpoint; returns its digest. requests: the whole order."""
     arrays = {
         f"layers/{layer}/{name}": tensor.contiguous().numpy()
         for layer, editor in state.editors.items()
@@ -63,7 +63,10 @@ def save(
 def load(
     path: str | Path, state: State, identity: Identity, requests: Sequence[EditRequest]
 ) -> None:
-    """Take a checkpoint into fresh editors, after checking that it is this chain's own."""
+    """Load a checkpoint into `state`, whose editors must be new.
+
+    requests: the whole order. Raises StoreError for a checkpoint of another chain.
+    """
     contents = hdf5.read(path, "checkpoint")
     attributes = contents.attributes
     edits = int(attributes["edits"])
@@ -78,7 +81,7 @@ def load(
     for layer, editor in state.editors.items():
         start = f"layers/{layer}/"
         stored = {
-            # An editor copies what it loads: one layer at a time is there twice.
+            # Editors copy what they load; popping keeps one layer at a time in memory twice.
             name.removeprefix(start): torch.from_numpy(contents.arrays.pop(name))
             for name in contents.names
             if name.startswith(start)

@@ -1,15 +1,15 @@
-"""Which layers to rotate: how fast a rotation there can lower the target loss, to first order.
+"""Choice of layers to rotate: how fast a rotation can lower the target loss, to first order.
 
 For a request and a layer let k be the key at the subject's last token of the edit prompt, y = W k,
-and g the gradient of the mean NLL of the new object's tokens with respect to y. A rotation of the
-output by a small angle moves y by angle x ||y|| at right angles to y, so the steepest one lowers
-the loss by
+and g the gradient of the mean NLL of the new object's tokens with respect to y. Rotating the output
+by a small angle moves y by angle x ||y|| perpendicular to y, so the steepest rotation lowers the
+loss by
 
     ||y|| ||g - (g.y / ||y||^2) y||    nats per radian  ("output")
 
-and a rotation of the input likewise by ||k|| ||h - (h.k / ||k||^2) k|| with h = W^T g ("input").
-All layers are scored by one forward and one backward pass: a first-order Taylor expansion, as
-in attribution patching (Nanda 2023; Syed et al. 2023, arXiv 2310.10348). The rule itself is ours.
+and a rotation of the input by ||k|| ||h - (h.k / ||k||^2) k|| with h = W^T g ("input").
+One forward and one backward pass score all layers: a first-order Taylor expansion, as in
+attribution patching (Nanda 2023; Syed et al. 2023, arXiv 2310.10348). The rule itself is ours.
 """
 
 import logging
@@ -32,7 +32,7 @@ COLUMNS = ("side", "layer", "score", "standard_error", "proposed", "requests")
 def first_order_scores(
     lm: CausalLM, requests: Sequence[EditRequest], tokens_per_pass: int = 512
 ) -> dict[str, Tensor]:
-    """Per side, the scores (n, layers) float64 of all requests in their bare prompts."""
+    """Per side, scores (n, layers) float64, nats per radian, of all requests in bare prompts."""
     check_requests(requests)
     rows = [
         encode_edit(lm.tokenizer, "{}", request.prompt, request.subject, request.target_new)
@@ -53,8 +53,8 @@ def first_order_scores(
 def score_rows(
     lm: CausalLM, requests: Sequence[EditRequest]
 ) -> list[dict[str, str | int | float | bool]]:
-    """One row (COLUMNS) per side and layer: mean score, its standard error over the requests, and
-    whether the layer is proposed for that side."""
+    """One row (COLUMNS) per side and layer: mean score, standard error over the requests, and
+    whether the layer is among the proposed ones (`propose`)."""
     rows: list[dict[str, str | int | float | bool]] = []
     for side, scores in first_order_scores(lm, requests).items():
         means = scores.mean(0).tolist()
@@ -68,16 +68,17 @@ def score_rows(
 
 
 def steepest(point: Tensor, gradient: Tensor) -> Tensor:
-    """||p|| ||g_perp|| along the last dimension: the slope on the sphere through p, per radian."""
+    """||p|| ||g_perp|| over the last dimension: the steepest slope on the sphere through p, per
+    radian."""
     length = torch.linalg.vector_norm(point, dim=-1, keepdim=True)
     unit = point / length
-    across = gradient - (gradient * unit).sum(-1, keepdim=True) * unit
-    return length[..., 0] * torch.linalg.vector_norm(across, dim=-1)
+    tangent = gradient - (gradient * unit).sum(-1, keepdim=True) * unit
+    return length[..., 0] * torch.linalg.vector_norm(tangent, dim=-1)
 
 
 def propose(means: Sequence[float], count: int = 3) -> list[int]:
-    """The best layer with its neighbours: `count` layers around the largest mean score, moved
-    inwards at either end of the model."""
+    """`count` consecutive layers centred on the one with the largest mean score, shifted inwards
+    at either end of the model."""
     best = max(range(len(means)), key=lambda layer: means[layer])
     first = min(max(best - count // 2, 0), max(len(means) - count, 0))
     return list(range(first, min(first + count, len(means))))
@@ -89,7 +90,7 @@ def _keys_and_gradients(
     """Per layer, keys (B, d_in) and loss gradients (B, d_out) at the subject's last token."""
     ids, mask = pad([[*row.prefix, *row.suffix] for row in rows])
     at = torch.tensor([len(row.prefix) for row in rows], device=lm.device)
-    here = torch.arange(len(rows), device=lm.device)
+    row_numbers = torch.arange(len(rows), device=lm.device)
     keys: dict[int, Tensor] = {}
     probes = [
         torch.zeros(
@@ -103,13 +104,14 @@ def _keys_and_gradients(
 
     def watch(layer: int) -> list[torch.utils.hooks.RemovableHandle]:
         def keep_key(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            wide = args[0].detach().reshape(*ids.shape, -1)
-            keys[layer] = wide[here.to(wide.device), at.to(wide.device)].to("cpu", torch.float64)
+            inputs = args[0].detach().reshape(*ids.shape, -1)
+            places = row_numbers.to(inputs.device), at.to(inputs.device)
+            keys[layer] = inputs[places].to("cpu", torch.float64)
 
         def add_probe(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            wide = output.reshape(*ids.shape, -1)
-            rows, places = here.to(wide.device), at.to(wide.device)
-            return wide.index_put((rows, places), probes[layer], accumulate=True).view_as(output)
+            outputs = output.reshape(*ids.shape, -1)
+            places = row_numbers.to(outputs.device), at.to(outputs.device)
+            return outputs.index_put(places, probes[layer], accumulate=True).view_as(output)
 
         module = lm.projection(layer)
         return [module.register_forward_pre_hook(keep_key), module.register_forward_hook(add_probe)]

@@ -1,9 +1,4 @@
-"""The sequential loop: batches of requests, written one after another.
-
-`run` takes the requests in their fixed order. For each batch it finds value targets, gives keys and
-residuals to the layer editors, and lets the model run with what they return. `checkpoints` stores
-and restores the state between segments.
-"""
+"""The sequential loop: batches of requests are written into layer editors and model."""
 
 import logging
 import time
@@ -31,12 +26,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """How the edit of one request went: a row of the checkpoint's record.
+    """How the edit of one request went: the columns of the checkpoint's record.
 
-    order: place in the sequence; batch: its batch; steps: loss evaluations; loss: the last one.
-    attained: projection of the change at the last edited layer on the residual asked for, over
-    the residual's length (1: fully written); None for trained methods, which have no residual.
-    seconds: time spent on it; the time of the batch's update is divided evenly.
+    order: place in the sequence; batch: number of its batch; steps: loss evaluations; loss: the
+    last one, nats. attained: projection of the change at the last edited layer on the wanted
+    residual, over the residual's length (1: fully written); None for trained methods, which have no
+    residual. seconds: its own optimisation, and an equal share of the batch's update.
     """
 
     order: int
@@ -54,7 +49,10 @@ RequestOutcome = tuple[int, float, float | None, float]
 
 @dataclass
 class State:
-    """The state of a sequence: one editor per layer, the number of edits, and their record."""
+    """A sequence of edits so far: their number, one editor per layer, and the record.
+
+    parent: digest of the checkpoint that the state was read from, or empty.
+    """
 
     editors: dict[int, LayerEditor]
     edits: int = 0
@@ -65,10 +63,10 @@ class State:
 def make_editors(
     weights: Mapping[int, Tensor], moments: Mapping[int, SecondMoment], variant: Variant
 ) -> dict[int, LayerEditor]:
-    """Fresh editors of the variant's layers. They own copies of the weights.
+    """New editors of the variant's layers.
 
-    weights: the unedited (d_out, d_in) by layer; the model's own may be passed.
-    moments: by layer; empty for methods without second moments.
+    weights: unedited (d_out, d_in) by layer; editors keep copies, so the model's own may be passed.
+    moments: second moments by layer; may be empty for methods that use none.
     Raises ConfigError for a layer without a weight, or without a second moment that it needs.
     """
     editors = {}
@@ -86,7 +84,7 @@ def make_editors(
 
 
 def put_into(lm: CausalLM, state: State, measured: bool = False) -> None:
-    """Write the editors' weights into the model: those to continue from, or those to measure."""
+    """Write the state's weights into the model; measured: those for measuring (PRUNE)."""
     for layer, editor in state.editors.items():
         lm.write(layer, editor.measured if measured else editor.weight)
 
@@ -101,12 +99,12 @@ def run(
     last: int,
     after_batch: Callable[[int, Sequence[EditRequest]], None] = lambda *_: None,
 ) -> None:
-    """Edit from `state` (whose weights the model has) up to `last` edits, in batches.
+    """Continue from `state` (already in the model) to `last` edits, in batches.
 
-    requests: all requests in their fixed order; those from state.edits on are edited.
-    after_batch: called after each batch with the place of its first request, and the batch.
-    Raises ConfigError or RequestError for invalid arguments, before anything is written, and
-    NumericalError, which names the requests of the batch, for a result that is not finite.
+    requests: the whole fixed order; those from state.edits on are written.
+    after_batch: called after each batch with the place of its first request and its requests.
+    Raises ConfigError or RequestError for wrong arguments, before anything is written;
+    NumericalError, which names the batch's requests, for a numerical failure.
     """
     check_requests(requests)
     _check_span(state.edits, len(requests), batch, last)
@@ -129,7 +127,7 @@ def run(
 
 
 def _check_span(edits: int, requests: int, batch: int, last: int) -> None:
-    """Refuse batches and an end that `edits` written and `requests` in all do not allow."""
+    """Raise ConfigError unless edits < last <= requests and batch >= 1."""
     if not isinstance(batch, int) or batch < 1:
         raise ConfigError(f"batch: found {batch!r}, expected 1 or more requests; set it to 1")
     if not isinstance(last, int) or last <= edits:
@@ -157,25 +155,25 @@ def write_batch(
     requests: Sequence[EditRequest],
     templates: Sequence[str],
 ) -> list[RequestOutcome]:
-    """Write one batch into editors and model; per request (steps, loss, attained, seconds).
+    """Write one batch into editors and model; returns a RequestOutcome per request.
 
-    Raises ConfigError or RequestError for editors or requests that cannot be used.
+    Raises ConfigError or RequestError for wrong editors or requests.
     """
     check_requests(requests)
     options = variant.edit
     size = 1 if options.ONE_BY_ONE else len(requests)
     groups = [requests[start : start + size] for start in range(0, len(requests), size)]
     if isinstance(options, TrainedOptions):
-        trained = {la: e for la, e in editors.items() if isinstance(e, GradientEditor)}
+        trained = {i: e for i, e in editors.items() if isinstance(e, GradientEditor)}
         _check_editors(trained, variant)
         return [outcome for group in groups for outcome in _train(lm, trained, options, group)]
     if not isinstance(options, TargetOptions):
         raise TypeError(f"{variant.method}: no way to write its updates")
-    closed = {la: e for la, e in editors.items() if isinstance(e, ClosedFormEditor)}
+    closed = {i: e for i, e in editors.items() if isinstance(e, ClosedFormEditor)}
     _check_editors(closed, variant)
     outcomes: list[RequestOutcome] = []
     for group in groups:
-        outcomes += _write(_Batch(lm, closed, options, group, templates))
+        outcomes += _write(_Group(lm, closed, options, group, templates))
     for layer, editor in closed.items():
         if editor.finish():
             lm.write(layer, editor.weight)
@@ -183,7 +181,7 @@ def write_batch(
 
 
 def _check_editors(usable: Collection[int], variant: Variant) -> None:
-    """Refuse to go on when a layer of the variant is not among those with a usable editor."""
+    """Raise ConfigError for a layer of the variant that has no usable editor."""
     missing = [layer for layer in variant.edit.layers if layer not in usable]
     if missing:
         raise ConfigError(
@@ -198,18 +196,18 @@ def _train(
     options: TrainedOptions,
     requests: Sequence[EditRequest],
 ) -> list[RequestOutcome]:
-    """Train the editors on requests and write them into the model."""
-    begun = time.perf_counter()
-    steps, loss = training.train(lm, editors, requests, options)
+    """Train the editors on requests and write their weights into the model."""
+    started = time.perf_counter()
+    steps, losses = training.train(lm, editors, requests, options)
     for layer, editor in editors.items():
         lm.write(layer, editor.weight)
-    share = (time.perf_counter() - begun) / len(requests)
-    return [(steps, value, None, share) for value in loss]
+    share = (time.perf_counter() - started) / len(requests)
+    return [(steps, loss, None, share) for loss in losses]
 
 
 @dataclass(frozen=True)
-class _Batch:
-    """Requests that are written together, and what they are written with."""
+class _Group:
+    """Requests that a closed-form method writes at once, and what it writes them with."""
 
     lm: CausalLM
     editors: Mapping[int, ClosedFormEditor]
@@ -217,73 +215,75 @@ class _Batch:
     requests: Sequence[EditRequest]
     templates: Sequence[str]
 
-    def keys(self, layers: Sequence[int]) -> keys_of.Keys:
-        """Keys of some layers, from the model as edited so far."""
+    def collect(self, layers: Sequence[int]) -> keys_of.Keys:
+        """Keys and hidden states of the requests in the present model."""
         mean = self.options.TEMPLATE_MEAN
         return keys_of.collect(self.lm, self.requests, self.templates, layers, template_mean=mean)
 
-    def show(self, layer: int) -> None:
-        """Let the model run with a layer editor's weight."""
-        self.lm.write(layer, self.editors[layer].weight)
+    def update(
+        self, layer: int, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None
+    ) -> None:
+        """Write a layer's residuals into its editor and the model."""
+        editor = self.editors[layer]
+        editor.update(keys, residuals, prompt_keys)
+        self.lm.write(layer, editor.weight)
 
 
-def _write(batch: _Batch) -> list[RequestOutcome]:
-    """Find the value targets of a batch and write them all at once."""
-    sought = targets.optimise(batch.lm, batch.requests, batch.templates, batch.options)
-    begun = time.perf_counter()
-    write = _spread if batch.options.target_space == "free" else _rotate_to_sphere
-    attained = write(batch, sought.shift.mT)
-    share = (time.perf_counter() - begun) / len(batch.requests)
+def _write(group: _Group) -> list[RequestOutcome]:
+    """Optimise the value targets of a group and write them at once."""
+    options = group.options
+    optimised = targets.optimise(group.lm, group.requests, group.templates, options)
+    started = time.perf_counter()
+    write = _write_free if options.target_space == "free" else _write_reachable
+    attained = write(group, optimised.shift.mT)
+    share = (time.perf_counter() - started) / len(group.requests)
     return [
-        (steps, loss, float(part), seconds + share)
-        for steps, loss, part, seconds in zip(
-            sought.steps, sought.loss, attained, sought.seconds, strict=True
+        (steps, loss, float(fraction), seconds + share)
+        for steps, loss, fraction, seconds in zip(
+            optimised.steps, optimised.loss, attained, optimised.seconds, strict=True
         )
     ]
 
 
-def _spread(batch: _Batch, shift: Tensor) -> Tensor:
-    """Write free targets over several layers; returns the attained fractions (n,).
+def _write_free(group: _Group, shift: Tensor) -> Tensor:
+    """Write free targets, spread over the layers; returns the attained fractions (n,).
 
-    As in the code of MEMIT and MOSE: each layer in turn gets the residual that is still missing at
-    the last layer, divided by the number of layers left. Keys and residuals are computed again with
-    the model as edited so far.
-    shift: (d_out, n), what the last layer's output should change by.
+    As MEMIT and the authors of MOSE do: each layer in turn writes the residual at the last layer,
+    divided by the number of layers left. Keys and residual are those of the model as edited so far.
+    shift: (d_out, n), the wanted change of the last layer's output.
     """
-    layers = batch.options.layers
+    layers = group.options.layers
     last = layers[-1]
-    before = seen = batch.keys(layers)
+    before = present = group.collect(layers)
     wanted = before.prompt_hidden + shift
     for done, layer in enumerate(layers):
         if done:
-            seen = batch.keys(sorted({layer, last}))
-        residuals = (wanted - seen.prompt_hidden) / (len(layers) - done)
-        batch.editors[layer].update(seen.keys[layer], residuals, seen.prompt_keys[layer])
-        batch.show(layer)
-    after = batch.keys([last])
+            present = group.collect(sorted({layer, last}))
+        residuals = (wanted - present.prompt_hidden) / (len(layers) - done)
+        group.update(layer, present.keys[layer], residuals, present.prompt_keys[layer])
+    after = group.collect([last])
     return attained_fraction(after.mean_hidden() - before.mean_hidden(), shift)
 
 
-def _rotate_to_sphere(batch: _Batch, shift: Tensor) -> Tensor:
+def _write_reachable(group: _Group, shift: Tensor) -> Tensor:
     """Write reachable targets of one layer; returns the attained fractions (n,).
 
-    shift: (d_out, n) or (d_in, n), what moves the mean value or key along its sphere.
+    shift: (d_out, n) or (d_in, n), moves the mean value or key along its sphere.
     """
-    (layer,) = batch.options.layers
-    editor = batch.editors[layer]
-    key = batch.keys([layer]).keys[layer]
+    (layer,) = group.options.layers
+    editor = group.editors[layer]
+    on_values = group.options.target_space == "value"
+    keys = group.collect([layer]).keys[layer]
     before = editor.weight.to(torch.float64)
-    of_values = batch.options.target_space == "value"
-    base = before @ key if of_values else key
-    residuals = on_sphere(base.mT, shift.mT).mT - base
-    wanted = residuals if of_values else before @ residuals
-    editor.update(key, residuals)
-    batch.show(layer)
-    return attained_fraction((editor.weight.to(torch.float64) - before) @ key, wanted)
+    origin = before @ keys if on_values else keys
+    residuals = on_sphere(origin.mT, shift.mT).mT - origin
+    wanted = residuals if on_values else before @ residuals
+    group.update(layer, keys, residuals)
+    return attained_fraction((editor.weight.to(torch.float64) - before) @ keys, wanted)
 
 
 def attained_fraction(change: Tensor, wanted: Tensor) -> Tensor:
-    """Per column, the projection of `change` on `wanted` over the length of `wanted`: (n,)."""
+    """Projection of `change` on `wanted` over the length of `wanted`, per column: (n,)."""
     return (change * wanted).sum(0) / (wanted**2).sum(0).clamp(min=torch.finfo(wanted.dtype).tiny)
 
 

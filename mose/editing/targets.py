@@ -1,22 +1,22 @@
-"""Value targets: what the edited projection should output at the subject's last token.
+"""Value targets: the wanted output of the edited projection at the subject's last token.
 
-For each request, a shift delta is sought that makes the model say the new object in all context
-templates and leaves its next-token distribution after the bare subject where it was (ROME, Meng
-et al. 2022, equation 4; MEMIT, Meng et al. 2023):
+For each request, Adam finds a shift delta that makes the new object likely in all context templates
+and preserves the next-token distribution after the bare subject (ROME, Meng et al. 2022, equation
+4; MEMIT, Meng et al. 2023):
 
     loss(delta) = mean over templates of the mean NLL of the target's tokens
                   + kl_weight KL(p_delta || p_0) after "{subject}" in "{subject} is a"
                   + weight_decay ||delta|| / ||h||^2                        (free targets only)
 
-h is the edited block's output (MEMIT), or the edited projection's (ROME). Targets may be changed
-once they are found: "rescaled" ones are put back to the length of h, "anchored" ones bring the
-projection's output to a length of their own (`anchored_shift`).
+h is the output of the edited block (MEMIT) or of the edited projection (ROME). After optimisation,
+"rescaled" targets are scaled to the length of h, and "anchored" ones bring the projection's output
+to a given length (`anchored_shift`).
 
-A whole batch is optimised at once, each request with its own Adam state, so that a request's
-result does not depend on its company. Blocks up to the edited layer, and all positions before
-the subject's last token, do not change while delta does: they are run once, what the prefixes of
-a template have in common once for all requests. What follows is run without padding (`packed`).
-The head is read only where a loss is.
+A whole batch is optimised at once, each request with its own Adam state, so that a request's result
+does not depend on the others. Blocks up to the edited layer and positions before the subject's last
+token do not depend on delta and are run once; the common start of a template's prefixes is run once
+for all requests. The rest is run without padding (`mose.models.ragged`). The head is computed only
+at positions with a loss.
 """
 
 import math
@@ -43,10 +43,10 @@ ADAM_EPS = 1e-8
 
 @dataclass(frozen=True)
 class Targets:
-    """The shifts found for n requests.
+    """The optimised shifts of n requests.
 
     shift: (n, d) float64; in value units (d = d_out), or key units (d = d_in) for space "key".
-    steps: loss evaluations spent; loss: the last one; seconds: share of the group's time.
+    steps: loss evaluations; loss: the last one, nats; seconds: share of the pass's time.
     """
 
     shift: Tensor
@@ -62,10 +62,11 @@ def optimise(
     options: TargetOptions,
     tokens_per_pass: int | None = None,
 ) -> Targets:
-    """Value targets at the last of `options.layers`, for all requests.
+    """Value targets of all requests at the last of `options.layers`.
 
-    tokens_per_pass: bounds how many requests share a pass, and so the memory; changes no result.
-    Raises ConfigError or RequestError for layers, requests or templates that cannot be used.
+    tokens_per_pass: limits how many requests share a pass, and so the memory; changes no result.
+    Raises ConfigError or RequestError for wrong layers, requests or templates; NumericalError for
+    a loss that is not finite.
     """
     lm.check_layers(options.layers, "layers")
     check_requests(requests)
@@ -78,33 +79,33 @@ def optimise(
     steps, loss, seconds = [0] * len(rows), [0.0] * len(rows), [0.0] * len(rows)
     sizes = [sum(len(cut.suffix) for cut in tokens) for tokens in rows]
     for members in _groups(sizes, tokens_per_pass):
-        begun = time.perf_counter()
+        started = time.perf_counter()
         names = [requests[i].id for i in members]
-        run = _Group(lm, [rows[i] for i in members], names, options)
-        run.optimise()
-        spent = (time.perf_counter() - begun) / sum(run.steps)
+        group = _Group(lm, [rows[i] for i in members], names, options)
+        group.optimise()
+        seconds_per_step = (time.perf_counter() - started) / sum(group.steps)
         for place, i in enumerate(members):
-            shift[i] = run.shift(place).to("cpu", torch.float64)
-            steps[i], loss[i] = run.steps[place], run.loss[place]
-            seconds[i] = spent * run.steps[place]
+            shift[i] = group.shift(place).to("cpu", torch.float64)
+            steps[i], loss[i] = group.steps[place], group.loss[place]
+            seconds[i] = seconds_per_step * group.steps[place]
     return Targets(torch.stack(shift), steps, loss, seconds)
 
 
 def anchored_shift(value: Tensor, delta: Tensor, anchor: float) -> Tensor:
-    """What NAS (arXiv 2602.02543) writes of a free shift: (d,).
+    """The shift (d,) that NAS (arXiv 2602.02543) writes instead of a free shift delta (d,).
 
-    value: v0 (d,), the edited projection's output in the bare prompt; delta: (d,). With
-    v* = v0 + delta it is anchor v* / ||v*|| - v0, and nothing where ||v*|| > 2 anchor.
+    value: v0 (d,), the edited projection's output in the bare prompt. With v* = v0 + delta, the
+    result is anchor v* / ||v*|| - v0, or 0 where ||v*|| > 2 anchor.
     """
-    asked = value + delta
-    length = torch.linalg.vector_norm(asked)
+    wanted = value + delta
+    length = torch.linalg.vector_norm(wanted)
     if length > 2 * anchor:
-        return torch.zeros_like(asked)
-    return asked * (anchor / length) - value
+        return torch.zeros_like(wanted)
+    return wanted * (anchor / length) - value
 
 
 def _groups(sizes: Sequence[int], tokens: int) -> list[list[int]]:
-    """Requests that share a pass: about equally many tokens in each, about `tokens` at most."""
+    """Indices of the requests of each pass; passes have similar sizes, at most about `tokens`."""
     count = math.ceil(sum(sizes) / tokens)
     groups: dict[int, list[int]] = {}
     before = 0
@@ -115,7 +116,7 @@ def _groups(sizes: Sequence[int], tokens: int) -> list[list[int]]:
 
 
 def _encode(lm: CausalLM, request: EditRequest, templates: Sequence[str]) -> list[EditTokens]:
-    """One row per template, then the essence prompt, of which only the subject's end is read."""
+    """One row per template, then the essence prompt, cut after the subject's last token."""
     tokens = [
         encode_edit(lm.tokenizer, t, request.prompt, request.subject, request.target_new)
         for t in templates
@@ -124,8 +125,13 @@ def _encode(lm: CausalLM, request: EditRequest, templates: Sequence[str]) -> lis
     return [*tokens, EditTokens(essence.prefix, essence.suffix[:1], [], [])]
 
 
-class _Reader:
-    """Where losses are read: flat lists over all rows of a group, cut as requests leave."""
+class _LossPositions:
+    """Positions at which a group's losses are computed, as flat tensors over all its rows.
+
+    A row is one request in one template (or the essence prompt). row, place, token, weight: per
+    target token, its row, its offset from the subject's last token, its id, its weight in the
+    request's loss. owner: per row, its request. essence: per request, its essence row.
+    """
 
     def __init__(self, rows: Sequence[Sequence[EditTokens]], device: torch.device) -> None:
         row, place, token, weight, owner, essence = [], [], [], [], [], []
@@ -149,15 +155,15 @@ class _Reader:
         self.essence = torch.tensor(essence, device=device)
 
     def take(self, kept: Tensor) -> Tensor:
-        """Keep some requests (positions in the present group); returns the rows that stay."""
+        """Keep the requests with these numbers; returns the numbers of their rows."""
         number = torch.full((int(self.owner.max()) + 1,), -1, device=self.owner.device)
         number[kept] = torch.arange(len(kept), device=number.device)
         rows = (number[self.owner] >= 0).nonzero()[:, 0]
         renumber = torch.full((len(self.owner),), -1, device=number.device)
         renumber[rows] = torch.arange(len(rows), device=number.device)
-        here = renumber[self.row] >= 0
-        self.row, self.place = renumber[self.row[here]], self.place[here]
-        self.token, self.weight = self.token[here], self.weight[here]
+        stays = renumber[self.row] >= 0
+        self.row, self.place = renumber[self.row[stays]], self.place[stays]
+        self.token, self.weight = self.token[stays], self.weight[stays]
         self.owner = number[self.owner[rows]]
         self.essence = renumber[self.essence[kept]]
         return rows
@@ -180,13 +186,12 @@ class _Group:
         prefix = lm.prefill([cut.prefix for cut in flat], template)
         self.above: UpperBlocks = lm.upper_blocks([cut.suffix for cut in flat], prefix, layer)
         self.weight = lm.weight(layer).to(lm.device)
-        self.reader = _Reader(rows, lm.device)
+        self.positions = _LossPositions(rows, lm.device)
         with torch.no_grad():
             self.essence0 = self._log_probs(self.above.final[self._essence()])
-        # The bare prompt is each request's first row.
-        first_rows = torch.searchsorted(
-            self.reader.owner, torch.arange(len(rows), device=lm.device)
-        )
+        # Each request's first row is the bare prompt.
+        numbers = torch.arange(len(rows), device=lm.device)
+        first_rows = torch.searchsorted(self.positions.owner, numbers)
         hidden = self.above.hidden[self.above.layout.starts[first_rows]]
         self.value = lm.project(layer, self.above.keys[first_rows])
         self.origin = self.value if options.LENGTH_OF == "value" else hidden
@@ -194,16 +199,16 @@ class _Group:
         width = self.weight.shape[1 if options.target_space == "key" else 0]
         self.delta = torch.zeros(len(rows), width, device=lm.device)
         self.steps, self.loss = [0] * len(rows), [math.nan] * len(rows)
-        # The step at which the new object first was the most probable everywhere.
-        self.said_at = torch.full((len(rows),), options.steps, device=lm.device)
+        # First step at which the new object is the most probable in all templates.
+        self.predicted_at = torch.full((len(rows),), options.steps, device=lm.device)
 
     def optimise(self) -> None:
-        """Adam on every request's delta until its loss is small or the steps are spent."""
+        """Adam on every request's delta, until its loss is below stop_loss or after `steps`."""
         active = torch.arange(len(self.delta), device=self.delta.device)
         first, second = torch.zeros_like(self.delta), torch.zeros_like(self.delta)
         for step in range(1, self.options.steps + 1):
             delta = self.delta[active].requires_grad_()
-            loss, said = self._losses(delta)
+            loss, predicted = self._losses(delta)
             check_finite(
                 loss,
                 [self.names[place] for place in active.tolist()],
@@ -216,9 +221,10 @@ class _Group:
             for place, value in zip(active.tolist(), loss.tolist(), strict=True):
                 self.steps[place], self.loss[place] = step, value
             going = loss.detach() >= self.options.stop_loss
-            if said is not None and self.options.patience is not None:
-                self.said_at[active[said]] = self.said_at[active[said]].clamp(max=step)
-                going &= step < self.said_at[active] + self.options.patience
+            if predicted is not None and self.options.patience is not None:
+                now = active[predicted]
+                self.predicted_at[now] = self.predicted_at[now].clamp(max=step)
+                going &= step < self.predicted_at[active] + self.options.patience
             if step == self.options.steps or not going.any():
                 return
             (gradient,) = torch.autograd.grad(loss.sum(), delta)
@@ -226,7 +232,7 @@ class _Group:
             if not going.all():
                 kept = going.nonzero()[:, 0]
                 active = active[kept]
-                self.above = self.above.take(self.reader.take(kept))
+                self.above = self.above.take(self.positions.take(kept))
                 self.essence0, self.length = self.essence0[kept], self.length[kept]
             first[active] += (1 - ADAM_BETAS[0]) * (gradient - first[active])
             second[active] += (1 - ADAM_BETAS[1]) * (gradient**2 - second[active])
@@ -236,7 +242,7 @@ class _Group:
             self.delta[active] = self._clamped(moved)
 
     def shift(self, place: int) -> Tensor:
-        """What was found for one request."""
+        """The shift (d,) to write for one request."""
         delta = self.delta[place]
         if self.options.targets == "rescaled":
             return on_sphere(self.origin[place], delta) - self.origin[place]
@@ -251,45 +257,45 @@ class _Group:
         return delta * (self.options.clamp * self.length / norm).clamp(max=1)[:, None]
 
     def _shift(self, delta: Tensor) -> Tensor:
-        """What is added to the edited block's output, per row (B, d_out)."""
-        per_row = delta[self.reader.owner]
+        """What is added to the edited block's output in each row: (rows, d_out)."""
+        per_row = delta[self.positions.owner]
         keys = self.above.keys
         if self.options.target_space == "free":
             return per_row
         if self.options.target_space == "value":
             value = keys @ self.weight.mT
             return on_sphere(value, per_row) - value
-        # The sphere is float32, as delta is; the weight may be kept in less.
+        # Rotated keys are float32, as delta is; the weight may have a lower precision.
         turned = on_sphere(keys, per_row) - keys
         return turned.to(self.weight.dtype) @ self.weight.mT
 
     def _essence(self) -> Tensor:
-        """Where, among all tokens, each request's essence prompt is read."""
-        return self.above.layout.starts[self.reader.essence]
+        """Position, among all packed tokens, of the subject's last token in the essence prompts."""
+        return self.above.layout.starts[self.positions.essence]
 
     def _log_probs(self, hidden: Tensor) -> Tensor:
         return self.lm.head(hidden).float().log_softmax(-1)
 
     def _losses(self, delta: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Per active request (n,), the loss, and for the patient whether all target tokens are
-        the argmax."""
-        starts, reader = self.above.layout.starts, self.reader
+        """Per active request: the loss (n,), and with `patience` whether all target tokens are the
+        argmax (n,), else None."""
+        starts, positions = self.above.layout.starts, self.positions
         hidden = self.above.hidden
         hidden = hidden.index_add(0, starts, self._shift(delta).to(hidden.dtype))
         final = self.above.run(hidden)
-        log_probs = self._log_probs(final.index_select(0, starts[reader.row] + reader.place))
-        nll = -log_probs.gather(1, reader.token[:, None])[:, 0] * reader.weight
-        loss = torch.zeros(len(delta), device=delta.device).index_add(
-            0, reader.owner[reader.row], nll
-        )
-        said = None
+        log_probs = self._log_probs(final.index_select(0, starts[positions.row] + positions.place))
+        nll = -log_probs.gather(1, positions.token[:, None])[:, 0] * positions.weight
+        request_of = positions.owner[positions.row]
+        loss = torch.zeros(len(delta), device=delta.device).index_add(0, request_of, nll)
+        predicted = None
         if self.options.patience is not None:
-            wrong = (log_probs.detach().argmax(1) != reader.token).to(loss.dtype)
-            said = torch.zeros_like(loss).index_add(0, reader.owner[reader.row], wrong) == 0
-        now = self._log_probs(final.index_select(0, self._essence()))
-        loss = loss + self.options.kl_weight * (now.exp() * (now - self.essence0)).sum(-1)
+            wrong = (log_probs.detach().argmax(1) != positions.token).to(loss.dtype)
+            predicted = torch.zeros_like(loss).index_add(0, request_of, wrong) == 0
+        essence = self._log_probs(final.index_select(0, self._essence()))
+        divergence = (essence.exp() * (essence - self.essence0)).sum(-1)
+        loss = loss + self.options.kl_weight * divergence
         if self.options.target_space == "free":
-            # The gradient of a norm at zero is taken as zero.
+            # torch takes the gradient of a norm at zero as zero.
             norm = torch.linalg.vector_norm(delta, dim=-1)
             loss = loss + self.options.weight_decay * norm / self.length**2
-        return loss, said
+        return loss, predicted

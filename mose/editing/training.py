@@ -1,6 +1,6 @@
-"""Methods that are trained: Adam on the mean NLL of the new objects.
+"""Trained methods: Adam on the mean NLL of the new objects.
 
-Nothing retains old knowledge here: no essence prompt, no templates, as in the field's code.
+The loss has no term for old knowledge, no essence prompt and no templates, as in the field's code.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,20 +22,20 @@ def train(
     requests: Sequence[EditRequest],
     options: TrainedOptions,
 ) -> tuple[int, list[float]]:
-    """Train the editors' parameters on requests; returns (rounds, last loss per request).
+    """Train the editors' parameters on requests; returns (rounds, last loss per request in nats).
 
-    One round takes a step of Adam for every `options.per_step` requests, in their order; the rounds
-    end when the mean loss of one is below stop_loss. The model's own weights are not touched.
-    Raises RequestError for requests that cannot be used.
+    A round takes a step of Adam for every `options.per_step` requests, in order. Training ends
+    after a round with a mean loss below stop_loss. The model's own weights do not change.
+    Raises RequestError for wrong requests, NumericalError for a loss that is not finite.
     """
     check_requests(requests)
     rows = [encode_pair(lm.tokenizer, request.text, request.target_new) for request in requests]
     parameters = [editor.trainable() for editor in editors.values()]
     adam = torch.optim.Adam(parameters, lr=options.learning_rate)
-    loss = [float("nan")] * len(rows)
+    last_losses = [float("nan")] * len(rows)
     per_step = options.per_step or len(rows)
-    done = step = 0
-    for done in range(1, options.steps + 1):
+    rounds = step = 0
+    for rounds in range(1, options.steps + 1):
         for start in range(0, len(rows), per_step):
             step += 1
             members = slice(start, start + per_step)
@@ -43,22 +43,22 @@ def train(
             check_finite(
                 losses,
                 [request.id for request in requests[members]],
-                f"layers {', '.join(map(str, editors))} in round {done}",
+                f"layers {', '.join(map(str, editors))} in round {rounds}",
                 step,
                 options.learning_rate,
                 "look at dtype",
             )
-            loss[members] = losses.tolist()
+            last_losses[members] = losses.tolist()
             adam.zero_grad()
             losses.mean().backward()
             adam.step()
             for editor in editors.values():
                 editor.constrain()
-        if sum(loss) / len(loss) < options.stop_loss:
+        if sum(last_losses) / len(last_losses) < options.stop_loss:
             break
     for editor in editors.values():
         editor.finish()
-    return done, loss
+    return rounds, last_losses
 
 
 def _losses(
@@ -66,7 +66,7 @@ def _losses(
     editors: Mapping[int, GradientEditor],
     rows: Sequence[tuple[list[int], list[int]]],
 ) -> Tensor:
-    """Mean NLL of each row's target tokens (n,), with the editors' weights in the model."""
+    """Mean NLL (n,) of each row's target tokens, computed with the editors' weights."""
     ids, mask = pad([[*prompt, *target[:-1]] for prompt, target in rows])
     weights = {layer: editor.trained() for layer, editor in editors.items()}
     places = [range(len(prompt) - 1, len(prompt) - 1 + len(target)) for prompt, target in rows]

@@ -1,1 +1,1 @@
-"""What the edits did: prompt scores, stability of the weights, downstream tasks."""
+"""Effects of edits: prompt scores, stability of the weights, downstream tasks."""

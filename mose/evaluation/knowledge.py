@@ -1,4 +1,4 @@
-"""Which facts a model knows: it predicts every token of the true object by itself."""
+"""Which facts a model knows: those where it predicts every token of the true object."""
 
 import dataclasses
 import logging
@@ -13,7 +13,7 @@ logger = logging.getLogger(__name__)
 
 
 def mark_known(lm: CausalLM, facts: Sequence[Fact]) -> list[Fact]:
-    """The facts with `known` set. A fact without a true object is not known."""
+    """The facts with `known` set; False for facts without a true object."""
     scores = prompt_scores.score_targets(lm, [(fact.text, fact.target_true) for fact in facts])
     marked = [
         dataclasses.replace(fact, known=0 < score.tokens == score.right)

@@ -1,4 +1,4 @@
-"""What is measured of a model at a checkpoint: the requests that are scored, and the perplexity."""
+"""Measurements of a model at a checkpoint: scores of selected requests, and perplexity."""
 
 import math
 from collections.abc import Sequence
@@ -13,18 +13,19 @@ from mose.statistics import second_moments
 from mose.storage import hdf5
 
 COLUMNS = prompt_scores.COLUMNS
-# exp of more overflows float64.
+# Above this, exp overflows float64.
 LARGEST_NLL = 700.0
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which requests of a fixed order are scored, and after which of them text is generated.
+    """Which requests of a fixed order are scored, and which of them with generated text.
 
-    first, last: requests from place `first` to before place `last`.
-    earlier: where it is not None, all from place `recent_from` on and a sample of so many before.
-    generate: requests that are also answered by greedy generation, by `generated_tokens` tokens.
-    fluency: requests after which text of `fluency_tokens` tokens is sampled, if they are scored.
+    first, last: scores the requests from place `first` to before place `last`.
+    earlier: if not None, scores those from place `recent_from` on instead, and a sample of
+    `earlier` requests before it.
+    generate: number of requests also answered greedily, with up to `generated_tokens` tokens.
+    fluency: number of requests after which `fluency_tokens` tokens are sampled, if scored.
     """
 
     first: int
@@ -44,11 +45,11 @@ class Selection:
         return [*before, *range(self.recent_from, self.last)]
 
     def answered(self, requests: Sequence[EditRequest]) -> frozenset[int]:
-        """Places of the requests that are answered by generation, where they are scored."""
+        """Places of the requests that are answered by generation, if scored."""
         return frozenset(sample(requests[: self.last], self.generate))
 
     def continued(self, requests: Sequence[EditRequest]) -> list[int]:
-        """Places of the scored requests after which text is sampled."""
+        """Places of the scored requests after which text is sampled, ascending."""
         scored = set(self.scored(requests))
         return [place for place in sample(requests[: self.last], self.fluency) if place in scored]
 
@@ -56,10 +57,10 @@ class Selection:
 def score_selection(
     lm: CausalLM, requests: Sequence[EditRequest], selection: Selection, source: str | Path
 ) -> list[dict[str, int | float | str]]:
-    """Rows (COLUMNS) of every prompt of the selected requests, and of the texts after them.
+    """Rows (COLUMNS) of every prompt of the selected requests, then of their sampled texts.
 
-    requests: the whole order. source: its file, for errors. Raises ConfigError where the order is
-    shorter than the selection.
+    requests: the whole order. source: its file, for errors. Raises ConfigError if there are fewer
+    requests than `selection.last`.
     """
     check_enough(len(requests), selection.last, source)
     places = selection.scored(requests)
@@ -78,9 +79,9 @@ def score_selection(
 
 
 def perplexity_row(lm: CausalLM, heldout: str | Path) -> dict[str, int | float]:
-    """tokens, nll (nats per token) and perplexity, infinite where it overflows.
+    """tokens, nll (mean, nats per token) and perplexity (infinite on overflow).
 
-    heldout: HDF5 file of token windows of this model; StoreError for those of another.
+    heldout: HDF5 file of token windows. Raises StoreError for windows of another model.
     """
     windows = hdf5.read(heldout, "windows")
     second_moments.check_model(heldout, windows, lm.fingerprint)

@@ -1,4 +1,4 @@
-"""How large AlphaEdit's null space is: its rank, and what of the keys' energy falls into it."""
+"""Size of AlphaEdit's null space: its rank, and its share of the keys' energy."""
 
 from pathlib import Path
 
@@ -18,11 +18,11 @@ COLUMNS = ("layer", "width", "rank", "corpus_share", "heldout_share", "heldout_t
 def measure(
     lm: CausalLM, path: str | Path, windows: NDArray[np.integer], options: EditOptions
 ) -> list[dict[str, int | float]]:
-    """One row (COLUMNS) for each of the options' layers.
+    """One row (COLUMNS) per layer of the options.
 
-    path: second moments of the corpus. windows: held-out token windows (n, T), of which the same
-    positions count as in that file.
-    Raises ConfigError for options that are not AlphaEdit's.
+    path: second moments of the corpus. windows: held-out token windows (n, T); their first position
+    counts if it does in that file.
+    Raises ConfigError for options of other methods than AlphaEdit.
     """
     if not isinstance(options, AlphaEditOptions):
         raise ConfigError(
@@ -44,7 +44,7 @@ def row_of(
 ) -> dict[str, int | float]:
     """The row (COLUMNS) of one layer.
 
-    corpus, heldout: second moments (d_in, d_in) of the same kind of key; tokens: of the latter.
+    corpus, heldout: second moments (d_in, d_in) per token; tokens: number behind `heldout`.
     """
     protected = protected_directions(corpus, options)
     width, count = protected.shape

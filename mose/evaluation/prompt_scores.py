@@ -1,8 +1,8 @@
-"""What a model says: scores of every prompt of a request, by teacher forcing.
+"""Scores of every prompt of a request, by teacher forcing.
 
-One row per prompt, raw enough that every metric of `mose.report.prompt_metrics` is computed from
-it later. Targets follow their prompt after a space. Where the tokens of one continuation begin with
-those of the other, they share a pass; the head is read at the target's positions only.
+One row per prompt; `mose.report.prompt_metrics` computes every metric from these rows. Targets
+follow their prompt after a space. Inputs that are the beginning of another input share its pass;
+the head is computed at the target's positions only.
 """
 
 from collections.abc import Iterable, Sequence
@@ -35,8 +35,8 @@ COLUMNS = (
 )
 
 
-# In front of a question about an instance stand two that are answered, as in ConceptEdit's
-# evaluation (arXiv 2403.06259); theirs are about others.
+# Two answered examples precede a question about an instance, as in ConceptEdit's evaluation (arXiv
+# 2403.06259); the authors' examples are others.
 INSTANCE_EXAMPLES = (
     "Whether Mount Everest belongs to category mountain? Yes\n"
     "Whether Lake Geneva belongs to category newspaper? No\n"
@@ -46,10 +46,10 @@ INSTANCE_TOKENS = 2
 
 @dataclass(frozen=True)
 class TargetScore:
-    """A target after a prompt.
+    """Score of a target after a prompt.
 
-    predicted: the model's own choice at each of the target's positions, the target's earlier
-    tokens given. right: how many of them are the target's. logprob: the target's, summed, nats.
+    predicted: the argmax at each of the target's positions, given the target's earlier tokens.
+    right: how many of them are the target's. logprob: sum over the target's tokens, nats.
     """
 
     tokens: int
@@ -58,12 +58,12 @@ class TargetScore:
     predicted: tuple[int, ...]
 
 
-# Targets read by one call of the head: its weight is read from memory once for all of them, and
-# their logits over the vocabulary bound the memory.
+# Targets per call of the head: more read its weight from memory less often, but their logits over
+# the vocabulary take more memory.
 HEAD_TARGETS = 128
 
-# More tokens a pass put rows of more different lengths together, and padding costs more than the
-# larger matrix products save: on two cores 4096 take half as long again.
+# Larger passes mix rows of more lengths, and padding costs more than larger matrix products save:
+# on two cores, 4096 take 1.5 times as long.
 TOKENS_PER_PASS = 1024
 
 NO_TARGET = TargetScore(0, 0, 0.0, ())
@@ -73,54 +73,51 @@ NO_TARGET = TargetScore(0, 0, 0.0, ())
 def score_targets(
     lm: CausalLM, pairs: Sequence[tuple[str, str]], tokens_per_pass: int = TOKENS_PER_PASS
 ) -> list[TargetScore]:
-    """Score (prompt, target) pairs; an empty target scores nothing.
-
-    Returns one TargetScore per pair, in order.
-    """
+    """One TargetScore per (prompt, target) pair, in order; NO_TARGET for an empty target."""
     encoded = {
         i: encode_pair(lm.tokenizer, prompt, target)
         for i, (prompt, target) in enumerate(pairs)
         if target
     }
     rows, row_of = _shared_rows({i: (*p, *t[:-1]) for i, (p, t) in encoded.items()})
-    readers: dict[int, list[int]] = {}
+    pairs_of_row: dict[int, list[int]] = {}
     for i, row in row_of.items():
-        readers.setdefault(row, []).append(i)
+        pairs_of_row.setdefault(row, []).append(i)
     scores = [NO_TARGET] * len(pairs)
     for group in batches_by_length([len(row) for row in rows], tokens_per_pass):
         hidden = lm.hidden(*pad([rows[g] for g in group]))
-        asked = [(place, i) for place, g in enumerate(group) for i in readers[g]]
-        for start in range(0, len(asked), HEAD_TARGETS):
-            _score_targets(lm, hidden, asked[start : start + HEAD_TARGETS], encoded, scores)
+        members = [(place, i) for place, g in enumerate(group) for i in pairs_of_row[g]]
+        for start in range(0, len(members), HEAD_TARGETS):
+            _score_members(lm, hidden, members[start : start + HEAD_TARGETS], encoded, scores)
     return scores
 
 
-def _score_targets(
+def _score_members(
     lm: CausalLM,
     hidden: Tensor,
-    asked: Sequence[tuple[int, int]],
+    members: Sequence[tuple[int, int]],
     encoded: dict[int, tuple[list[int], list[int]]],
     scores: list[TargetScore],
 ) -> None:
-    """Score targets (row of `hidden`, index) by one call of the head on all their positions."""
+    """Fill `scores` for members (row of `hidden`, index of the pair), by one call of the head."""
     states, tokens = [], []
-    for place, i in asked:
+    for place, i in members:
         prompt, target = encoded[i]
         states.append(hidden[place, len(prompt) - 1 : len(prompt) - 1 + len(target)])
         tokens.extend(target)
     log_probs = lm.head(torch.cat(states)).float().log_softmax(-1)
     predicted = log_probs.argmax(-1).tolist()
     wanted = torch.tensor(tokens, device=log_probs.device)
-    target_log_probs = log_probs.gather(1, wanted[:, None])[:, 0].double().tolist()
+    logprobs = log_probs.gather(1, wanted[:, None])[:, 0].double().tolist()
     start = 0
-    for _, i in asked:
+    for _, i in members:
         target = encoded[i][1]
         stop = start + len(target)
         own = predicted[start:stop]
         scores[i] = TargetScore(
             tokens=len(target),
             right=sum(p == t for p, t in zip(own, target, strict=True)),
-            logprob=sum(target_log_probs[start:stop]),
+            logprob=sum(logprobs[start:stop]),
             predicted=tuple(own),
         )
         start = stop
@@ -129,10 +126,10 @@ def _score_targets(
 def _shared_rows(
     inputs: dict[int, tuple[int, ...]],
 ) -> tuple[list[tuple[int, ...]], dict[int, int]]:
-    """Rows that need a pass, and for each input the row it is the beginning of."""
+    """Rows that need a pass, and the index of each input's row, which starts with that input."""
     rows: list[tuple[int, ...]] = []
     row_of = {}
-    # In descending order an input follows right after the rows that it is the beginning of.
+    # In descending order, an input directly follows the rows that start with it.
     for i, ids in sorted(inputs.items(), key=lambda item: item[1], reverse=True):
         if not rows or rows[-1][: len(ids)] != ids:
             rows.append(ids)
@@ -142,12 +139,12 @@ def _shared_rows(
 
 @torch.no_grad()
 def generate(lm: CausalLM, prompts: Sequence[str], tokens: int) -> list[str]:
-    """What the model says greedily after each prompt, `tokens` tokens at most."""
+    """Greedy continuation of each prompt, up to `tokens` tokens, in order."""
     rows = [encode(lm.tokenizer, prompt)[0] for prompt in prompts]
     texts = [""] * len(rows)
     for group in batches_by_length([len(row) + tokens for row in rows], TOKENS_PER_PASS):
-        for i, continuation in zip(group, lm.greedy([rows[g] for g in group], tokens), strict=True):
-            texts[i] = lm.tokenizer.decode(continuation, skip_special_tokens=True)
+        for i, ids in zip(group, lm.greedy([rows[g] for g in group], tokens), strict=True):
+            texts[i] = lm.tokenizer.decode(ids, skip_special_tokens=True)
     return texts
 
 
@@ -158,11 +155,11 @@ def score_requests(
     generated: frozenset[int] = frozenset(),
     tokens: int = 0,
 ) -> list[dict[str, int | float | str]]:
-    """Rows (COLUMNS) for every prompt of some requests, with their places in the whole order.
+    """Rows (COLUMNS) of every prompt of the requests; places: theirs in the whole order.
 
-    generated: places of requests whose edit and paraphrase prompts are also continued greedily,
-    by `tokens` tokens at most; `answer` is what should come, and empty where nothing was asked.
-    Questions about instances are always answered: rows of the kind "instance".
+    generated: places of requests whose edit and paraphrase prompts are also continued greedily, by
+    up to `tokens` tokens. The column `answer` then holds the expected text, else it is empty.
+    Questions about instances are always answered (rows of kind "instance").
     """
     prompts: list[tuple[int, EditRequest, str, int, str, str]] = []
     for place, request in zip(places, requests, strict=True):
@@ -194,13 +191,13 @@ def score_requests(
                 "generated": "",
             }
         )
-    asked = [
+    continued = [
         i
         for i, (place, _, kind, *_) in enumerate(prompts)
         if place in generated and kind in ("edit", "paraphrase")
     ]
-    texts = generate(lm, [prompts[i][4] for i in asked], tokens)
-    for i, text in zip(asked, texts, strict=True):
+    texts = generate(lm, [prompts[i][4] for i in continued], tokens)
+    for i, text in zip(continued, texts, strict=True):
         rows[i] |= {"answer": prompts[i][1].target_new, "generated": text}
     return rows + _answer_instances(lm, requests, places)
 
@@ -208,39 +205,40 @@ def score_requests(
 def _answer_instances(
     lm: CausalLM, requests: Sequence[EditRequest], places: Sequence[int]
 ) -> list[dict[str, int | float | str]]:
-    """Rows of the questions whether something belongs to an edited concept, with the answers."""
-    asked = [
+    """Rows of the answers to questions whether an instance belongs to an edited concept."""
+    questions = [
         (place, request.id, number, question)
         for place, request in zip(places, requests, strict=True)
         for number, question in enumerate(request.instances)
     ]
-    texts = generate(lm, [INSTANCE_EXAMPLES + question for *_, question in asked], INSTANCE_TOKENS)
+    prompts = [INSTANCE_EXAMPLES + question for *_, question in questions]
+    texts = generate(lm, prompts, INSTANCE_TOKENS)
     return [
         generated_row(place, name, "instance", number, text)
-        for (place, name, number, _), text in zip(asked, texts, strict=True)
+        for (place, name, number, _), text in zip(questions, texts, strict=True)
     ]
 
 
 def free_texts(
     lm: CausalLM, requests: Sequence[EditRequest], places: Sequence[int], tokens: int
 ) -> list[dict[str, int | float | str]]:
-    """Rows of the kind "text": what the model writes after the requests' generation prompts.
+    """Rows of kind "text": sampled continuations of the requests' generation prompts.
 
-    Texts of `tokens` tokens with their prompt, sampled from the five likeliest tokens at each step
-    (ROME, arXiv 2202.05262); a request without such prompts has its edit prompt continued, as in
-    EasyEdit. A prompt's random numbers depend on it alone, so that the models compared, and the
-    checkpoints, share them.
+    Texts have `tokens` tokens, prompt included, sampled from the five likeliest tokens at each step
+    (ROME, arXiv 2202.05262). Without generation prompts, the edit prompt is continued, as in
+    EasyEdit. The random numbers depend on the prompt alone, so all models and checkpoints share
+    them.
     """
-    asked = [
+    continued = [
         (place, request.id, number, prompt)
         for place, request in zip(places, requests, strict=True)
         for number, prompt in enumerate(request.generation or (request.text,))
     ]
-    prompts = [prompt for *_, prompt in asked]
+    prompts = [prompt for *_, prompt in continued]
     texts = sampling.continue_texts(lm, prompts, tokens, top_k=5)
     return [
         generated_row(place, name, "text", number, " ".join(text.split()))
-        for (place, name, number, _), text in zip(asked, texts, strict=True)
+        for (place, name, number, _), text in zip(continued, texts, strict=True)
     ]
 
 
@@ -255,6 +253,7 @@ def generated_row(
 
 
 def _prompts(request: EditRequest) -> Iterable[tuple[str, int, str, str]]:
+    """Kind, number, prompt and true target of every prompt of a request."""
     yield "edit", 0, request.text, request.target_true
     for number, text in enumerate(request.paraphrases):
         yield "paraphrase", number, text, request.target_true
@@ -269,16 +268,16 @@ def _prompts(request: EditRequest) -> Iterable[tuple[str, int, str, str]]:
 def perplexity(
     lm: CausalLM, windows: NDArray[np.integer], tokens_per_pass: int = 2048
 ) -> tuple[int, float]:
-    """Tokens predicted and mean NLL (nats per token) over token windows (n, T).
+    """Number of predicted tokens and their mean NLL (nats per token) in token windows (n, T).
 
-    The first token of a window is given, the others are predicted.
+    All tokens of a window but the first are predicted.
     """
     total, count = 0.0, 0
     rows = max(1, tokens_per_pass // windows.shape[1])
     for start in range(0, len(windows), rows):
         ids = torch.from_numpy(windows[start : start + rows].astype(np.int64))
         hidden = lm.hidden(ids, torch.ones_like(ids))
-        # The head of one window at a time: its logits are the largest tensor of all.
+        # One window at a time, because the head's logits are the largest tensor.
         for row, states in zip(ids.to(lm.device), hidden, strict=True):
             logits = lm.head(states[:-1]).float()
             total += float(torch.nn.functional.cross_entropy(logits, row[1:], reduction="sum"))

@@ -1,4 +1,4 @@
-"""One segment of a run: from a checkpoint to the next, each batch scored right after it."""
+"""One segment of a run: from one checkpoint to the next, with immediate scores."""
 
 from collections.abc import Sequence
 
@@ -17,9 +17,10 @@ def edit_segment(
 ) -> tuple[sequence.State, list[Row]]:
     """Edit the requests after the previous checkpoint, up to `last` edits.
 
-    previous: path of the checkpoint to go on from; None for the first segment. source: the file of
-    the requests, for errors. The model holds the edits afterwards.
-    Returns the state and the rows (COLUMNS) of the segment's immediate scores.
+    previous: path of that checkpoint; None for the first segment. source: the file of the requests,
+    for errors. Changes the model's weights.
+    Returns the state and the rows (COLUMNS) of the scores of each batch right after its edit.
+    Raises ConfigError for layers that the model lacks and for too few requests.
     """
     lm.check_layers(run.variant.edit.layers, "methods.*.layers")
     check_enough(len(run.requests), last, source)

@@ -1,4 +1,4 @@
-"""What the edits did to a matrix: norms, spectrum, distance, orthogonality. Needs no model."""
+"""Effect of edits on a matrix: norms, spectrum, distance, orthogonality. Needs no model."""
 
 from collections.abc import Mapping
 
@@ -25,11 +25,10 @@ COLUMNS = (
 
 
 def measure(layer: int, edited: Tensor, unedited: Tensor, rotation: Tensor | None) -> Row:
-    """One row (COLUMNS) for one layer.
+    """The row (COLUMNS) of one layer.
 
-    edited: (d_out, d_in) as the model runs with it; unedited: likewise, before all edits.
-    rotation: the orthogonal factor, for methods that have one.
-    relative_change is ||W_n - W_0||_F / ||W_0||_F; the ratios are to the unedited matrix.
+    edited, unedited: (d_out, d_in), rounded to the model's dtype. rotation: the orthogonal factor,
+    or None. relative_change is ||W_n - W_0||_F / ||W_0||_F; ratios are to the unedited matrix.
     """
     now, before = edited.to(float64), unedited.to(float64)
     spectrum, spectrum_before = svdvals(now), svdvals(before)
@@ -50,7 +49,7 @@ def measure(layer: int, edited: Tensor, unedited: Tensor, rotation: Tensor | Non
 
 
 def measure_state(state: State, unedited: Mapping[int, Tensor], runs_in: dtype) -> list[Row]:
-    """One row (COLUMNS) per edited layer, of the matrices as the model runs with them.
+    """One row (COLUMNS) per edited layer, of the matrices rounded to the model's dtype.
 
     unedited: (d_out, d_in) by layer. runs_in: the model's dtype.
     """

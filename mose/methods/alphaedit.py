@@ -7,7 +7,7 @@ solve (P (K K^T + K_p K_p^T) + L2 I) Delta^T = P K R^T, of size d_in; with Z = P
 
     Delta^T = Z (Z^T Z + L2 I)^-1 [0, R]^T
 
-of the size of all edits so far. P itself is never formed: P K = K - U_1 (U_1^T K).
+a system of the size of all edits so far. P is not formed: P K = K - U_1 (U_1^T K).
 Options: AlphaEditOptions (`ridge` is L2; null_space, null_threshold, null_energy).
 """
 
@@ -23,18 +23,19 @@ from mose.methods.options import AlphaEditOptions
 
 
 def protected_directions(moment: Tensor, options: AlphaEditOptions) -> Tensor:
-    """U_1 (d_in, d_in - rank P): the eigenvectors of the second moment that no update touches.
+    """U_1 (d_in, d_in - rank P): eigenvectors of the second moment (d_in, d_in) that updates
+    leave unchanged.
 
-    threshold: those with eigenvalues of at least null_threshold (in units of a squared key
-    entry, so it belongs to a model). energy: the fewest leading ones that hold the share
-    null_energy of the trace.
+    threshold: eigenvalues of at least null_threshold (in units of a squared key entry, so its
+    value depends on the model). energy: the fewest leading ones that hold the share null_energy
+    of the trace. Raises NumericalError when every eigenvector is among them.
     """
     values, vectors = torch.linalg.eigh(moment)
     if options.null_space == "threshold":
         count = int((values >= options.null_threshold).sum())
     else:
-        held = values.flip(0).clamp(min=0).cumsum(0) / values.clamp(min=0).sum()
-        count = min(int((held < options.null_energy).sum()) + 1, len(values))
+        shares = values.flip(0).clamp(min=0).cumsum(0) / values.clamp(min=0).sum()
+        count = min(int((shares < options.null_energy).sum()) + 1, len(values))
     if count == len(values):
         raise NumericalError(
             "AlphaEdit's null space is empty: no eigenvalue of the second moment (smallest "
@@ -44,10 +45,12 @@ def protected_directions(moment: Tensor, options: AlphaEditOptions) -> Tensor:
 
 
 def null_share(moment: Tensor, protected: Tensor) -> float:
-    """Share of key energy tr(P C) / tr(C) in the null space, for any second moment (d_in, d_in):
-    what an update may touch of the keys that it was summed over."""
-    kept = ((protected.mT @ moment) * protected.mT).sum()
-    return float(1 - kept / moment.trace())
+    """Share of key energy in the null space, tr(P C) / tr(C), that updates can change.
+
+    moment: C (d_in, d_in), of any set of keys; protected: U_1, as `protected_directions`.
+    """
+    energy = ((protected.mT @ moment) * protected.mT).sum()
+    return float(1 - energy / moment.trace())
 
 
 def alphaedit_delta(projected: Tensor, residuals: Tensor, ridge: float) -> Tensor:
@@ -58,7 +61,7 @@ def alphaedit_delta(projected: Tensor, residuals: Tensor, ridge: float) -> Tenso
 
 
 class AlphaEditEditor(AdditiveEditor):
-    """Ridge regression on keys in the null space, earlier keys held."""
+    """Ridge regression on projected keys; with memory, earlier keys keep their values."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: AlphaEditOptions) -> None:
         super().__init__(weight)
@@ -67,7 +70,7 @@ class AlphaEditEditor(AdditiveEditor):
 
     @cached_property
     def _protected(self) -> Tensor:
-        # Not needed by those who only read a checkpoint, and slow.
+        # Slow, and reading a checkpoint does not need it.
         return protected_directions(self._moment.matrix, self._options)
 
     def project(self, keys: Tensor) -> Tensor:

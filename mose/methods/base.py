@@ -1,4 +1,4 @@
-"""The contracts of a method: what edits one projection through a sequence of batches."""
+"""The contracts of layer editors: each edits one projection through a sequence of batches."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -11,66 +11,66 @@ class LayerEditor(ABC):
     """Holds one layer's weight through a sequence of updates.
 
     An editor sees tensors only: no model, no tokenizer, no request. Its state is the cheapest set
-    of arrays that gives the edited weight back exactly, together with whatever memory the next
-    update needs.
+    of arrays that restores the edited weight exactly, plus the memory that the next update needs.
 
-    An editor owns its base: `make_editor` gives it a copy, and `load` copies. A batch replaces
-    what an editor holds and changes no tensor in place: what `weight` and `state` hand out is the
-    editor's own, to be read only, and stays as it is while the editor goes on.
+    An editor shares no memory with its caller: `make_editor` gives it a copy, and `load` copies.
+    Updates replace its tensors and change none in place. Callers must not write to what `weight`
+    and `state` return; later updates do not change it either.
     """
 
     @property
     @abstractmethod
     def weight(self) -> Tensor:
-        """The edited W (d_out, d_in), float64 or float32, from which the next batch goes on."""
+        """The edited W (d_out, d_in), float64 or float32; the next update starts from it."""
 
     @property
     def measured(self) -> Tensor:
-        """The W that is measured at a checkpoint, where that is another one (PRUNE)."""
+        """The W (d_out, d_in) that is measured at a checkpoint; PRUNE alone overrides it."""
         return self.weight
 
     @abstractmethod
     def state(self) -> dict[str, Tensor]:
-        """The arrays to store."""
+        """The arrays that a checkpoint stores."""
 
     @abstractmethod
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """Copy arrays that `state` gave, into an editor made with the same arguments."""
+        """Copy the arrays of `state` into an editor made with the same arguments."""
 
     @property
     def rotation(self) -> Tensor | None:
-        """The orthogonal matrix that the base weight was multiplied by, if there is one."""
+        """The orthogonal matrix that multiplies the unedited weight; None for other methods."""
         return None
 
     def undo(self) -> Tensor:
-        """The unedited weight, computed from the edited one.
+        """The unedited weight (d_out, d_in), computed from the edited one.
 
-        Raises NotImplementedError for methods that keep no way back.
+        Raises NotImplementedError for methods whose state does not allow it.
         """
         raise NotImplementedError(f"{type(self).__name__} cannot be undone from its state")
 
 
 class ClosedFormEditor(LayerEditor):
-    """An editor whose update follows from keys and residuals."""
+    """A layer editor that computes its update from keys and residuals."""
 
     @abstractmethod
     def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
         """Write one batch.
 
-        keys: (d_in, n) float64, as the unchanged lower part of the model gives them.
-        residuals: what is to be added for these keys: to the value, (d_out, n), or, for editors
-        that rotate the input, to the key, (d_in, n).
-        prompt_keys: (d_in, n), the keys in the bare prompts, where they differ from `keys`.
+        keys: (d_in, n) float64.
+        residuals: wanted change of the values, (d_out, n); for editors that rotate the input, of
+        the keys, (d_in, n).
+        prompt_keys: (d_in, n), keys in the bare prompts; None: the same as `keys`.
         """
 
     def finish(self) -> bool:
-        """Called once all layers of a batch have been updated; whether it changed the weight."""
+        """Called after all layers of a batch are updated; returns whether it changed the weight."""
         return False
 
 
 class AdditiveEditor(ClosedFormEditor):
-    """W <- W + Delta. The state is the edited weight, and earlier keys for those with memory."""
+    """W <- W + Delta. The state is the edited weight; methods with memory add the earlier keys."""
 
+    # Whether the editor keeps the keys of earlier batches.
     remembers = False
 
     def __init__(self, weight: Tensor) -> None:
@@ -79,9 +79,9 @@ class AdditiveEditor(ClosedFormEditor):
 
     @abstractmethod
     def delta(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor) -> Tensor:
-        """The change (d_out, d_in) float64 that writes a batch; arguments as of `update`.
+        """Delta (d_out, d_in) float64 of a batch; arguments as in `update`.
 
-        Methods with memory get the earlier batches' keys by `with_earlier`.
+        Methods with memory call `with_earlier` for the keys of earlier batches.
         """
 
     @property
@@ -89,8 +89,8 @@ class AdditiveEditor(ClosedFormEditor):
         return self._weight
 
     def put(self, weight: Tensor) -> None:
-        """Replace the weight by a copy. It is rounded to what is stored, so that a resumed run is
-        the same run."""
+        """Replace the weight by a copy, rounded to float32 as checkpoints store it, so that a
+        resumed run gives the same numbers."""
         self._weight = weight.to(torch.float32, copy=True)
 
     def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
@@ -100,9 +100,9 @@ class AdditiveEditor(ClosedFormEditor):
             self._earlier = torch.cat([self._earlier, keys], dim=1)
 
     def with_earlier(self, keys: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
-        """[K_p, K] and [0, R]: earlier keys are to keep their present values."""
-        known = torch.zeros(residuals.shape[0], self._earlier.shape[1], dtype=residuals.dtype)
-        return torch.cat([self._earlier, keys], dim=1), torch.cat([known, residuals], dim=1)
+        """[K_p, K] and [0, R]: the values of earlier keys K_p should not change."""
+        unchanged = torch.zeros(residuals.shape[0], self._earlier.shape[1], dtype=residuals.dtype)
+        return torch.cat([self._earlier, keys], dim=1), torch.cat([unchanged, residuals], dim=1)
 
     def state(self) -> dict[str, Tensor]:
         state = {"weight": self._weight}
@@ -117,10 +117,10 @@ class AdditiveEditor(ClosedFormEditor):
 
 
 class GradientEditor(LayerEditor):
-    """An editor that is trained on the target loss of requests. Its state is one parameter.
+    """A layer editor that the optimiser trains on requests. Its state is one parameter.
 
-    The loop asks for `trainable` once per batch, or once per request, then for `trained` at every
-    step, and calls `constrain` after every step of the optimiser and `finish` after the last.
+    Training (`mose.editing.training`) calls `trainable` once for the requests trained together,
+    `trained` before and `constrain` after each optimiser step, and `finish` after the last one.
     """
 
     def __init__(self, parameter: Tensor) -> None:
@@ -128,20 +128,20 @@ class GradientEditor(LayerEditor):
         self._training = parameter
 
     def trainable(self) -> Tensor:
-        """The parameter (a leaf that requires grad), as the last training left it."""
+        """The parameter to train: a leaf that requires grad, a copy of the last trained one."""
         self._training = self._kept.clone().requires_grad_()
         return self._training
 
     @abstractmethod
     def trained(self) -> Tensor:
-        """W (d_out, d_in) float32, a differentiable function of the parameter in training."""
+        """W (d_out, d_in) float32 as a differentiable function of the parameter being trained."""
 
     @abstractmethod
     def constrain(self) -> None:
-        """Bring the parameter in training back into what is allowed, in place."""
+        """Project the parameter being trained onto the allowed set, in place."""
 
     def finish(self) -> None:
-        """Keep what was trained."""
+        """Keep the trained parameter."""
         self._kept = self._training.detach()
 
     def state(self) -> dict[str, Tensor]:
@@ -152,7 +152,7 @@ class GradientEditor(LayerEditor):
 
 
 class WrappedEditor(ClosedFormEditor):
-    """Another additive editor whose updates are changed. Everything else is that one's."""
+    """Changes the updates of an additive editor, `base`; the rest is delegated to it."""
 
     def __init__(self, base: AdditiveEditor) -> None:
         self.base = base
@@ -175,10 +175,10 @@ class WrappedEditor(ClosedFormEditor):
 
 
 class DeferredWrapper(WrappedEditor):
-    """Reshapes the base's whole change of a batch once all layers have theirs.
+    """Reshapes a batch's whole change after the base has written it at all layers.
 
-    Until then the model runs with the base's own weights, so that deeper layers see nothing of
-    what is done to the changes below them.
+    Until then the model runs with the base's weights, so that deeper layers' keys and residuals
+    do not depend on the reshaping.
     """
 
     def __init__(self, base: AdditiveEditor) -> None:
@@ -187,10 +187,10 @@ class DeferredWrapper(WrappedEditor):
 
     @abstractmethod
     def reshape(self, change: Tensor, before: Tensor) -> Tensor:
-        """What is kept of a batch's change; change, before (the weight): (d_out, d_in) float64."""
+        """The change to write; before: the earlier weight. All are (d_out, d_in) float64."""
 
     def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
-        # A batch may be written in several updates (one request at a time); it is reshaped once.
+        # A batch may take several updates (one per request); its sum is reshaped once.
         if self._before is None:
             self._before = self.base.weight
         super().update(keys, residuals, prompt_keys)

@@ -1,4 +1,4 @@
-"""The layer editor of a method and its options, as the register names it."""
+"""Layer editors of methods, imported as the register names them."""
 
 from importlib import import_module
 from typing import Any
@@ -29,12 +29,12 @@ __all__ = [
 
 
 def make_editor(weight: Tensor, moment: SecondMoment | None, variant: Variant) -> LayerEditor:
-    """A fresh editor of one layer.
+    """A new editor of one layer, without edits.
 
-    weight: (d_out, d_in), unedited, on any device. The editor gets a copy in the host's memory:
-    the model's own weight may be passed, and may be written to afterwards.
-    moment: of its keys; None for methods that use none.
-    Raises ConfigError when the method needs a second moment and there is none.
+    weight: (d_out, d_in), unedited, on any device. The editor keeps a copy in host memory, so the
+    model's own weight may be passed and written to afterwards.
+    moment: second moment of the layer's keys; None for methods that use none.
+    Raises ConfigError when the method needs a second moment and `moment` is None.
     """
     module, _, name = METHODS[variant.method].editor.partition(":")
     kind: Any = getattr(import_module(module), name)
@@ -45,6 +45,6 @@ def make_editor(weight: Tensor, moment: SecondMoment | None, variant: Variant) -
             f"second moments: {variant.method} needs the one of this layer's keys and found none; "
             "pass it (moments.load), or moments.identity(d_in) for second_moment: identity"
         )
-    # One layout for all, so that a base read from a file rounds as one read from the model does.
+    # A fixed memory layout, so that weights from a file and from the model round alike.
     own = weight.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
     return kind(own, moment, variant.options)

@@ -28,7 +28,8 @@ def emmet_delta(
 ) -> Tensor:
     """Delta (d_out, d_in) float64 for keys K (d_in, n) and residuals R (d_out, n).
 
-    relaxation: e, for more than one request; one alone is written exactly.
+    weight: w. relaxation: e, ignored for n = 1, which is written exactly.
+    Raises NumericalError when the constraints are linearly dependent.
     """
     whitened = moment.solve(keys) / weight
     gram = keys.mT @ whitened
@@ -46,7 +47,7 @@ def emmet_delta(
 
 
 class EmmetEditor(AdditiveEditor):
-    """The least change, as the second moment weighs it, that writes the batch exactly."""
+    """The smallest change, weighted by the second moment, that writes the batch exactly."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: EmmetOptions) -> None:
         super().__init__(weight)

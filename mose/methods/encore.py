@@ -15,14 +15,14 @@ from mose.methods.options import EncoreOptions
 
 
 class EncoreEditor(MemitEditor):
-    """MEMIT's solve with a raised diagonal."""
+    """MEMIT with C + (mu / lambda) I for C."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: EncoreOptions) -> None:
         share = options.norm_weight / options.retention_weight
 
-        def raised() -> Tensor:
+        def regularised() -> Tensor:
             matrix = moment.matrix.clone()
             matrix.diagonal().add_(share)
             return matrix
 
-        super().__init__(weight, SecondMoment(raised, moment.where), options)
+        super().__init__(weight, SecondMoment(regularised, moment.where), options)

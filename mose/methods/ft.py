@@ -1,8 +1,8 @@
 """Fine-tuning of the edited projections on the new objects (FT, and FT with a norm constraint).
 
-Adam on W, the mean negative log-likelihood of the new object's tokens after the edit prompt as
-loss, a fresh optimiser for every batch. With `norm_constraint` no entry of W moves further than
-that in one batch (Zhu et al. 2020, arXiv 2012.00363). Options: FineTuneOptions.
+Adam on W with a new optimiser for every batch; the loss is the mean negative log-likelihood of the
+new object's tokens after the edit prompt. `norm_constraint` bounds the change of every entry of W
+in one batch (Zhu et al. 2020, arXiv 2012.00363). Options: FineTuneOptions.
 """
 
 import torch

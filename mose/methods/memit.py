@@ -31,7 +31,7 @@ def memit_delta(
 
 
 class MemitEditor(AdditiveEditor):
-    """Least squares against the second moment."""
+    """Least squares on the batch, regularised by the second moment."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: MemitOptions) -> None:
         super().__init__(weight)

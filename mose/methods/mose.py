@@ -8,12 +8,12 @@ Published form (side output, free targets, no memory): W <- R W with
 so that norm, singular values and condition number of W cannot change.
 
 The other forms are proposals of this project (docs/methods.md): rotating the input side,
-W <- W Q with Q = polar(lambda C + K* K^T), where K* is where the keys should be turned to; and
-keeping one matrix M for all edits so far in place of a product of rotations.
+W <- W Q with Q = polar(lambda C + K* K^T), where K* holds the wanted keys; and accumulating one
+matrix M over all edits so far instead of multiplying rotations.
 
 All are solved in the frame of the unedited W0. With W = R W0, the step of a batch is
-R_t = R_(t-1) P with P = polar(lambda W0 C W0^T + (R_(t-1)^T V) (W0 K)^T), because the polar factor
-of A M B^T is A polar(M) B^T for orthogonal A and B. So lambda W0 C W0^T is decomposed only once.
+R_t = R_(t-1) P with P = polar(lambda W0 C W0^T + (R_(t-1)^T V) (W0 K)^T), since a rotation of both
+sides of a matrix rotates its polar factor. So the retained term is constant and decomposed once.
 """
 
 from abc import abstractmethod
@@ -31,18 +31,18 @@ from mose.methods.options import MoseOptions
 
 
 def mose_editor(weight: Tensor, moment: SecondMoment, options: MoseOptions) -> LayerEditor:
-    """The editor of one layer for a variant's side."""
+    """The editor of one layer for `options.side`; weight: (d_out, d_in), unedited."""
     kind = OutputRotation if options.side == "output" else InputRotation
     return kind(weight, moment, options)
 
 
 class _Rotation(ClosedFormEditor):
-    """An orthogonal matrix (d, d) that turns vectors of the unedited layer.
+    """An orthogonal matrix (d, d) applied to one side of the unedited weight.
 
-    memory none: a product of one rotation per batch, which is stored.
-    memory accumulate: the polar factor of lambda H + T S^T over all edits so far. The pairs S, T
-    (n x d each) are the memory; the rotation is computed from them again when it is needed. The
-    weight is stored beside them, for those who only read it.
+    memory none: the product of one rotation per batch; the state is that product.
+    memory accumulate: the polar factor of lambda H + T S^T over all edits so far. The state is the
+    pairs S, T (n x d each), from which the rotation is recomputed when needed, and the weight, so
+    that reading a checkpoint needs no decomposition.
     """
 
     def __init__(self, base: Tensor, size: int, moment: SecondMoment, options: MoseOptions) -> None:
@@ -57,19 +57,19 @@ class _Rotation(ClosedFormEditor):
 
     @cached_property
     def _problem(self) -> RotationSolver:
-        # Built on first use: reading a checkpoint needs neither. The second moment is large and is
-        # dropped after that.
+        # Reading a checkpoint does not need it. The second moment is large and not used again, so
+        # it is released.
         moment, self._moment = self._moment, None
         assert moment is not None
         return RotationSolver(self._retention_weight * self._retained(moment.matrix))
 
     @abstractmethod
     def _retained(self, moment: Tensor) -> Tensor:
-        """H (d, d): the second moment of what is turned, for that of the keys (d_in, d_in)."""
+        """H (d, d): second moment of the rotated vectors; moment: that of the keys (d_in, d_in)."""
 
     @abstractmethod
-    def _turned(self) -> Tensor:
-        """The base weight, rotated: (d_out, d_in)."""
+    def _rotated_weight(self) -> Tensor:
+        """The rotated base weight (d_out, d_in)."""
 
     @property
     def rotation(self) -> Tensor:
@@ -80,11 +80,11 @@ class _Rotation(ClosedFormEditor):
     @property
     def weight(self) -> Tensor:
         if self._weight is None:
-            self._weight = self._turned()
+            self._weight = self._rotated_weight()
         return self._weight
 
-    def _turn(self, source: Tensor, target: Tensor) -> None:
-        """Let the rotation bring source to target, (d, n) both, and little else anywhere."""
+    def _add_pairs(self, source: Tensor, target: Tensor) -> None:
+        """Update the rotation so that it maps source to target, both (d, n)."""
         if self._accumulate:
             self._source = torch.cat([self._source, source], dim=1)
             self._target = torch.cat([self._target, target], dim=1)
@@ -109,7 +109,7 @@ class _Rotation(ClosedFormEditor):
 
 
 class OutputRotation(_Rotation):
-    """W = R W0, R (d_out, d_out); H = W0 C W0^T, and values W0 k are turned to v."""
+    """W = R W0, R (d_out, d_out); H = W0 C W0^T; R maps values W0 k to v."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: MoseOptions) -> None:
         super().__init__(weight.to(torch.float64), weight.shape[0], moment, options)
@@ -117,19 +117,19 @@ class OutputRotation(_Rotation):
     def _retained(self, moment: Tensor) -> Tensor:
         return self._base @ moment @ self._base.mT
 
-    def _turned(self) -> Tensor:
+    def _rotated_weight(self) -> Tensor:
         return self.rotation @ self._base
 
     def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
         values = self._base @ keys
-        self._turn(values, self.rotation @ values + residuals)
+        self._add_pairs(values, self.rotation @ values + residuals)
 
     def undo(self) -> Tensor:
         return self.rotation.mT @ self.weight
 
 
 class InputRotation(_Rotation):
-    """W = W0 Q, Q (d_in, d_in); H = C, and keys k are turned to k*."""
+    """W = W0 Q, Q (d_in, d_in); H = C; Q maps keys k to k*."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: MoseOptions) -> None:
         super().__init__(weight.to(torch.float64), weight.shape[1], moment, options)
@@ -137,13 +137,13 @@ class InputRotation(_Rotation):
     def _retained(self, moment: Tensor) -> Tensor:
         return moment
 
-    def _turned(self) -> Tensor:
+    def _rotated_weight(self) -> Tensor:
         return self._base @ self.rotation
 
     def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
-        # Targets are sought from the present state: the weight W0 Q should see k as k + r, which
-        # is W0 seeing Q (k + r).
-        self._turn(keys, self.rotation @ (keys + residuals))
+        # Residuals refer to the current weight W0 Q: it should map k as it now maps k + r, so the
+        # new Q must map k to Q (k + r).
+        self._add_pairs(keys, self.rotation @ (keys + residuals))
 
     def undo(self) -> Tensor:
         return self.weight @ self.rotation.mT

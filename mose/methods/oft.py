@@ -1,12 +1,12 @@
-"""A trained rotation of the input: what the first code release of MOSE's authors does.
+"""A trained rotation of the input, as in the first code release of MOSE's authors.
 
     W = W_0 blockdiag(Q_1, ..., Q_r),  Q = (I - S)(I + S)^-1,  S = (G - G^T) / 2
 
 Orthogonal fine-tuning (Qiu et al., NeurIPS 2023, arXiv 2306.07280) of the frozen W_0: Adam on the
-generators G, which start at zero and go on from request to request, so that there is one rotation
-of W_0 and not a product; nothing protects earlier edits. As in that code every request is trained
-alone, with an Adam of its own, for `steps` steps (20 or 25 there, without an early stop). Each G is
-kept in a ball of radius ball b^2 / sqrt(r) for blocks of width b (COFT).
+generators G, which start at zero and carry over from request to request. So there is one rotation
+of W_0, not a product, and nothing protects earlier edits. As in that code, each request is trained
+alone by a new Adam optimiser for `steps` steps (20 or 25 there, no early stop), and each G is
+projected onto a ball of radius ball b^2 / sqrt(r) for blocks of width b (COFT).
 Options: TrainedRotationOptions.
 """
 
@@ -22,11 +22,11 @@ from mose.methods.options import TrainedRotationOptions
 
 
 def cayley(generators: Tensor) -> Tensor:
-    """Orthogonal (r, b, b) of generators (r, b, b)."""
+    """Cayley transforms, orthogonal (r, b, b), of generators (r, b, b)."""
     skew = (generators - generators.mT) / 2
-    one = torch.eye(generators.shape[-1], dtype=generators.dtype)
+    eye = torch.eye(generators.shape[-1], dtype=generators.dtype)
     # (I - S) and (I + S)^-1 commute.
-    return torch.linalg.solve(one + skew, one - skew)
+    return torch.linalg.solve(eye + skew, eye - skew)
 
 
 class TrainedRotationEditor(GradientEditor):

@@ -1,9 +1,9 @@
 """The options of the editing methods, as dataclasses that check themselves.
 
-Free of torch, so that a configuration can be refused before anything heavy is imported. The keys
-of a config's `methods:` block are these fields; `lambda` is written `retention_weight` here,
-since Python reserves the word. `register` says which method has which, `wrapper_options` has those
-of RECT, PRUNE and SPHERE; docs/methods.md gives the formulas and their sources.
+Free of torch, so that a wrong config is refused before slow imports. The keys of a config's
+`methods:` block are these fields, but `lambda`, which Python reserves, is `retention_weight` here.
+`register` maps methods to options, `wrapper_options` has those of RECT, PRUNE and SPHERE;
+docs/methods.md gives formulas and sources.
 """
 
 import json
@@ -29,44 +29,44 @@ RESERVED = {"lambda": "retention_weight"}
 
 
 class EditOptions(Checked):
-    """What every method needs."""
+    """Options of every method."""
 
     layers: Annotated[tuple[Natural, ...], LISTED, Field(min_length=1), ASCENDING] = Field(
         description="Edited blocks, counted from 0, ascending. Value targets are optimised at the "
         "last of them."
     )
     learning_rate: Positive = Field(
-        description="Adam's learning rate, in units of what is optimised: a value (free targets, "
+        description="Adam's learning rate, in units of what it optimises: a value (free targets, "
         "output side), a key (input side) or a weight (trained methods)."
     )
     steps: Count = Field(
         default=25,
-        description="Evaluations of the loss per request, at most. One step fewer is taken.",
+        description="Most evaluations of the loss per request. Adam takes one step fewer.",
     )
     stop_loss: NonNegative = Field(
-        default=0.05, description="A request is done once its loss is below this."
+        default=0.05, description="A request stops once its loss is below this."
     )
 
-    # Whether a batch's requests are written one after another, each from where the last one led.
+    # Whether the requests of a batch are written one after another.
     ONE_BY_ONE: ClassVar[bool] = False
 
     @property
     def edit(self) -> "EditOptions":
-        """The options of the method that edits: these, or those of what is wrapped."""
+        """Options of the method that edits: these, or for a wrapper those of its base."""
         return self
 
 
 class TargetOptions(EditOptions):
-    """What methods need that optimise value targets and then write them in closed form."""
+    """Options of methods that optimise value targets and write them in closed form."""
 
     second_moment: Literal["corpus", "identity"] = Field(
         default="corpus",
         description="Statistics of old knowledge: the keys' second moment over the corpus, or "
-        "identity for no statistics at all.",
+        "identity for no statistics.",
     )
     targets: str = Field(
         default="free",
-        description="Where the value target is sought: free, as published, or in another space.",
+        description="Space of the value target: free, as published, or another one.",
     )
     weight_decay: NonNegative = Field(
         default=0.5, description="Weight of ||delta|| / ||h||^2 in the loss. Free targets only."
@@ -82,17 +82,18 @@ class TargetOptions(EditOptions):
     patience: Natural | None = Field(
         default=None,
         description="A request also stops this many steps after its new object is the most "
-        "probable in all templates (ENCORE's early stop). null for never.",
+        "probable in all templates (ENCORE's early stop). null: never.",
     )
 
-    # What clamp and weight decay are relative to: the block's output, or the projection's.
+    # Clamp and weight decay are relative to the output of the block ("hidden") or of the projection
+    # ("value").
     LENGTH_OF: ClassVar[str] = "hidden"
-    # How context templates are weighed in a mean key (mose.statistics.keys.template_weights).
+    # Weights of context templates in a mean key (mose.statistics.keys.template_weights).
     TEMPLATE_MEAN: ClassVar[str] = "half"
 
     @property
     def target_space(self) -> str:
-        """Where the target is sought: "free", on a "value" sphere, or on a "key" sphere."""
+        """Space of the target: "free", or the sphere of the "value" or of the "key"."""
         return "free"
 
     def _needs_one_layer(self, why: str) -> None:
@@ -101,7 +102,7 @@ class TargetOptions(EditOptions):
 
 
 class RetentionOptions(TargetOptions):
-    """Methods that weigh old knowledge against new."""
+    """Options of methods that weigh old knowledge against new."""
 
     retention_weight: Positive = Field(
         validation_alias="lambda",
@@ -118,13 +119,13 @@ class MoseOptions(RetentionOptions):
     )
     targets: Literal["free", "reachable"] = Field(
         default="free",
-        description="free, as published; reachable: on the sphere that a rotation can reach, for "
-        "one layer.",
+        description="free, as published; reachable: on the sphere that a rotation can reach; one "
+        "layer only.",
     )
     memory: Literal["none", "accumulate"] = Field(
         default="none",
-        description="none, as published: a product of rotations, each for its own batch; "
-        "accumulate: one rotation for all edits so far.",
+        description="none, as published: a product of one rotation per batch; accumulate: one "
+        "rotation for all edits so far.",
     )
 
     def __post_init__(self) -> None:
@@ -149,14 +150,14 @@ class AdditiveOptions(TargetOptions):
 
     targets: Literal["free", "rescaled", "anchored"] = Field(
         default="free",
-        description="free, as published; rescaled: put back to the length of the hidden state "
-        "they started from; anchored: the projection's wanted output gets one length for all "
+        description="free, as published; rescaled: scaled to the length of the hidden state "
+        "before the shift; anchored: the projection's wanted output has one length for all "
         "requests (NAS).",
     )
     anchor: Positive | None = Field(
         default=None,
-        description="That length, in the model's units. Anchored targets only, which need it; the "
-        "target target_norms measures it.",
+        description="Length of anchored targets, in the model's units; required for these and "
+        "refused for others. `snakemake ... -- target_norms` measures it.",
     )
 
     def __post_init__(self) -> None:
@@ -179,7 +180,7 @@ class MemitOptions(AdditiveOptions, RetentionOptions):
 
     memory: Literal["none", "keys"] = Field(
         default="none",
-        description="none, as published: each batch for itself; keys: earlier edited keys keep "
+        description="none, as published: batches are independent; keys: earlier edited keys keep "
         "their values, by the term K_p K_p^T (MEMIT's sequential form).",
     )
 
@@ -197,7 +198,7 @@ class EncoreOptions(MemitOptions):
     patience: Natural | None = Field(
         default=2,
         description="A request also stops this many steps after its new object is the most "
-        "probable in all templates. null for never.",
+        "probable in all templates. null: never.",
     )
 
 
@@ -206,8 +207,8 @@ class EmmetOptions(AdditiveOptions, RetentionOptions):
 
     relaxation: NonNegative = Field(
         default=0.1,
-        description="e, how far the equality constraint is loosened in a batch of several; 0 for "
-        "equality, which a request alone always has.",
+        description="e, relaxation of the equality constraint in batches of several requests; 0: "
+        "equality. A single request is always written exactly.",
     )
 
 
@@ -234,15 +235,15 @@ class AlphaEditOptions(AdditiveOptions):
     ridge: Positive = Field(default=10.0, description="Weight of ||Delta||_F^2 (the authors' L2).")
     null_space: Literal["threshold", "energy"] = Field(
         default="threshold",
-        description="How the second moment's null space is told. threshold: eigenvectors with "
+        description="Definition of the second moment's null space. threshold: eigenvectors with "
         "eigenvalues below null_threshold, as published; energy: all but the leading ones that "
         "hold the share null_energy of the trace.",
     )
     null_threshold: Positive = Field(
-        default=0.02, description="Eigenvalues below this are null (null_space: threshold)."
+        default=0.02, description="Bound of the null space's eigenvalues (null_space: threshold)."
     )
     null_energy: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN] = Field(
-        default=0.99, description="Share of the trace that is not null (null_space: energy)."
+        default=0.99, description="Share of the trace outside the null space (null_space: energy)."
     )
     memory: Literal["none", "keys"] = Field(
         default="keys",
@@ -251,20 +252,20 @@ class AlphaEditOptions(AdditiveOptions):
 
 
 class TrainedOptions(EditOptions):
-    """What methods need that are trained on the new objects, without statistics or targets."""
+    """Options of methods trained on the new objects, without statistics or value targets."""
 
     learning_rate: Positive = Field(
         default=5e-4, description="Adam's learning rate, in units of a weight."
     )
     steps: Count = Field(
         default=25,
-        description="Rounds through the requests that are trained together, at most. Each ends "
-        "with a step.",
+        description="Most rounds through the requests that are trained together; a round takes one "
+        "or more steps of Adam.",
     )
 
     @property
     def per_step(self) -> int | None:
-        """Requests per step of Adam; None for all that are trained together."""
+        """Requests per step of Adam; None: all that are trained together."""
         return None
 
 
@@ -272,11 +273,11 @@ class FineTuneOptions(TrainedOptions):
     """Fine-tuning of the edited projections on the new objects."""
 
     stop_loss: NonNegative = Field(
-        default=0.01, description="A batch is done once its loss is below this."
+        default=0.01, description="A batch stops once its loss is below this."
     )
     norm_constraint: Positive | None = Field(
         default=None,
-        description="Bound of every entry's change in a batch of edits. null for none.",
+        description="Bound of every entry's change in one batch. null: none.",
     )
     minibatch: Count = Field(default=10, description="Requests per step of Adam.")
 
@@ -289,15 +290,15 @@ class TrainedRotationOptions(TrainedOptions):
     """A block-diagonal rotation of the input, trained by Adam, one request after another."""
 
     stop_loss: NonNegative = Field(
-        default=0.0, description="A request is done once its loss is below this."
+        default=0.0, description="A request stops once its loss is below this."
     )
     blocks: Count = Field(
         default=4,
-        description="Diagonal blocks of the rotation; they must divide the width of the input.",
+        description="Diagonal blocks of the rotation; a divisor of the input's width.",
     )
     ball: Positive = Field(
         default=1e-5,
-        description="Size, per entry, of the ball that each block's generator is kept in "
+        description="Radius, per entry, of the ball that bounds each block's generator "
         "(COFT's eps).",
     )
 
@@ -313,12 +314,12 @@ class Variant:
 
     @property
     def edit(self) -> EditOptions:
-        """The options of the method that edits, under any wrapper."""
+        """Options of the method that edits: the wrapper's base, if there is a wrapper."""
         return self.options.edit
 
     def as_dict(self) -> dict[str, Any]:
-        """The entry again, complete with defaults, as the config spells it."""
-        back = {v: k for k, v in RESERVED.items()}
+        """The entry with all defaults, spelled as in the config."""
+        spelled = {v: k for k, v in RESERVED.items()}
         entry: dict[str, Any] = {"method": self.method}
         for f in fields(self.options):
             value = getattr(self.options, f.name)
@@ -326,11 +327,13 @@ class Variant:
                 inner = value.as_dict()
                 entry |= {"base": inner.pop("method"), **inner}
             else:
-                entry[back.get(f.name, f.name)] = list(value) if isinstance(value, tuple) else value
+                entry[spelled.get(f.name, f.name)] = (
+                    list(value) if isinstance(value, tuple) else value
+                )
         return entry
 
     def as_json(self) -> str:
-        """The entry as text: what a program is told, and what a checkpoint is tied to."""
+        """The entry as JSON: an argument of the programs, and part of a checkpoint's identity."""
         return json.dumps(self.as_dict(), sort_keys=True)
 
     @classmethod
@@ -345,9 +348,9 @@ class Variant:
 
 
 class WrapperOptions(Checked):
-    """A method that changes what another one does; the other keys are that one's options."""
+    """Options of a method that changes the update of another one, `base`."""
 
-    base: Variant = Field(description="The wrapped method, whose options stand beside this key.")
+    base: Variant = Field(description="The wrapped method; its options are keys of the same entry.")
 
     def __post_init__(self) -> None:
         if not isinstance(self.base.options, AdditiveOptions):

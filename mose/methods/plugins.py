@@ -1,7 +1,7 @@
 """Methods of other packages: entry points of the group `mose.methods`.
 
-An entry point's name is the method's, its object a row of the register. The register looks at the
-names when it is first asked for one, and imports a package when its method is. Free of torch.
+An entry point has the method's name and refers to a row of the register. The register reads the
+names at its first use, and imports a package when its method is looked up. Free of torch.
 """
 
 from collections.abc import Iterator, Mapping
@@ -19,15 +19,15 @@ Row = TypeVar("Row")
 
 
 class Register(Mapping[str, Row]):
-    """The library's own methods and, behind them, those of installed packages, by name."""
+    """Methods by name: the library's own, then those of installed packages."""
 
     def __init__(self, own: Mapping[str, Row], kind: type[Row]) -> None:
-        """kind: the class that every row is of."""
+        """kind: the class of every row."""
         self.own, self.kind = dict(own), kind
         self._loaded: dict[str, Row] = {}
 
     def __getitem__(self, name: str) -> Row:
-        """A row; raises KeyError, and ConfigError naming the package that cannot give its own."""
+        """A row; raises KeyError, or ConfigError naming a package whose row cannot be loaded."""
         others = self._others
         if name in self.own:
             return self.own[name]
@@ -46,7 +46,7 @@ class Register(Mapping[str, Row]):
 
     @cached_property
     def _others(self) -> dict[str, EntryPoint]:
-        """Entry points by name; a name that two packages claim is refused."""
+        """Entry points by name. Raises ConfigError for a name that two packages use."""
         others: dict[str, EntryPoint] = {}
         for point in sorted(entry_points(group=GROUP), key=lambda one: (one.name, _owner(one))):
             if point.name in self.own:
@@ -66,12 +66,12 @@ class Register(Mapping[str, Row]):
         place = f"{_owner(point)}: its method {point.name!r} ({point.value})"
         try:
             row = point.load()
-        # Whatever another package's module raises, its name and not a traceback is what helps.
+        # An import may raise anything; the package's name helps more than a traceback.
         except Exception as error:
-            said = " ".join(str(error).split())
+            message = " ".join(str(error).split())
             raise ConfigError(
-                f"{place} cannot be imported ({type(error).__name__}: {said}); repair or uninstall "
-                "that package"
+                f"{place} cannot be imported ({type(error).__name__}: {message}); repair or "
+                "uninstall that package"
             ) from None
         if not isinstance(row, self.kind):
             raise ConfigError(
@@ -82,15 +82,15 @@ class Register(Mapping[str, Row]):
 
 
 def _owner(point: EntryPoint) -> str:
-    """The distribution that an entry point belongs to."""
+    """Name of the distribution of an entry point."""
     return "unknown package" if point.dist is None else point.dist.name
 
 
 def files_of_editor(editor: str) -> list[str]:
-    """The files that an editor ("module:name") is written in.
+    """Source files of an editor ("module:name").
 
-    Relative to the folder of the library for its own; for another package's, absolute paths of all
-    Python files of that package. Raises ConfigError where there is no such package.
+    For the library's own, the path relative to the folder that holds `mose`; for another package's,
+    absolute paths of all its Python files. Raises ConfigError if that package is not installed.
     """
     module = editor.partition(":")[0]
     top = module.partition(".")[0]

@@ -1,11 +1,11 @@
-"""PRUNE (Ma et al., ICLR 2025, arXiv 2405.16821): large singular values of all edits, reduced.
+"""PRUNE (Ma et al., ICLR 2025, arXiv 2405.16821): reduce large singular values of all edits.
 
 After the whole sequence, with W_n - W_0 = U S V^T and s_0 the largest singular value of W_0,
 
     s <- log_a(s) - log_a(s_0) + s_0   where s > s_0,     W = W_0 + U S V^T
 
-It is applied afresh to W_n - W_0 whenever it is measured and never fed back: the sequence goes
-on from W_n. Options: PruneOptions (`log_base` is a).
+Each measurement applies it to W_n - W_0; the sequence itself continues from W_n.
+Options: PruneOptions (`log_base` is a).
 """
 
 import math
@@ -18,14 +18,14 @@ from mose.methods.wrapper_options import PruneOptions
 
 
 def reduce_spectrum(change: Tensor, largest: float, log_base: float) -> Tensor:
-    """`change` (d_out, d_in) with its singular values above `largest` reduced, in float64."""
+    """`change` (d_out, d_in) with singular values above `largest` reduced, float64."""
     u, s, vh = torch.linalg.svd(change.to(torch.float64), full_matrices=False)
     reduced = largest + (s / largest).log() / math.log(log_base)
     return (u * torch.where(s > largest, reduced, s)) @ vh
 
 
 class PruneEditor(WrappedEditor):
-    """The base's sequence, seen through PRUNE."""
+    """Runs the base's sequence; `measured` is the pruned weight."""
 
     def __init__(self, base: AdditiveEditor, options: PruneOptions) -> None:
         super().__init__(base)

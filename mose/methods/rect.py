@@ -1,9 +1,9 @@
-"""RECT (Gu et al., EMNLP 2024, arXiv 2401.04700): keep the entries that change most, relatively.
+"""RECT (Gu et al., EMNLP 2024, arXiv 2401.04700): keep the largest relative changes.
 
 Of a batch's Delta, the share `kept_share` of entries with the largest |Delta / W| is kept, W the
-weight before the batch; the rest is zero. The deltas of all layers are computed first, each
-from the whole deltas below it, and then masked, as in the public implementations (which keep
-.2 or .4). Options: RectOptions.
+weight before the batch; the rest is zero. All layers' deltas are computed first, each with the
+unmasked deltas below it, then masked, as in the public implementations (which keep .2 or .4).
+Options: RectOptions.
 """
 
 import math
@@ -14,7 +14,7 @@ from torch import Tensor
 from mose.methods.base import AdditiveEditor, DeferredWrapper
 from mose.methods.wrapper_options import RectOptions
 
-# The authors' guard against entries of W that are zero.
+# Avoids division by zero entries of W, as in the authors' code.
 EPS = 1e-8
 
 
@@ -28,7 +28,7 @@ def keep_largest(delta: Tensor, weight: Tensor, share: float) -> Tensor:
 
 
 class RectEditor(DeferredWrapper):
-    """Masks a batch's change once all layers have theirs."""
+    """Masks a batch's change after all layers are updated."""
 
     def __init__(self, base: AdditiveEditor, options: RectOptions) -> None:
         super().__init__(base)

@@ -1,6 +1,6 @@
-"""The register of the editing methods: their options, their editors, and reading an entry.
+"""The register of the editing methods: options and editors, and parsing of `methods:` entries.
 
-Free of torch: an editor is named as text, and imported where a layer is edited.
+Free of torch: rows name their editor as text, which `editors.make_editor` imports.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,13 @@ from mose.methods.options import RESERVED, AdditiveOptions, EditOptions, Variant
 from mose.methods.plugins import Register, files_of_editor
 from mose.validation.refusals import KeyRefused, either, one_of, unknown_key
 
-# What a wrapper wraps where its entry does not say.
+# Default of a wrapper's `base`.
 BASE = "memit"
 
 
 @dataclass(frozen=True)
 class Method:
-    """One row of the register: options, and where the editor is ("module:name")."""
+    """One row of the register: class of the options, and editor as "module:name"."""
 
     options: type[EditOptions] | type[WrapperOptions]
     editor: str
@@ -43,24 +43,24 @@ METHODS: Mapping[str, Method] = Register(OWN, Method)
 
 
 def additive_methods() -> list[str]:
-    """What a wrapper can wrap."""
+    """Names of the methods that a wrapper can wrap."""
     return sorted(n for n, method in METHODS.items() if issubclass(method.options, AdditiveOptions))
 
 
 def keys_of(kind: type[EditOptions] | type[WrapperOptions]) -> list[str]:
-    """The options' names as an entry spells them."""
-    spelt = {name: key for key, name in RESERVED.items()}
-    return [spelt.get(f.name, f.name) for f in fields(kind)]
+    """Names of the options as spelled in a config."""
+    spelled = {name: key for key, name in RESERVED.items()}
+    return [spelled.get(f.name, f.name) for f in fields(kind)]
 
 
 def entry_keys() -> list[str]:
-    """What an entry may say at all: keys of its own, and every method's options."""
+    """All keys an entry may have: its own, and the options of every method."""
     options_of_all = [key for method in METHODS.values() for key in keys_of(method.options)]
     return list(dict.fromkeys(["settings", "method", "scan", *options_of_all]))
 
 
 def files_of(variant: Variant) -> list[str]:
-    """The files that define a variant's method, and its base's (`plugins.files_of_editor`)."""
+    """Source files of a variant's method and of its base (`plugins.files_of_editor`)."""
     wrapper = variant.options
     base = files_of(wrapper.base) if isinstance(wrapper, WrapperOptions) else []
     return [*files_of_editor(METHODS[variant.method].editor), *base]
@@ -69,7 +69,7 @@ def files_of(variant: Variant) -> list[str]:
 def read_variant(entry: Mapping[str, Any]) -> Variant:
     """Read one entry of the `methods:` block.
 
-    Raises KeyRefused, which knows the key; `parse_variant` says where the entry is as well.
+    Raises KeyRefused, which names the key; `parse_variant` adds the entry's place.
     """
     values = dict(entry)
     if "method" not in values:

@@ -3,9 +3,9 @@
     Delta = r u^T / (k_p . u),  u = C^-1 k
 
 one request at a time, r its residual, so that (W + Delta) k_p = v. In ROME k is the mean key over
-context templates and k_p the key in the bare prompt; where the two differ, k_p . u can be
-near zero and the update as large as one likes ("disabling edits"). R-ROME takes the mean key in
-both places. Without statistics (`second_moment: identity`) C = I.
+context templates and k_p the key in the bare prompt; where they differ, k_p . u can be near zero
+and the update arbitrarily large ("disabling edits"). R-ROME uses the mean key for both. Without
+statistics (`second_moment: identity`) C = I.
 Options: RomeOptions; clamp and weight decay are relative to the projection's output.
 """
 
@@ -19,14 +19,15 @@ from mose.methods.options import RomeOptions
 def rome_delta(key: Tensor, residual: Tensor, moment: SecondMoment, at: Tensor) -> Tensor:
     """Delta (d_out, d_in) float64 with Delta at = residual.
 
-    key, at: (d_in, 1), what is whitened and where the value is written; residual: (d_out, 1).
+    key: (d_in, 1), whitened by the second moment; at: (d_in, 1), the key whose value changes by
+    residual (d_out, 1).
     """
     whitened = moment.solve(key)
     return residual @ whitened.mT / (at * whitened).sum()
 
 
 class RomeEditor(AdditiveEditor):
-    """The mean key is whitened, the bare prompt's key is written to."""
+    """ROME: whitens the mean key, writes the value at the bare prompt's key."""
 
     def __init__(self, weight: Tensor, moment: SecondMoment, options: RomeOptions) -> None:
         super().__init__(weight)
@@ -39,7 +40,7 @@ class RomeEditor(AdditiveEditor):
 
 
 class ConsistentRomeEditor(RomeEditor):
-    """R-ROME: the mean key everywhere."""
+    """R-ROME: uses the mean key for both."""
 
     def delta(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor) -> Tensor:
         return super().delta(keys, residuals, keys)

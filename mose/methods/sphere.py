@@ -5,11 +5,10 @@ W^T W^ (inputs) that hold the share eta of its trace,
 
     Delta <- Delta (I - alpha U U^T)
 
-applied to every batch's change by any additive method. As in the authors' code it is applied once
-all layers have their deltas, each from the whole deltas below it; over AlphaEdit, layer by layer,
-so that deeper layers make up for what is taken out. Their code also projects what RECT leaves of
-MEMIT's change (first the mask, then the projection); a wrapper as the base of another is refused
-here, so that this form is missing.
+applied to every batch's change by any additive method. As in the authors' code, all layers' deltas
+are computed before they are projected; with AlphaEdit as base each layer is projected before the
+next is computed, so that deeper layers compensate. Their code also projects RECT's masked change
+of MEMIT; that form is missing here, since a wrapper cannot be the base of another.
 Options: SphereOptions (`strength` is alpha, `energy` is eta).
 """
 
@@ -19,7 +18,7 @@ from torch import Tensor
 from mose.methods.base import AdditiveEditor, DeferredWrapper
 from mose.methods.wrapper_options import SphereOptions
 
-# Bases whose change is projected before the next layer's is computed.
+# Bases whose change is projected before the next layer's change is computed.
 PROJECTED_AT_ONCE = {"alphaedit"}
 
 
@@ -28,7 +27,7 @@ def main_directions(weight: Tensor, energy: float) -> Tensor:
     (d_out, d_in) whose squared singular values hold the share `energy`."""
     rows = weight.to(torch.float64)
     rows = rows / torch.linalg.vector_norm(rows, dim=1, keepdim=True)
-    # The d_out x d_out side is the smaller one: V = W^T U / s.
+    # The d_out x d_out Gram matrix is the smaller one: V = W^T U / s.
     values, left = torch.linalg.eigh(rows @ rows.mT)
     values, left = values.flip(0).clamp(min=0), left.flip(1)
     count = int((values.cumsum(0) / values.sum() < energy).sum()) + 1
@@ -36,7 +35,7 @@ def main_directions(weight: Tensor, energy: float) -> Tensor:
 
 
 class SphereEditor(DeferredWrapper):
-    """Projects a batch's changes: over AlphaEdit each at once, over others all at the end."""
+    """Projects a batch's change: at each layer for AlphaEdit, after all layers for other bases."""
 
     def __init__(self, base: AdditiveEditor, options: SphereOptions) -> None:
         super().__init__(base)

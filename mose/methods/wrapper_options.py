@@ -1,4 +1,4 @@
-"""The options of methods that change what another method writes. Free of torch."""
+"""Options of the wrappers, which change the update of another method. Free of torch."""
 
 import math
 from typing import Annotated
@@ -13,7 +13,7 @@ class RectOptions(WrapperOptions):
     """RECT."""
 
     kept_share: Annotated[float, Field(gt=0, le=1), AS_WRITTEN] = Field(
-        default=0.4, description="Share of the update's entries that is kept."
+        default=0.4, description="Share of the update's entries that are kept."
     )
 
 
@@ -22,7 +22,7 @@ class PruneOptions(WrapperOptions):
 
     log_base: Annotated[float, Field(gt=1), AS_WRITTEN] = Field(
         default=math.e,
-        description="Base of the logarithm that large singular values are reduced by.",
+        description="Base of the logarithm that reduces large singular values.",
     )
 
 
@@ -31,9 +31,10 @@ class SphereOptions(WrapperOptions):
 
     strength: Annotated[float, Field(ge=0, le=1), AS_WRITTEN] = Field(
         default=0.8,
-        description="alpha, how much of the update along the weight's main directions is taken "
-        "out.",
+        description="alpha, share of the update along the weight's main directions that is "
+        "removed.",
     )
     energy: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN] = Field(
-        default=0.5, description="eta, share of the directions' energy that makes them main."
+        default=0.5,
+        description="eta, share of the weight's energy that defines the main directions.",
     )

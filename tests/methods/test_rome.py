@@ -53,10 +53,14 @@ def test_in_the_model_the_mean_key_weighs_all_contexts_alike(name, requests, tem
 
 
 def test_rome_writes_its_value_at_the_bare_key_and_r_rome_at_the_mean_key(weight, moment):
-    mean, bare, residual = draw(D_IN, 1, seed=3), draw(D_IN, 1, seed=4), draw(D_OUT, 1, seed=5)
-    for name, written in (("rome", bare), ("r-rome", mean)):
+    mean, prompt_key, residual = (
+        draw(D_IN, 1, seed=3),
+        draw(D_IN, 1, seed=4),
+        draw(D_OUT, 1, seed=5),
+    )
+    for name, written in (("rome", prompt_key), ("r-rome", mean)):
         editor, _ = make(name, weight, moment)
-        editor.update(mean, residual, bare)
+        editor.update(mean, residual, prompt_key)
         change = editor.weight.double() - weight.double()
         assert torch.allclose(change @ written, residual, atol=1e-4)
         assert torch.linalg.matrix_rank(change, rtol=1e-4) == 1

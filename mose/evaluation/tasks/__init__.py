@@ -1,6 +1,6 @@
-"""Downstream tasks: what edits cost in general abilities.
+"""Downstream tasks: the effect of edits on general abilities.
 
-`definition` says what a task is, `records` and `items` turn its source into a fixed list of items,
-`answers` holds the metrics of text, `scoring` asks the model, `harness` runs tasks of
+`definition` holds the keys of a task, `records` and `items` turn its source into a fixed list of
+items, `scoring` runs the model on them, `answers` has the metrics of text, `harness` runs tasks of
 lm-evaluation-harness. `mose.report.abilities` compares the edited and the unedited model.
 """

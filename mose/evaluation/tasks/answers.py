@@ -1,6 +1,6 @@
-"""Metrics of generated text against its right answers; plain functions of strings.
+"""Metrics of generated text against right answers, as functions of strings.
 
-With several right answers the best counts, once per question.
+With several right answers, the best score counts.
 """
 
 import re
@@ -13,9 +13,9 @@ NOT_ROUGE = re.compile(r"[^a-z0-9]+")
 
 
 def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
-    """The answer in generated text, and whether a stop string ended it.
+    """The text before the first stop string, and whether there is one.
 
-    Leading whitespace goes first: a model that begins with a line break has not finished.
+    Leading whitespace is removed first: a line break at the start ends no answer.
     """
     text = text.lstrip()
     places = [place for place in map(text.find, stop) if place >= 0]
@@ -23,12 +23,12 @@ def cut(text: str, stop: Sequence[str]) -> tuple[str, bool]:
 
 
 def exact_match(answer: str, right: str) -> float:
-    """1 if the normalised texts are the same."""
+    """1 if the normalised texts are equal, else 0."""
     return float(normalised(answer) == normalised(right))
 
 
 def token_f1(answer: str, right: str) -> float:
-    """F1 of the normalised words, as bags (SQuAD)."""
+    """F1 of the normalised words as multisets (SQuAD)."""
     given, wanted = normalised(answer).split(), normalised(right).split()
     if not given or not wanted:
         return float(given == wanted)
@@ -36,7 +36,7 @@ def token_f1(answer: str, right: str) -> float:
 
 
 def rouge_words(text: str) -> list[str]:
-    """Runs of letters a to z and digits, in lower case: rouge-score's words without stemming."""
+    """Lower-case runs of a to z and digits: rouge-score's tokens without stemming."""
     return NOT_ROUGE.sub(" ", text.lower()).split()
 
 
@@ -63,7 +63,7 @@ def rouge_l(answer: str, right: str) -> float:
 
 
 def _f1(common: int, given: int, wanted: int) -> float:
-    """Of counts; the same operations as in rouge-score, so that not even rounding differs."""
+    """F1 from counts, by the same operations as rouge-score, so that rounding agrees too."""
     precision, recall = common / max(given, 1), common / max(wanted, 1)
     return 2 * precision * recall / (precision + recall) if common else 0.0
 
@@ -82,5 +82,5 @@ METRICS: dict[str, Callable[[str, str], float]] = {
 
 
 def score(answer: str, right: Sequence[str], metrics: Sequence[str]) -> dict[str, float]:
-    """Every metric by name: the best over the right answers."""
+    """Each metric by name, the best over the right answers."""
     return {name: float(max(METRICS[name](answer, one) for one in right)) for name in metrics}

@@ -1,4 +1,4 @@
-"""What a task is. Free of torch, so that a workflow can be planned without it."""
+"""The keys of a task, with their checks. Free of torch, so that planning needs none."""
 
 import dataclasses
 import re
@@ -26,8 +26,8 @@ FIELD = re.compile(r"\{(\w+)\}")
 
 Kind = Literal["choice", "generate", "continuation", "perplexity", "harness"]
 TextMetric = Literal["exact_match", "contains", "token_f1", "rouge1", "rouge2", "rougeL", "rouge"]
-# What retained ability is computed from: the first unless `headline` says otherwise; for generated
-# text, of the task's own metrics, and for a task of the harness whatever `headline` says.
+# Metrics that retained ability can be computed from; the first is the default of `headline`.
+# Generated text has the task's own metrics, a task of the harness any that it computes.
 HEADLINES = {
     "choice": ("accuracy", "accuracy_norm", "f1"),
     "continuation": ("accuracy",),
@@ -43,7 +43,7 @@ NEEDS = {
 
 
 class TaskSource(TypedDict, total=False):
-    """Where a task's records come from: exactly one of file, hub and builtin."""
+    """Source of a task's records: exactly one of file, hub and builtin."""
 
     __pydantic_config__ = STRICT  # type: ignore[misc]
 
@@ -54,15 +54,15 @@ class TaskSource(TypedDict, total=False):
     subset: Annotated[str, Field(description="Subset (configuration) of the hub's data set.")]
     split: Annotated[str, Field(description="Split of the hub's data set.")]
     revision: Annotated[
-        str, Field(description="A commit's hash or a tag; without it, what the hub holds today.")
+        str, Field(description="Commit hash or tag; without it, the hub's present version.")
     ]
     builtin: Annotated[
         Literal["sentiment", "inference", "facts"],
-        Field(description="A set that comes with the package."),
+        Field(description="A data set of the package."),
     ]
     part: Annotated[
         Literal["tuning", "evaluation"],
-        Field(description="Of the built-in facts: whose subjects are asked for."),
+        Field(description="builtin: facts: the part whose subjects are asked about."),
     ]
 
 
@@ -76,12 +76,12 @@ class Harness(TypedDict, total=False):
 
 
 class Task(Checked):
-    """A task, as a YAML file or an experiment's `tasks:` block gives it."""
+    """A task, from a YAML file or an experiment's `tasks:` block."""
 
     kind: Kind = Field(
         description="choice: the likeliest of several answers; generate: greedy text; "
-        "continuation: is the given answer the greedy one; perplexity: of a text, by sliding "
-        "window; harness: of lm-evaluation-harness."
+        "continuation: whether the right answer is the greedy one; perplexity: of a text, by "
+        "sliding windows; harness: a task of lm-evaluation-harness."
     )
     source: Annotated[Mapping[str, str], Like(TaskSource)] = Field(
         default_factory=dict,
@@ -89,14 +89,12 @@ class Task(Checked):
     )
     prompt: str = Field(
         default="",
-        description="Text with a record's fields in braces; the answer follows it after a space.",
+        description="Text with a record's fields in braces; the answer follows after a space.",
     )
-    description: str = Field(
-        default="", description="Text that stands once in front of examples and prompt."
-    )
+    description: str = Field(default="", description="Text before examples and prompt.")
     examples: Annotated[tuple[dict[str, Any], ...], LISTED] = Field(
         default=(),
-        description="Records that stand before every prompt with their right answers (few-shot).",
+        description="Records shown before every prompt with their right answers (few-shot).",
     )
     choices: Annotated[
         Annotated[tuple[Text, ...], LISTED, Tag("~array")] | Annotated[Text, Tag("~string")],
@@ -108,50 +106,50 @@ class Task(Checked):
     )
     label: str = Field(
         default="",
-        description="choice: field of the right choice, its place from 0 or one of labels.",
+        description="choice: field of the right choice: its index from 0, or one of labels.",
     )
     labels: Annotated[tuple[Any, ...], LISTED] = Field(
-        default=(), description="choice: what the label's field holds, in the order of the choices."
+        default=(), description="choice: values of the label's field, in the order of the choices."
     )
     answer: str = Field(
         default="",
-        description="generate, continuation: field of the right text, or list of right texts.",
+        description="generate, continuation: field of the right text or list of right texts.",
     )
     last_word: str = Field(
         default="",
-        description="continuation: field that is split into the field context and its last word, "
-        "the answer, where a record has no answer (LAMBADA).",
+        description="continuation: field to split where a record has no answer: its last word is "
+        "the answer, the rest the field context (LAMBADA).",
     )
     metrics: Annotated[tuple[TextMetric, ...], LISTED, DISTINCT] = Field(
-        default=(), description="generate: what the text is scored by."
+        default=(), description="generate: metrics of the text."
     )
-    max_tokens: Count = Field(default=32, description="generate: tokens, at most.")
+    max_tokens: Count = Field(default=32, description="generate: most tokens of an answer.")
     stop: Annotated[tuple[Text, ...], LISTED] = Field(
-        default=(), description="generate: texts that end the answer, after its leading whitespace."
+        default=(),
+        description="generate: texts that end the answer, leading whitespace removed.",
     )
     field: str = Field(
-        default="text", description="perplexity: field of the text in a file of records."
+        default="text", description="perplexity: field of the text, in a file of records."
     )
     window: Annotated[int, Field(ge=2)] = Field(
-        default=512, description="perplexity: tokens of a window."
+        default=512, description="perplexity: tokens per window."
     )
     stride: Count = Field(
         default=256,
-        description="perplexity: tokens from one window to the next; fewer than window.",
+        description="perplexity: tokens from one window to the next; less than window.",
     )
     samples: Count = Field(
         default=100,
-        description="Items (windows, for perplexity) at most; the same at every checkpoint.",
+        description="Most items (perplexity: windows); the same at every checkpoint.",
     )
-    seed: Natural = Field(default=0, description="Draws the items.")
+    seed: Natural = Field(default=0, description="Seed of the draw of items.")
     harness: Annotated[Mapping[str, str], Like(Harness)] = Field(
         default_factory=dict,
         description="{task: NAME, folder: DIRECTORY of its YAML files}.",
     )
     headline: str = Field(
         default="",
-        description="The metric that retained ability is computed from; the kind's first where it "
-        "is not given.",
+        description="Metric that retained ability is computed from; default: the kind's first.",
     )
 
     def __post_init__(self) -> None:
@@ -176,11 +174,11 @@ class Task(Checked):
             return
         given = [key for key in ("file", "hub", "builtin") if key in self.source]
         if len(given) != 1:
-            source_keys = ", ".join(given) or "none of them"
-            raise KeyRefused("source", f"found {source_keys}, expected one of file, hub, builtin")
+            present = ", ".join(given) or "none of them"
+            raise KeyRefused("source", f"found {present}, expected one of file, hub, builtin")
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; `parse_task` reads it again."""
+        """As a dict for JSON, which `parse_task` reads."""
         return dataclasses.asdict(self)
 
 
@@ -190,7 +188,7 @@ TASK_KEYS = tuple(f.name for f in dataclasses.fields(Task))
 def parse_task(entry: Mapping[str, Any], where: str) -> Task:
     """The task of an entry; `where` names the config key or file in errors.
 
-    Raises ConfigError for missing keys, keys of another kind, and contradictions.
+    Raises ConfigError for unknown or missing keys, wrong types and contradictions.
     """
     for key in entry:
         if key not in TASK_KEYS:

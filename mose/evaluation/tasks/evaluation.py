@@ -1,4 +1,4 @@
-"""All tasks of an experiment on one model, with one load of it."""
+"""All tasks of an experiment on one loaded model."""
 
 import logging
 import time
@@ -15,14 +15,14 @@ COLUMNS = scoring.COLUMNS
 
 
 def evaluate_all(lm: CausalLM, paths: Sequence[str | Path]) -> Answers:
-    """Ask a model all items of all tasks. paths: files of `items.write`, one per task."""
+    """Answers to all items of all tasks. paths: files written by `items.write`, one per task."""
     rows, texts = [], []
     for path in paths:
         prepared = items.read(path)
-        begun = time.monotonic()
+        started = time.monotonic()
         evaluate = harness.evaluate if prepared.task.kind == "harness" else scoring.evaluate
         answers = evaluate(lm, prepared)
         rows += answers.rows
         texts += answers.texts
-        logger.info("%s: %.0f s", prepared.name, time.monotonic() - begun)
+        logger.info("%s: %.0f s", prepared.name, time.monotonic() - started)
     return Answers(rows, texts)

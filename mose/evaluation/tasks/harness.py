@@ -1,6 +1,6 @@
-"""Tasks of lm-evaluation-harness, run on a model that is loaded and edited already.
+"""Tasks of lm-evaluation-harness, run on a loaded, possibly edited model.
 
-An optional extra of the package (`pip install 'mose[harness]'`); imported when a task asks for it.
+Needs the extra `pip install 'mose[harness]'`, which is imported only if a task needs it.
 """
 
 import logging
@@ -16,20 +16,20 @@ from mose.models.causal_lm import CausalLM
 logger = logging.getLogger(__name__)
 
 ALL = -1
-"""The item of a metric that the harness gives for all items together only."""
+"""`item` of a metric that the harness computes for all items together only."""
 
 
 def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Answers:
-    """Run the task that `prepared` names; one row per item and metric that is a number.
+    """Run the task that `prepared` names; one row per item and numeric metric.
 
-    A metric that the harness does not give per item is one row with the item ALL: it is in the
-    tables without an interval. Raises ConfigError without the extra, for unknown tasks, and for a
-    headline that the task does not have or of which less is better.
+    A metric without values per item is one row with the item ALL, and has no interval in the
+    tables. Raises ExtraMissing without the extra; ConfigError for an unknown task, a group of
+    tasks, and a headline that the task lacks or that is better when lower.
     """
     lm_eval, tasks, huggingface = _load()
     task, where = prepared.task, f"tasks.{prepared.name}"
     name, folder = task.harness["task"], task.harness.get("folder")
-    # Indexing the harness's own tasks takes 15 s: only those who name one of them wait.
+    # Indexing the harness's own tasks takes 15 s, so skip it for tasks of a folder.
     manager = tasks.TaskManager(include_path=folder, include_defaults=folder is None)
     if name not in manager.all_tasks:
         known = ", ".join(sorted(manager.all_tasks)[:10]) if folder else "those of lm_eval"
@@ -42,7 +42,7 @@ def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Answers:
         tasks=[name],
         task_manager=manager,
         limit=task.samples,
-        bootstrap_iters=0,  # for F1 alone it takes minutes; intervals are made here, in pairs
+        bootstrap_iters=0,  # takes minutes for F1; our intervals are of paired differences
         log_samples=True,
         random_seed=task.seed,
         numpy_random_seed=task.seed,
@@ -54,14 +54,14 @@ def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Answers:
     if not results["higher_is_better"][name].get(task.headline, True):
         raise ConfigError(f"{where}.headline: less {task.headline} is better; choose another")
     samples = results["samples"][name]
-    # A task may read its answers in several ways, "filters"; the first one counts.
-    wanted = samples[0]["filter"]
-    rows = sample_rows([sample for sample in samples if sample["filter"] == wanted])
+    # A task may parse its answers in several ways ("filters"); the first one counts.
+    first_filter = samples[0]["filter"]
+    rows = sample_rows([sample for sample in samples if sample["filter"] == first_filter])
     per_item = {row["metric"] for row in rows}
     for key, value in results["results"][name].items():
-        metric, _, read_by = key.partition(",")
+        metric, _, parsed_by = key.partition(",")
         whole = metric not in per_item and not metric.endswith("_stderr")
-        if read_by == wanted and whole and isinstance(value, Real):
+        if parsed_by == first_filter and whole and isinstance(value, Real):
             rows.append({"item": ALL, "metric": metric, "value": float(value)})
     metrics = {row["metric"] for row in rows}
     if task.headline not in metrics:
@@ -71,7 +71,7 @@ def evaluate(lm: CausalLM, prepared: Prepared, batch_size: int = 8) -> Answers:
 
 
 def sample_rows(samples: list[Mapping[str, Any]]) -> list[Row]:
-    """Rows of the metrics that lm_eval's record of each item holds as a number."""
+    """Rows of the numeric metrics in lm_eval's records of items."""
     return [
         {"item": int(sample["doc_id"]), "metric": metric, "value": float(sample[metric])}
         for sample in samples

@@ -1,7 +1,6 @@
-"""From a task's records to its items: the prompts and right answers, drawn once for all models.
+"""Items of a task: prompts and right answers, drawn once from its records.
 
-Every checkpoint of every method answers the same items, so that two models can be compared pair by
-pair.
+Every checkpoint of every method answers the same items, so that models are compared item by item.
 """
 
 import random
@@ -20,7 +19,7 @@ from mose.storage import files
 class Item:
     """One question. item: place in the source.
 
-    choices, label: of a choice. answers: the right texts (generate), or the one that is scored.
+    choices, label: for kind choice. answers: the right texts (generate), or the scored one.
     """
 
     item: int
@@ -32,7 +31,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task with its items, or with its text (perplexity); digest: of the source."""
+    """A task with its items, or its text (perplexity); digest: of the source."""
 
     name: str
     task: Task
@@ -42,7 +41,10 @@ class Prepared:
 
 
 def prepare(name: str, task: Task) -> Prepared:
-    """Read a task's source and draw its items. name: its label in the config, for errors."""
+    """Read a task's source and draw its items. name: its label in the config, for errors.
+
+    Raises RequestError for a source without records or with unusable ones.
+    """
     where = f"tasks.{name}"
     if task.kind == "harness":
         return Prepared(name, task, "")
@@ -62,14 +64,14 @@ def prepare(name: str, task: Task) -> Prepared:
 
 
 def draw(count: int, samples: int, seed: int) -> list[int]:
-    """`samples` of `count` places, ascending; with one seed a larger sample holds a smaller one."""
+    """`samples` of `count` places, ascending; samples of the same seed are nested."""
     order = list(range(count))
     random.Random(seed).shuffle(order)
     return sorted(order[:samples])
 
 
 def fill(template: str, record: Record, where: str) -> str:
-    """`template` with the fields in braces from the record; nothing else is touched."""
+    """`template` with fields in braces replaced from the record. Raises RequestError."""
     missing = [name for name in FIELD.findall(template) if name not in record]
     if missing:
         raise RequestError(
@@ -79,18 +81,21 @@ def fill(template: str, record: Record, where: str) -> str:
 
 
 def shot(task: Task, record: Record, where: str) -> str:
-    """An example with its right answer."""
+    """The text of an example with its right answer."""
     item = item_of(task, record, 0, "", where)
     answer = item.choices[item.label] if task.kind == "choice" else item.answers[0]
     return f"{item.prompt} {answer}"
 
 
 def item_of(task: Task, record: Record, place: int, head: str, where: str) -> Item:
-    """The item of a record; head: what stands before its prompt."""
+    """The item of a record; head: text before its prompt; place: in the source.
+
+    Raises RequestError for a record that does not fit the task.
+    """
     if task.last_word and task.answer not in record and task.last_word in record:
         context, _, word = str(record[task.last_word]).strip().rpartition(" ")
         record = {**record, "context": context, task.answer: word}
-    # The answer brings the space before it.
+    # The space before the answer is added with the answer.
     prompt = fill(task.prompt, record, where).rstrip()
     prompt = f"{head}\n\n{prompt}" if head else prompt
     if task.kind != "choice":
@@ -130,15 +135,15 @@ def write(path: str | Path, prepared: Prepared) -> None:
 
 
 def read(path: str | Path) -> Prepared:
-    """Read what `write` wrote."""
-    value: Mapping[str, Any] = files.read_json(path)
+    """Read a prepared task that `write` wrote. Raises RequestError for other files."""
+    stored: Mapping[str, Any] = files.read_json(path)
     try:
-        task = parse_task(value["task"], str(path))
-        items: Sequence[Mapping[str, Any]] = value["items"]
-        lists: list[dict[str, Any]] = [
-            {k: tuple(v) if isinstance(v, list) else v for k, v in i.items()} for i in items
+        task = parse_task(stored["task"], str(path))
+        rows: Sequence[Mapping[str, Any]] = stored["items"]
+        fields: list[dict[str, Any]] = [
+            {k: tuple(v) if isinstance(v, list) else v for k, v in row.items()} for row in rows
         ]
-        made = tuple(Item(**item) for item in lists)
-        return Prepared(value["name"], task, value["digest"], made, value["text"])
+        items = tuple(Item(**values) for values in fields)
+        return Prepared(stored["name"], task, stored["digest"], items, stored["text"])
     except (KeyError, TypeError) as error:
         raise RequestError(f"{path}: not a prepared task ({error}); delete it") from None

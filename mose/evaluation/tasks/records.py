@@ -1,4 +1,4 @@
-"""Where a task's records come from: local files, the hub, and the sets of the package."""
+"""Records of a task: from local files, the hub, or the data sets of the package."""
 
 import random
 from collections.abc import Mapping
@@ -17,9 +17,9 @@ FALSE_CHOICES = 3
 
 
 def read_records(source: Mapping[str, str], where: str) -> tuple[list[Record], str]:
-    """All records of a source, and a digest of what was read.
+    """All records of a source, and their digest; where: names the task in errors.
 
-    where: names the task in errors.
+    Raises RequestError for a file that is not a list of records.
     """
     if "file" in source:
         path = Path(source["file"])
@@ -35,7 +35,7 @@ def read_records(source: Mapping[str, str], where: str) -> tuple[list[Record], s
 
 
 def read_text(source: Mapping[str, str], field: str, where: str) -> tuple[str, str]:
-    """The text of a source, and its digest: a file as it stands, records joined by empty lines."""
+    """The text of a source, and its digest: a text file, or records joined by empty lines."""
     path = Path(source.get("file", ""))
     if "file" in source and not storage.is_records(path):
         return storage.read_text(path, f"{where}.source.file"), files.sha256_of_file(path)
@@ -47,9 +47,9 @@ def read_text(source: Mapping[str, str], field: str, where: str) -> tuple[str, s
 
 
 def builtin(name: str, part: str = "tuning") -> list[Record]:
-    """A set that comes with the package: "sentiment", "inference", or "facts".
+    """A data set of the package: "sentiment", "inference" or "facts".
 
-    part: of the subjects of the built-in table, for "facts" (`mose.facts.drawing.part_of`).
+    part: for "facts", the part of the subjects (`mose.facts.drawing.part_of`).
     """
     if name == "facts":
         return _facts(part)
@@ -58,10 +58,8 @@ def builtin(name: str, part: str = "tuning") -> list[Record]:
 
 
 def _facts(part: str) -> list[Record]:
-    """Facts of the built-in table as multiple choice: the true object among four of its relation.
-
-    Whatever else the table is used for, the same facts have the same choices.
-    """
+    """Facts of the built-in table as multiple choice: the true object and up to three false ones
+    of its relation. A fact's choices depend on the table and the fact's id only."""
     facts, _ = read_facts_of("builtin")
     objects: dict[str, set[str]] = {}
     for fact in facts:
@@ -70,10 +68,10 @@ def _facts(part: str) -> list[Record]:
     for fact in facts:
         if part_of(fact.subject) != part:
             continue
-        own = random.Random(fact.id)
+        generator = random.Random(fact.id)
         false = sorted(objects[fact.relation] - {fact.target_true, *fact.also})
-        choices = [fact.target_true, *own.sample(false, min(FALSE_CHOICES, len(false)))]
-        own.shuffle(choices)
+        choices = [fact.target_true, *generator.sample(false, min(FALSE_CHOICES, len(false)))]
+        generator.shuffle(choices)
         records.append(
             {
                 "id": fact.id,

@@ -1,7 +1,7 @@
-"""What a model answers: choices and continuations by log-likelihood, greedy text, perplexity.
+"""Answers of a model: choices and continuations by log-likelihood, greedy text, perplexity.
 
-Results are long: one row (COLUMNS) per task, item and metric, raw enough that every score of
-`mose.report.abilities` can be computed from them. What the model wrote goes beside them as text.
+Results are in long form: one row (COLUMNS) per task, item and metric. `mose.report.abilities`
+computes every score from these rows. Generated text is returned beside them.
 """
 
 import logging
@@ -23,8 +23,8 @@ from mose.progress import track
 logger = logging.getLogger(__name__)
 
 COLUMNS = ("task", "kind", "item", "metric", "value")
-# Rows of a pass that all are one token longer with every step: wide, for the weights are read
-# from memory once for all of them.
+# Tokens of a batch in generation. Large, since each step reads the weights from memory once for
+# all rows.
 TOKENS_PER_BATCH = 4096
 
 Row = dict[str, Any]
@@ -34,9 +34,9 @@ Texts = dict[int, dict[str, str]]
 
 @dataclass(frozen=True)
 class Answers:
-    """What a model answered.
+    """Answers of a model.
 
-    rows: COLUMNS. texts: task, item, prompt and answer of generated text.
+    rows: with COLUMNS. texts: task, item, prompt and answer, for generated text.
     """
 
     rows: list[Row]
@@ -44,9 +44,9 @@ class Answers:
 
 
 def evaluate(lm: CausalLM, prepared: Prepared) -> Answers:
-    """Ask a model all items of a task. Tasks of kind "harness" are run by `.harness`.
+    """Answers to all items of a task; `.harness` runs those of kind "harness".
 
-    Raises RequestError when not one item fits into the model's context.
+    Raises RequestError if no item fits into the model's context.
     """
     task, name = prepared.task, prepared.name
     texts: Texts = {}
@@ -64,46 +64,45 @@ def evaluate(lm: CausalLM, prepared: Prepared) -> Answers:
 
 
 def _fitting(lm: CausalLM, prepared: Prepared) -> list[Item]:
-    """The items that fit into the model's context; the others are counted in the log.
+    """The items that fit into the model's context; logs how many do not.
 
-    Whether one fits depends on the tokenizer alone, so that edited and unedited models still
-    answer the same items.
+    This depends on the tokenizer alone, so edited and unedited models answer the same items.
     """
-    room = lm.context_length
-    kept = []
+    limit = lm.context_length
+    fitting = []
     for item in prepared.items:
         if prepared.task.kind == "generate":
             needed = len(encode(lm.tokenizer, item.prompt)[0]) + prepared.task.max_tokens
         else:
             longest = max(item.choices or item.answers, key=len)
             needed = len(encode(lm.tokenizer, f"{item.prompt} {longest}")[0])
-        if needed <= room:
-            kept.append(item)
-    if len(kept) < len(prepared.items):
-        left = len(prepared.items) - len(kept)
+        if needed <= limit:
+            fitting.append(item)
+    if len(fitting) < len(prepared.items):
+        left_out = len(prepared.items) - len(fitting)
         logger.warning(
             "tasks.%s: %d of %d items left out, longer than the model's context of %d tokens",
-            *(prepared.name, left, len(prepared.items), room),
+            *(prepared.name, left_out, len(prepared.items), limit),
         )
-    if not kept:
-        raise RequestError(f"tasks.{prepared.name}: no item fits into {room} tokens of context")
-    return kept
+    if not fitting:
+        raise RequestError(f"tasks.{prepared.name}: no item fits into {limit} tokens of context")
+    return fitting
 
 
 def choice_scores(lm: CausalLM, items: Sequence[Item], _prepared: Prepared) -> tuple[Scores, Texts]:
-    """The likeliest choice, by sums of log-probabilities and by their mean per character.
+    """The likeliest choice, by log probability and by log probability per character.
 
-    Rows: label, choice and correct (plain), choice_norm and correct_norm (per character, as
-    lm-evaluation-harness's acc_norm), margin (nats: the right choice over the best wrong one,
-    plain), and logprob_0, logprob_1, ... A tie goes to the first choice.
+    Metrics: label; choice and correct (by log probability); choice_norm and correct_norm (per
+    character, lm-evaluation-harness's acc_norm); margin (nats, right choice minus best wrong one);
+    logprob_0, logprob_1, ... (nats, summed over tokens). Ties go to the first choice.
     """
     pairs = [(item.prompt, choice) for item in items for choice in item.choices]
     target_scores = iter(score_targets(lm, pairs))
     scores: Scores = {}
     for item in items:
         sums = [next(target_scores).logprob for _ in item.choices]
-        each = [total / len(choice) for total, choice in zip(sums, item.choices, strict=True)]
-        best, best_norm = sums.index(max(sums)), each.index(max(each))
+        means = [total / len(choice) for total, choice in zip(sums, item.choices, strict=True)]
+        best, best_norm = sums.index(max(sums)), means.index(max(means))
         wrong = [total for i, total in enumerate(sums) if i != item.label]
         scores[item.item] = {
             "label": item.label,
@@ -120,7 +119,7 @@ def choice_scores(lm: CausalLM, items: Sequence[Item], _prepared: Prepared) -> t
 def continuation_scores(
     lm: CausalLM, items: Sequence[Item], _prepared: Prepared
 ) -> tuple[Scores, Texts]:
-    """Rows: correct (every token of the answer is the likeliest), logprob (nats, summed)."""
+    """Metrics: correct (every token of the answer is the argmax), logprob (nats, summed)."""
     target_scores = score_targets(lm, [(item.prompt, item.answers[0]) for item in items])
     scores: Scores = {
         item.item: {"correct": float(one.right == one.tokens), "logprob": one.logprob}
@@ -132,7 +131,7 @@ def continuation_scores(
 def generated_scores(
     lm: CausalLM, items: Sequence[Item], prepared: Prepared
 ) -> tuple[Scores, Texts]:
-    """Rows: the task's metrics, and empty (1 for an answer without a letter or digit)."""
+    """Metrics: those of the task, and empty (1 for an answer without a letter or digit)."""
     task = prepared.task
     written = generate(lm, [item.prompt for item in items], task.max_tokens, task.stop)
     scores: Scores = {}
@@ -160,16 +159,16 @@ def generate(
     stop: Sequence[str] = (),
     tokens_per_batch: int = TOKENS_PER_BATCH,
 ) -> list[str]:
-    """Greedy text after each prompt, cut at the first stop string, in order.
+    """Greedy continuation of each prompt, cut at the first stop string, in order.
 
-    Greedy whatever the model's generation config says of sampling, beams or penalties; of that
-    config only what ends a text is used. Prompts of like length run together, padded on the left.
+    Of the model's generation config only the end tokens are used; sampling, beams and penalties are
+    ignored. Prompts of similar length share a batch, padded on the left.
     """
     rows = [encode(lm.tokenizer, prompt)[0] for prompt in prompts]
     written = [""] * len(prompts)
 
     def answer(ids: Sequence[int]) -> tuple[str, bool]:
-        # No cleaning: what the model wrote is what is scored.
+        # No clean-up, so that the text is scored as generated.
         return answers.cut(lm.tokenizer.decode(ids, clean_up_tokenization_spaces=False), stop)
 
     groups = batches_by_length([len(row) + max_tokens for row in rows], tokens_per_batch)
@@ -182,7 +181,7 @@ def generate(
 
 @dataclass(frozen=True)
 class Window:
-    """Tokens start to stop of a text; those from `first` on are predicted."""
+    """Tokens `start` to before `stop` of a text; those from `first` on are predicted."""
 
     start: int
     first: int
@@ -192,26 +191,26 @@ class Window:
 def windows(count: int, length: int, stride: int) -> list[Window]:
     """Sliding windows over `count` tokens: every token but the first is predicted once.
 
-    Each window goes `stride` tokens further and predicts what no earlier one has, so that a token
-    is predicted from at least length - stride tokens, but for those of the first window.
+    Each window starts `stride` tokens later and predicts the tokens that no earlier one has. Except
+    in the first window, they have at least length - stride tokens of context.
     """
     spans = []
-    done = 1
+    predicted = 1
     for start in range(0, count, stride):
         stop = min(start + length, count)
-        if stop > done:
-            spans.append(Window(start, done, stop))
-        done = max(done, stop)
+        if stop > predicted:
+            spans.append(Window(start, predicted, stop))
+        predicted = max(predicted, stop)
         if stop == count:
             break
     return spans
 
 
 def perplexity_scores(lm: CausalLM, prepared: Prepared) -> Scores:
-    """Rows per window: nll (nats, summed) and tokens (how many were predicted).
+    """Metrics per window: nll (nats, summed) and tokens (number of predicted ones).
 
-    The text is tokenised as a whole; a sample is drawn of its windows.
-    Raises RequestError where the window is longer than the model's context or the text too short.
+    Tokenises the text as a whole and draws a sample of its windows.
+    Raises RequestError for a window longer than the context and a text of fewer than two tokens.
     """
     task, where = prepared.task, f"tasks.{prepared.name}"
     if task.window > lm.context_length:
@@ -219,12 +218,12 @@ def perplexity_scores(lm: CausalLM, prepared: Prepared) -> Scores:
             f"{where}.window: {task.window} tokens, the model takes {lm.context_length}"
         )
     ids = torch.tensor(lm.tokenizer(prepared.text, verbose=False)["input_ids"])
-    every = windows(len(ids), task.window, task.stride)
-    if not every:
+    spans = windows(len(ids), task.window, task.stride)
+    if not spans:
         raise RequestError(f"{where}: the text has {len(ids)} tokens; two are the least")
-    chosen = draw(len(every), task.samples, task.seed)
+    drawn = draw(len(spans), task.samples, task.seed)
     scores: Scores = {}
-    for place, nll, tokens in window_losses(lm, ids, {i: every[i] for i in chosen}):
+    for place, nll, tokens in window_losses(lm, ids, {i: spans[i] for i in drawn}):
         scores[place] = {"nll": nll, "tokens": tokens}
     return dict(sorted(scores.items()))
 
@@ -233,15 +232,17 @@ def perplexity_scores(lm: CausalLM, prepared: Prepared) -> Scores:
 def window_losses(
     lm: CausalLM, ids: Tensor, chosen: dict[int, Window], tokens_per_pass: int = 2048
 ) -> Iterator[tuple[int, float, int]]:
-    """Place, summed NLL (nats) and number of the predicted tokens, for windows on `ids` (T,)."""
+    """Place, summed NLL (nats) and number of predicted tokens of each window on `ids` (T,)."""
     places = list(chosen)
     lengths = [chosen[i].stop - chosen[i].start for i in places]
     for group in track(batches_by_length(lengths, tokens_per_pass), "perplexity"):
         spans = [chosen[places[g]] for g in group]
         hidden = lm.hidden(*pad([ids[s.start : s.stop].tolist() for s in spans]))
         for g, span, states in zip(group, spans, hidden, strict=True):
-            # The head where something is predicted only: its logits are the largest tensor of all.
-            read = states[span.first - 1 - span.start : span.stop - 1 - span.start]
+            # Only where a token is predicted: the head's logits are the largest tensor.
+            inputs = states[span.first - 1 - span.start : span.stop - 1 - span.start]
             wanted = ids[span.first : span.stop].to(lm.device)
-            loss = torch.nn.functional.cross_entropy(lm.head(read).float(), wanted, reduction="sum")
+            loss = torch.nn.functional.cross_entropy(
+                lm.head(inputs).float(), wanted, reduction="sum"
+            )
             yield places[g], float(loss), len(wanted)
