@@ -8,6 +8,7 @@ from torch.linalg import matrix_norm, svdvals
 from mose.editing.sequence import State
 from mose.linalg.orthogonal import orthogonality_error
 from mose.linalg.spectrum import effective_rank
+from mose.methods.base import Rotations
 
 Row = dict[str, int | float | None]
 COLUMNS = (
@@ -18,17 +19,22 @@ COLUMNS = (
     "condition",
     "effective_rank",
     "relative_change",
-    "orthogonality_error",
+    "output_orthogonality",
+    "input_orthogonality",
+    "rotation_error",
     "frobenius_ratio",
     "condition_ratio",
 )
 
 
-def measure(layer: int, edited: Tensor, unedited: Tensor, rotation: Tensor | None) -> Row:
+def measure(layer: int, edited: Tensor, unedited: Tensor, rotations: Rotations | None) -> Row:
     """The row (COLUMNS) of one layer.
 
-    edited, unedited: (d_out, d_in), rounded to the model's dtype. rotation: the orthogonal factor,
-    or None. relative_change is ||W_n - W_0||_F / ||W_0||_F; ratios are to the unedited matrix.
+    edited, unedited: W_n, W_0 (d_out, d_in), rounded to the model's dtype. rotations: R and Q with
+    W_n = R W_0 Q before that rounding, or None for methods that do not rotate.
+    relative_change is ||W_n - W_0||_F / ||W_0||_F; output_orthogonality ||R^T R - I||_F,
+    input_orthogonality ||Q Q^T - I||_F; rotation_error ||R W_0 Q - W_n||_F / ||W_n||_F; ratios are
+    to the unedited matrix.
     """
     now, before = edited.to(float64), unedited.to(float64)
     spectrum, spectrum_before = svdvals(now), svdvals(before)
@@ -42,9 +48,20 @@ def measure(layer: int, edited: Tensor, unedited: Tensor, rotation: Tensor | Non
         "condition": condition,
         "effective_rank": effective_rank(spectrum),
         "relative_change": float(matrix_norm(now - before)) / frobenius_before,
-        "orthogonality_error": None if rotation is None else orthogonality_error(rotation),
+        **_rotation_errors(rotations, now),
         "frobenius_ratio": frobenius / frobenius_before,
         "condition_ratio": condition / float(spectrum_before[0] / spectrum_before[-1]),
+    }
+
+
+def _rotation_errors(rotations: Rotations | None, now: Tensor) -> Row:
+    if rotations is None:
+        return dict.fromkeys(("output_orthogonality", "input_orthogonality", "rotation_error"))
+    output, input_, product = rotations.output, rotations.input, rotations.product
+    return {
+        "output_orthogonality": None if output is None else orthogonality_error(output),
+        "input_orthogonality": None if input_ is None else orthogonality_error(input_),
+        "rotation_error": float(matrix_norm(product - now) / matrix_norm(now)),
     }
 
 
@@ -54,6 +71,6 @@ def measure_state(state: State, unedited: Mapping[int, Tensor], runs_in: dtype) 
     unedited: (d_out, d_in) by layer. runs_in: the model's dtype.
     """
     return [
-        measure(layer, editor.measured.to(runs_in), unedited[layer].to(runs_in), editor.rotation)
+        measure(layer, editor.measured.to(runs_in), unedited[layer].to(runs_in), editor.rotations)
         for layer, editor in state.editors.items()
     ]

@@ -122,6 +122,8 @@ def _layers(work: Work) -> Sequence[int]:
 def _state_bytes(shape: Shape, variant: Variant) -> float:
     """Bytes of a checkpoint on disk."""
     options, layers = variant.edit, len(variant.edit.layers)
+    if isinstance(options, MoseOptions) and options.side == "both":
+        return layers * 8.0 * shape.width * shape.mlp_width
     if isinstance(options, MoseOptions) and options.memory == "none":
         side = shape.width if options.side == "output" else shape.mlp_width
         return layers * 8.0 * side**2
@@ -134,6 +136,9 @@ def _solved_bytes(shape: Shape, variant: Variant) -> float:
     options = variant.edit
     if isinstance(options, TrainedOptions):
         return layers * 16 * d * f
+    if isinstance(options, MoseOptions) and options.side == "both":
+        # Second moment, its factor and a triangular copy; about twelve matrices of W's size.
+        return layers * (16 * f**2 + 24 * d * f) + 8 * f**2 + 100 * d * f
     if isinstance(options, MoseOptions) and options.side == "output":
         # One second moment at a time; W0 and W in float64; about ten matrices of the rotation.
         return 8 * f**2 + layers * (16 * d * f + 80 * d**2)
@@ -147,6 +152,8 @@ def _solve_operations(shape: Shape, variant: Variant, work: Work) -> float:
     d, f, layers = shape.width, shape.mlp_width, len(variant.edit.layers)
     batches = math.ceil(work.requests / work.batch)
     options = variant.edit
+    if isinstance(options, MoseOptions) and options.side == "both":
+        return layers * (batches * _two_sided_operations(d, f, options, work) + f**3 / 3)
     if isinstance(options, MoseOptions):
         side = d if options.side == "output" else f
         columns = work.batch if options.memory == "none" else max(work.requests, work.batch)
@@ -160,6 +167,16 @@ def _solve_operations(shape: Shape, variant: Variant, work: Work) -> float:
         block = f / options.blocks
         return layers * work.requests * options.steps * (8 * f * block**2 + 6 * d * f * block)
     return 0
+
+
+def _two_sided_operations(d: int, f: int, options: MoseOptions, work: Work) -> float:
+    """Of one update of one layer (d, f)."""
+    columns = work.batch if options.memory == "none" else max(work.requests, work.batch)
+    projection = 9 * d**3 + 6 * d**2 * f
+    additive = 2 * f**2 * columns + 4 * d * f * columns
+    # `weighted` takes 2 to 8 steps, each with solves and products with the second moment.
+    steps = 5 if options.solver == "weighted" else 0
+    return additive + 2 * projection + steps * (4 * d * f**2 + 1.5 * projection)
 
 
 def _edit(shape: Shape, machine: Machine, work: Work) -> Needs:

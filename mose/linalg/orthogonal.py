@@ -60,17 +60,17 @@ def procrustes_objective(
 def reorthonormalise(rotation: Tensor) -> Tensor:
     """One Newton-Schulz step, R (3 I - R^T R) / 2: squares a small orthogonality error.
 
-    rotation: (d, d) float64. R^T R - I is computed in float64; for the correction, which is as
-    small as this error, float32 is enough.
+    rotation: (d, n) float64, n <= d. R^T R - I is computed in float64; for the correction, which is
+    as small as this error, float32 is enough.
     """
-    error = torch.zeros_like(rotation)
+    error = rotation.new_zeros(rotation.shape[1], rotation.shape[1])
     add_gram(error, rotation)
     error.diagonal().sub_(1)
     return rotation - 0.5 * (rotation.float() @ mirror(error.float()))
 
 
 def orthogonality_error(rotation: Tensor) -> float:
-    """||R^T R - I||_F."""
+    """||R^T R - I||_F for R (d, n), n <= d."""
     gram = rotation.mT @ rotation
     return float(torch.linalg.matrix_norm(gram - torch.eye(gram.shape[0], dtype=gram.dtype)))
 

@@ -2,9 +2,24 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rotations:
+    """R and Q of an edited weight W = R W_0 Q, to be checked.
+
+    output: R (d_out, d_out), or R U_0 (d_out, r) for orthonormal U_0 that span W_0's column space;
+    None for R = I. input: Q^T (d_in, d_in), or Q^T V_0 (d_in, r) for orthonormal V_0 that span its
+    row space; None for Q = I. product: R W_0 Q (d_out, d_in), multiplied out.
+    """
+
+    output: Tensor | None
+    input: Tensor | None
+    product: Tensor
 
 
 class LayerEditor(ABC):
@@ -37,8 +52,8 @@ class LayerEditor(ABC):
         """Copy the arrays of `state` into an editor made with the same arguments."""
 
     @property
-    def rotation(self) -> Tensor | None:
-        """The orthogonal matrix that multiplies the unedited weight; None for other methods."""
+    def rotations(self) -> Rotations | None:
+        """The orthogonal matrices that multiply the unedited weight; None for other methods."""
         return None
 
     def undo(self) -> Tensor:

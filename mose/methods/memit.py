@@ -10,9 +10,9 @@ residuals]: earlier keys K_p keep their present outputs, which is the sequential
 term K_p K_p^T. Options: MemitOptions.
 """
 
-import torch
 from torch import Tensor
 
+from mose.linalg.least_squares import RegularisedLeastSquares
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import AdditiveEditor
 from mose.methods.options import MemitOptions
@@ -22,12 +22,7 @@ def memit_delta(
     keys: Tensor, residuals: Tensor, moment: SecondMoment, retention_weight: float
 ) -> Tensor:
     """Delta (d_out, d_in) float64 for keys Z (d_in, n) and wanted changes T (d_out, n)."""
-    whitened = moment.solve(keys)
-    gram = keys.mT @ whitened
-    gram = (gram + gram.mT) / 2
-    gram.diagonal().add_(retention_weight)
-    factor = torch.linalg.cholesky(gram)
-    return residuals @ torch.cholesky_solve(whitened.mT, factor)
+    return residuals @ RegularisedLeastSquares(moment, retention_weight, keys).gain()
 
 
 class MemitEditor(AdditiveEditor):

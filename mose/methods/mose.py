@@ -7,11 +7,12 @@ Published form (side output, free targets, no memory): W <- R W with
 
 so that norm, singular values and condition number of W cannot change.
 
-The other forms are proposals of this project (docs/methods.md): rotating the input side,
-W <- W Q with Q = polar(lambda C + K* K^T), where K* holds the wanted keys; and accumulating one
-matrix M over all edits so far instead of multiplying rotations.
+The other forms are proposals of this project (docs/methods.md): rotating both sides, W <- R W Q
+(`mose.methods.two_sided`); rotating the input side, W <- W Q with Q = polar(lambda C + K* K^T),
+where K* holds the wanted keys; and accumulating one matrix M over all edits so far instead of
+multiplying rotations.
 
-All are solved in the frame of the unedited W0. With W = R W0, the step of a batch is
+One-sided forms are solved in the frame of the unedited W0. With W = R W0, the step of a batch is
 R_t = R_(t-1) P with P = polar(lambda W0 C W0^T + (R_(t-1)^T V) (W0 K)^T), since a rotation of both
 sides of a matrix rotates its polar factor. So the retained term is constant and decomposed once.
 """
@@ -26,14 +27,15 @@ from torch import Tensor
 from mose.linalg.low_rank_polar import RotationSolver
 from mose.linalg.orthogonal import reorthonormalise
 from mose.linalg.second_moment import SecondMoment
-from mose.methods.base import ClosedFormEditor, LayerEditor
+from mose.methods.base import ClosedFormEditor, LayerEditor, Rotations
 from mose.methods.options import MoseOptions
+from mose.methods.two_sided import TwoSidedRotation
 
 
 def mose_editor(weight: Tensor, moment: SecondMoment, options: MoseOptions) -> LayerEditor:
     """The editor of one layer for `options.side`; weight: (d_out, d_in), unedited."""
-    kind = OutputRotation if options.side == "output" else InputRotation
-    return kind(weight, moment, options)
+    kinds = {"output": OutputRotation, "input": InputRotation, "both": TwoSidedRotation}
+    return kinds[options.side](weight, moment, options)
 
 
 class _Rotation(ClosedFormEditor):
@@ -124,6 +126,10 @@ class OutputRotation(_Rotation):
         values = self._base @ keys
         self._add_pairs(values, self.rotation @ values + residuals)
 
+    @property
+    def rotations(self) -> Rotations:
+        return Rotations(self.rotation, None, self._rotated_weight())
+
     def undo(self) -> Tensor:
         return self.rotation.mT @ self.weight
 
@@ -144,6 +150,10 @@ class InputRotation(_Rotation):
         # Residuals refer to the current weight W0 Q: it should map k as it now maps k + r, so the
         # new Q must map k to Q (k + r).
         self._add_pairs(keys, self.rotation @ (keys + residuals))
+
+    @property
+    def rotations(self) -> Rotations:
+        return Rotations(None, self.rotation.mT, self._rotated_weight())
 
     def undo(self) -> Tensor:
         return self.weight @ self.rotation.mT

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mose.errors import ConfigError
 from mose.linalg.second_moment import SecondMoment
-from mose.methods.base import GradientEditor
+from mose.methods.base import GradientEditor, Rotations
 from mose.methods.options import TrainedRotationOptions
 
 
@@ -46,6 +46,10 @@ class TrainedRotationEditor(GradientEditor):
     @property
     def rotation(self) -> Tensor:
         return torch.block_diag(*cayley(self._kept.to(torch.float64)))
+
+    @property
+    def rotations(self) -> Rotations:
+        return Rotations(None, self.rotation.mT, self._base.to(torch.float64) @ self.rotation)
 
     @property
     def weight(self) -> Tensor:

@@ -114,8 +114,9 @@ class RetentionOptions(TargetOptions):
 class MoseOptions(RetentionOptions):
     """MOSE: W <- R W as published, or one of the forms proposed here."""
 
-    side: Literal["output", "input"] = Field(
-        default="output", description="output: W <- R W, as published; input: W <- W Q."
+    side: Literal["output", "input", "both"] = Field(
+        default="output",
+        description="output: W <- R W, as published; input: W <- W Q; both: W <- R W Q.",
     )
     targets: Literal["free", "reachable"] = Field(
         default="free",
@@ -127,6 +128,12 @@ class MoseOptions(RetentionOptions):
         description="none, as published: a product of one rotation per batch; accumulate: one "
         "rotation for all edits so far.",
     )
+    solver: Literal["weighted", "nearest"] = Field(
+        default="weighted",
+        description="Of side: both. weighted: a minimum of the objective over the rotations; "
+        "nearest: the point with the unedited spectrum nearest to the additive solution, cheaper "
+        "for wide matrices.",
+    )
 
     def __post_init__(self) -> None:
         if self.side == "input" and self.targets == "free":
@@ -134,6 +141,17 @@ class MoseOptions(RetentionOptions):
                 "side",
                 "input needs targets: reachable; a rotated key keeps its length, "
                 "so a free key is never reached, and no one has published that form",
+            )
+        if self.side == "both" and self.targets == "reachable":
+            raise KeyRefused(
+                "targets",
+                "found reachable, but side: both reaches free targets; take it out, or set free",
+            )
+        if self.side != "both" and self.solver != "weighted":
+            raise KeyRefused(
+                "solver",
+                f"found {self.solver}, but side: {self.side} has one solver, which is exact; "
+                "take it out, or set side: both",
             )
         if self.targets == "reachable":
             self._needs_one_layer("several layers share no sphere; targets: reachable")

@@ -3,6 +3,7 @@ import torch
 
 from mose.evaluation.stability import COLUMNS, measure
 from mose.linalg.orthogonal import polar
+from mose.methods.base import Rotations
 
 
 def with_spectrum(values, seed=0):
@@ -25,18 +26,29 @@ def test_the_row_says_what_the_spectrum_says():
     assert row["frobenius"] == pytest.approx((36 + 4 + 0.25) ** 0.5)
     assert row["frobenius_ratio"] == pytest.approx((40.25 / 21) ** 0.5)
     assert row["relative_change"] == pytest.approx(float((after - before).norm() / before.norm()))
-    assert row["orthogonality_error"] is None
+    errors = ("output_orthogonality", "input_orthogonality", "rotation_error")
+    assert all(row[column] is None for column in errors)
     assert 1 < row["effective_rank"] < 3
 
 
 def test_a_rotation_moves_the_matrix_and_none_of_its_spectrum():
     before = with_spectrum([4.0, 2.0, 1.0])
     rotation = polar(torch.randn(3, 3, dtype=torch.float64))
-    row = measure(0, rotation @ before, before, rotation)
+    rotations = Rotations(rotation, None, rotation @ before)
+    row = measure(0, rotation @ before, before, rotations)
     assert row["frobenius_ratio"] == pytest.approx(1, rel=1e-14)
     assert row["condition_ratio"] == pytest.approx(1, rel=1e-13)
-    assert row["orthogonality_error"] < 1e-14
+    assert row["output_orthogonality"] < 1e-14
+    assert row["input_orthogonality"] is None
+    assert row["rotation_error"] == 0
     assert row["relative_change"] > 0.01
-    assert measure(0, before, before, 1.1 * rotation)["orthogonality_error"] == pytest.approx(
-        0.21 * 3**0.5
-    )
+
+
+def test_factors_that_are_no_rotations_are_measured_as_such():
+    before = with_spectrum([4.0, 2.0, 1.0])
+    long = 1.1 * polar(torch.randn(3, 3, dtype=torch.float64))
+    thin = 1.2 * polar(torch.randn(5, 5, dtype=torch.float64))[:, :3]
+    row = measure(0, before, before, Rotations(long, thin, 1.5 * before))
+    assert row["output_orthogonality"] == pytest.approx(0.21 * 3**0.5)
+    assert row["input_orthogonality"] == pytest.approx(0.44 * 3**0.5)
+    assert row["rotation_error"] == pytest.approx(0.5)

@@ -21,7 +21,10 @@ def test_rotations_keep_norm_spectrum_and_condition_number(name, weight, moment)
     assert torch.linalg.matrix_norm(editor.weight) == pytest.approx(
         float(torch.linalg.matrix_norm(weight.double())), rel=1e-13
     )
-    assert orthogonality_error(editor.rotation) < 1e-12
+    found = editor.rotations
+    for factor in (found.output, found.input):
+        assert factor is None or orthogonality_error(factor) < 1e-12
+    assert torch.allclose(found.product, editor.weight, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", ROTATIONS)

@@ -26,6 +26,9 @@ CLOSED_FORM = {
     "output-free-accumulate": {"method": "mose", "memory": "accumulate"},
     "output-reachable": REACHABLE,
     "output-reachable-accumulate": {**REACHABLE, "memory": "accumulate"},
+    "both": {"method": "mose", "side": "both"},
+    "both-accumulate": {"method": "mose", "side": "both", "memory": "accumulate"},
+    "both-nearest": {"method": "mose", "side": "both", "solver": "nearest"},
     "input": {**REACHABLE, "side": "input"},
     "input-accumulate": {**REACHABLE, "side": "input", "memory": "accumulate"},
 }

@@ -101,7 +101,9 @@ def history():
         layers = pd.DataFrame(
             {
                 "layer": [4, 5, 6],
-                "orthogonality_error": [np.nan] * 3,
+                "output_orthogonality": [np.nan] * 3,
+                "input_orthogonality": [np.nan] * 3,
+                "rotation_error": [np.nan] * 3,
                 "frobenius_ratio": [1.0, 1.0 + 0.1 * edits, 0.95],
                 "condition_ratio": [1.5, 1.0, 0.25 if edits == 3 else 0.9],
             }

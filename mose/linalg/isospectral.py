@@ -1,0 +1,170 @@
+"""Matrices with given singular values: the nearest one, and the best one in a metric.
+
+The set of all R W_0 Q with orthogonal R and Q is the set of matrices with W_0's singular values s.
+Its points are kept as thin factors, X = U diag(s) V^T, so that the spectrum is exact by
+construction.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from mose.errors import NumericalError
+from mose.linalg.orthogonal import polar, reorthonormalise
+
+# Least step of the line search, and its most steps.
+SHORTEST, MOST_STEPS = 1 / 64, 40
+# Difference of two singular values, relative to the largest, below which they count as equal.
+EQUAL = 1e-12
+
+
+class Metric(Protocol):
+    """A symmetric positive definite H (p, p), as products."""
+
+    def times(self, rows: Tensor) -> Tensor:
+        """Y H (m, p) for Y (m, p)."""
+
+    def solve(self, columns: Tensor) -> Tensor:
+        """H^-1 Z (p, m) for Z (p, m)."""
+
+
+@dataclass(frozen=True)
+class Factors:
+    """X = U diag(s) V^T.
+
+    left: U (d, r) with orthonormal columns; values: s (r,), descending; right: V (p, r) with
+    orthonormal columns. r = min(d, p). All float64.
+    """
+
+    left: Tensor
+    values: Tensor
+    right: Tensor
+
+    @property
+    def matrix(self) -> Tensor:
+        """X (d, p)."""
+        return (self.left * self.values) @ self.right.mT
+
+    def polished(self) -> "Factors":
+        """The same, with the orthogonality error of both factors squared."""
+        return Factors(reorthonormalise(self.left), self.values, reorthonormalise(self.right))
+
+
+def nearest(matrix: Tensor, values: Tensor) -> Factors:
+    """The matrix with singular values `values` that is nearest to `matrix` in Frobenius norm.
+
+    matrix: M = U S V^T (d, p); values: s (r,), r = min(d, p), descending. The result is
+    U diag(s) V^T, at distance ||S - s|| (Mirsky 1960); unique if M's singular values are distinct.
+    The singular vectors come from the eigenvectors of the smaller Gram matrix, in O(r^2 max(d, p)),
+    and are orthonormal up to rounding times the squared condition number of M (`polished`).
+    Raises NumericalError if M is not finite, or of lower rank than r to working precision.
+    """
+    if len(matrix) > matrix.shape[1]:
+        turned = nearest(matrix.mT, values)
+        return Factors(turned.right, values, turned.left)
+    if not torch.isfinite(matrix).all():
+        raise NumericalError(
+            "the matrix to project onto a spectrum is not finite: a key or a target of this batch "
+            "is NaN or infinite; run the model in float32 (dtype), or lower learning_rate"
+        )
+    squares, left = torch.linalg.eigh(matrix @ matrix.mT)
+    squares, left = squares.flip(0), left.flip(1)
+    if squares[-1] <= squares[0] * len(squares) * torch.finfo(squares.dtype).eps:
+        raise NumericalError(
+            "the matrix to project onto a spectrum has lost rank, so that its nearest point is not "
+            "unique; write fewer or smaller edits at once (batch, clamp), or raise lambda"
+        )
+    return Factors(left, values, (matrix.mT @ left) / squares.sqrt())
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A result of `best`: the point, its objective, and the number of steps taken."""
+
+    point: Factors
+    objective: float
+    steps: int
+
+
+def best(
+    wanted: Tensor, metric: Metric, start: Factors, bound: float, most_steps: int = MOST_STEPS
+) -> Fit:
+    """A local minimum of  f(X) = tr((X - A) H (X - A)^T)  over the X with the spectrum of `start`.
+
+    wanted: A (d, p). metric: H. bound: stop once a step lowers f by less than this.
+
+    Newton steps in the tangent space, without the curvature of the set. At X = U diag(s) V^T with
+    distinct s, the tangent space is { T : u_i^T T v_i = 0 for all i }, which is min(d, p) linear
+    conditions. Under these f(X + T) is least for
+
+        T = (A - X) - U diag(m) V^T H^-1,    m_i = u_i^T (A - X) v_i / (v_i^T H^-1 v_i),
+
+    and the next point is the nearest one to X + t T, t the first of 1, 1/2, 1/4, .. that lowers f.
+    T is a descent direction unless X is stationary: there (X - A) H = -U diag(m) V^T, which is
+    normal to the set. The derivation is ours (docs/methods.md). f never rises above its value at
+    `start`.
+    """
+
+    def evaluated(point: Factors) -> tuple[Factors, Tensor, float]:
+        matrix = point.matrix
+        difference = matrix - wanted
+        return point, matrix, float((metric.times(difference) * difference).sum())
+
+    def searched() -> tuple[Factors, Tensor, float] | None:
+        direction = _tangent_step(point, wanted - matrix, metric)
+        share = 1.0
+        while share >= SHORTEST:
+            candidate = evaluated(nearest(matrix + share * direction, start.values))
+            if candidate[2] < objective:
+                return candidate
+            share /= 2
+        return None
+
+    point, matrix, objective = evaluated(start)
+    for step in range(most_steps):
+        found = searched()
+        if found is None:
+            return Fit(point, objective, step)
+        before, (point, matrix, objective) = objective, found
+        if before - objective < bound:
+            return Fit(point, objective, step + 1)
+    return Fit(point, objective, most_steps)
+
+
+def _tangent_step(point: Factors, missing: Tensor, metric: Metric) -> Tensor:
+    """T (d, p) of `best` at `point`; missing: A - X."""
+    whitened = metric.solve(point.right)
+    along = ((missing.mT @ point.left) * point.right).sum(0)
+    multipliers = along / (point.right * whitened).sum(0)
+    return missing - (point.left * multipliers) @ whitened.mT
+
+
+def decomposed(matrix: Tensor) -> Factors:
+    """The singular value decomposition of a matrix (d, p) in float64."""
+    left, values, right = torch.linalg.svd(matrix.to(torch.float64), full_matrices=False)
+    return Factors(left, values, right.mT)
+
+
+def aligned(before: Factors, after: Factors) -> Factors:
+    """`after`, its factors chosen so that R and Q in  after = R before Q  are nearest to I.
+
+    R = U U_0^T and Q^T = V V_0^T, on the complements of U_0 and V_0 any isometry. Singular vectors
+    are given up to a common sign of u_i and v_i, and up to a common rotation D within a group of
+    equal singular values; tr(R) + tr(Q) is largest for D = polar(U^T U_0 + V^T V_0) of the group.
+    """
+    overlap = after.left.mT @ before.left + after.right.mT @ before.right
+    mixed = torch.zeros_like(overlap)
+    for group in _groups(after.values):
+        block = overlap[group, group]
+        # polar() of one number is its sign; a zero may have either.
+        mixed[group, group] = polar(block) if len(block) > 1 else torch.where(block < 0, -1.0, 1.0)
+    return Factors(after.left @ mixed, after.values, after.right @ mixed)
+
+
+def _groups(values: Tensor) -> list[slice]:
+    """Ranges of singular values (r,), descending, that are equal to working precision."""
+    gaps = values[:-1] - values[1:] > EQUAL * values[0]
+    ends = [*(torch.nonzero(gaps).flatten() + 1).tolist(), len(values)]
+    return [slice(begin, end) for begin, end in zip([0, *ends[:-1]], ends, strict=True)]

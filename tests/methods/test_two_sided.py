@@ -1,0 +1,84 @@
+"""Rotations of both sides as an editor: memory, order, and what each solver gives."""
+
+import pytest
+import torch
+from plain import D_IN, D_OUT, draw, make
+
+from mose.methods.memit import memit_delta
+from mose.methods.two_sided import TwoSidedRotation
+
+BOTH = ["both", "both-accumulate", "both-nearest"]
+
+
+def written(editor, keys, values, order, size):
+    """Write fixed values, in batches of the given size and order."""
+    for start in range(0, len(order), size):
+        members = order[start : start + size]
+        key = keys[:, members]
+        editor.update(key, values[:, members] - editor.weight @ key)
+    return editor.weight
+
+
+def objective(weight, base, moment, keys, values, lam):
+    moved, missing = weight - base, weight @ keys - values
+    return float(lam * ((moved @ moment.matrix) * moved).sum() + (missing**2).sum())
+
+
+@pytest.mark.parametrize("solver", ["nearest", "weighted"])
+def test_with_memory_neither_order_nor_batches_matter(solver, weight, moment):
+    keys, values = draw(D_IN, 12, seed=3), draw(D_OUT, 12, seed=4)
+    results = []
+    for order, size in ((list(range(12)), 12), (list(range(12)), 5), (list(range(11, -1, -1)), 1)):
+        editor, _ = make("both-accumulate", weight, moment, solver=solver)
+        results.append(written(editor, keys, values, order, size))
+    for other in results[1:]:
+        assert torch.allclose(other, results[0], atol=1e-8)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_weighted_is_never_worse_than_nearest_and_both_write_more_than_one_side(
+    seed, weight, moment
+):
+    keys = draw(D_IN, 6, seed=seed)
+    values = weight.double() @ keys + draw(D_OUT, 6, seed=seed + 50)
+    left = {}
+    for name, changed in {
+        "weighted": {"side": "both"},
+        "nearest": {"side": "both", "solver": "nearest"},
+        "one": {},
+    }.items():
+        editor, _ = make("output-free-accumulate", weight, moment, **changed)
+        editor.update(keys, values - weight.double() @ keys)
+        left[name] = objective(editor.weight, weight.double(), moment, keys, values, 0.5)
+    assert left["weighted"] <= left["nearest"] * (1 + 1e-12)
+    assert left["weighted"] < left["one"]
+
+
+def test_small_edits_are_memits_to_first_order(weight, moment):
+    """What the condition on the spectrum takes away is min(d_out, d_in) of d_out d_in numbers."""
+    keys = draw(D_IN, 4, seed=3)
+    residuals = 1e-3 * draw(D_OUT, 4, seed=4)
+    editor, _ = make("both", weight, moment)
+    editor.update(keys, residuals)
+    delta = memit_delta(keys, residuals, moment, 0.5)
+    u, _, vh = torch.linalg.svd(weight.double(), full_matrices=False)
+    normal = torch.einsum("ij,ik,jk->k", delta, u, vh.mT)
+    moved = editor.weight - weight.double()
+    missed = torch.linalg.matrix_norm(moved - delta)
+    assert missed < 3 * torch.linalg.vector_norm(normal)
+    # The condition itself: no singular value changes to first order.
+    assert torch.einsum("ij,ik,jk->k", moved, u, vh.mT).abs().max() < 1e-2 * normal.abs().max()
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_a_tighter_tolerance_only_lowers_the_objective(name, weight, moment):
+    loose, options = make(name, weight, moment)
+    keys, residuals = draw(D_IN, 6, seed=3), 2 * draw(D_OUT, 6, seed=4)
+    loose.update(keys, residuals)
+    tight = TwoSidedRotation(weight, moment, options, tolerance=0.0)
+    tight.update(keys, residuals)
+    base = weight.double()
+    values = base @ keys + residuals
+    first, second = (objective(e.weight, base, moment, keys, values, 0.5) for e in (loose, tight))
+    assert second <= first
+    assert second > (1 - 0.02) * first
