@@ -79,6 +79,12 @@ def nearest(matrix: Tensor, values: Tensor) -> Factors:
     return Factors(left, values, (matrix.mT @ left) / squares.sqrt())
 
 
+def excess(matrix: Tensor, wanted: Tensor, metric: Metric) -> float:
+    """tr((X - A) H (X - A)^T) for X, A (d, p)."""
+    difference = matrix - wanted
+    return float((metric.times(difference) * difference).sum())
+
+
 @dataclass(frozen=True)
 class Fit:
     """A result of `best`: the point, its objective, and the number of steps taken."""
@@ -109,8 +115,7 @@ def best(
 
     def evaluated(point: Factors) -> tuple[Factors, Tensor, float]:
         matrix = point.matrix
-        difference = matrix - wanted
-        return point, matrix, float((metric.times(difference) * difference).sum())
+        return point, matrix, excess(matrix, wanted, metric)
 
     def searched() -> tuple[Factors, Tensor, float] | None:
         direction = _tangent_step(point, wanted - matrix, metric)

@@ -13,8 +13,9 @@ Without the condition on the spectrum this is least squares, W* = A + (V - A K) 
 
 nearest: the nearest point to W*, in Frobenius norm; then what it misses of W* K is added to W* once
 and projected again.
-weighted: from the nearest point, Newton steps in the metric lambda C + K K^T to a local minimum
-(`mose.linalg.isospectral.best`).
+weighted: Newton steps in the metric H = lambda C + K K^T to a local minimum
+(`mose.linalg.isospectral.best`), from the nearest point or from the best rotation of the output
+alone, polar(W* H A^T) A, whichever has the lower objective. So two sides are never worse than one.
 
 For fixed keys and values, W* does not depend on order or batches, so with memory neither does W.
 Options: MoseOptions (`side: both`, `solver`).
@@ -27,8 +28,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mose.linalg.isospectral import Factors, aligned, best, decomposed, nearest
+from mose.linalg.isospectral import Factors, aligned, best, decomposed, excess, nearest
 from mose.linalg.least_squares import RegularisedLeastSquares
+from mose.linalg.orthogonal import polar
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import ClosedFormEditor, Rotations
 from mose.methods.options import MoseOptions
@@ -84,12 +86,22 @@ class TwoSidedRotation(ClosedFormEditor):
             missing = (additive - point.matrix) @ keys
             return nearest(additive + missing @ gain, values).polished().matrix
         least = fit.least(wanted)
-        found = best(additive, fit, point, self._tolerance * least)
+        one_sided = self._output_rotation(centre, additive, fit)
+        start = min(point, one_sided, key=lambda p: excess(p.matrix, additive, fit))
+        found = best(additive, fit, start, self._tolerance * least)
         logger.info(
             "two-sided: %d steps; objective %.4g, of it %.2g for the spectrum",
             found.steps, least + found.objective, found.objective,
         )  # fmt: skip
         return found.point.polished().matrix
+
+    def _output_rotation(
+        self, centre: Tensor, additive: Tensor, fit: RegularisedLeastSquares
+    ) -> Factors:
+        """The R A, A = `centre`, with the least objective."""
+        before = self._unedited if centre is self._base else decomposed(centre)
+        rotation = polar(fit.times(additive) @ centre.mT)
+        return Factors(rotation @ before.left, before.values, before.right)
 
     def _frames(self) -> tuple[Factors, Factors]:
         """Singular vectors of W_0 and of W, with those of W aligned to W_0's."""
