@@ -17,6 +17,7 @@ from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor
 from mose.methods.editors import make_editor
 from mose.methods.options import TargetOptions, TrainedOptions, Variant
+from mose.models import post_norms
 from mose.models.causal_lm import CausalLM
 from mose.progress import track
 from mose.statistics import keys as keys_of
@@ -248,21 +249,28 @@ def _write(group: _Group) -> list[RequestOutcome]:
 def _write_free(group: _Group, shift: Tensor) -> Tensor:
     """Write free targets, spread over the layers; returns the attained fractions (n,).
 
-    As MEMIT and the authors of MOSE do: each layer in turn writes the residual at the last layer,
-    divided by the number of layers left. Keys and residual are those of the model as edited so far.
-    shift: (d_out, n), the wanted change of the last layer's output.
+    As MEMIT and the authors of MOSE do: each layer in turn writes the residual at the last layer's
+    output, divided by the number of layers left. Keys and residual are those of the model as edited
+    so far. Where a norm follows the projection (`mose.models.post_norms`), the shift passes through
+    it to the block's output, and each layer's share back through its own; else both are the same.
+    shift: (d_out, n), the wanted change of the last edited projection's output.
     """
-    layers = group.options.layers
+    lm, layers = group.lm, group.options.layers
     last = layers[-1]
     before = present = group.collect(layers)
-    wanted = before.prompt_hidden + shift
+    value = post_norms.values_of(lm, last, before.prompt_keys[last])
+    change = post_norms.through(lm, last, value.mT, shift.mT).mT.to(torch.float64)
+    wanted = before.prompt_hidden + change
     for done, layer in enumerate(layers):
         if done:
             present = group.collect(sorted({layer, last}))
-        residuals = (wanted - present.prompt_hidden) / (len(layers) - done)
-        group.update(layer, present.keys[layer], residuals, present.prompt_keys[layer])
+        share = (wanted - present.prompt_hidden) / (len(layers) - done)
+        prompt_keys = present.prompt_keys[layer]
+        lengths = torch.linalg.vector_norm(value + shift, dim=0) if layer == last else None
+        residuals = post_norms.pulled_back(lm, layer, prompt_keys, share, lengths)
+        group.update(layer, present.keys[layer], residuals, prompt_keys)
     after = group.collect([last])
-    return attained_fraction(after.mean_hidden() - before.mean_hidden(), shift)
+    return attained_fraction(after.mean_hidden() - before.mean_hidden(), change)
 
 
 def _write_reachable(group: _Group, shift: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ and preserves the next-token distribution after the bare subject (ROME, Meng et 
 
 h is the output of the edited block (MEMIT) or of the edited projection (ROME). After optimisation,
 "rescaled" targets are scaled to the length of h, and "anchored" ones bring the projection's output
-to a given length (`anchored_shift`).
+to a given length (`anchored_shift`). Where a norm follows the projection, delta is added before it
+and h is the projection's output: the block's output cannot be moved freely.
 
 A whole batch is optimised at once, each request with its own Adam state, so that a request's result
 does not depend on the others. Blocks up to the edited layer and positions before the subject's last
@@ -31,6 +32,7 @@ from mose.editing.pass_size import target_tokens
 from mose.facts.requests import EditRequest, check_requests, check_templates
 from mose.linalg.orthogonal import on_sphere
 from mose.methods.options import AdditiveOptions, TargetOptions
+from mose.models import post_norms
 from mose.models.causal_lm import CausalLM
 from mose.models.losses import check_finite
 from mose.models.ragged import UpperBlocks
@@ -194,7 +196,8 @@ class _Group:
         first_rows = torch.searchsorted(self.positions.owner, numbers)
         hidden = self.above.hidden[self.above.layout.starts[first_rows]]
         self.value = lm.project(layer, self.above.keys[first_rows])
-        self.origin = self.value if options.LENGTH_OF == "value" else hidden
+        of_value = options.LENGTH_OF == "value" or lm.post_norm(layer) is not None
+        self.origin = self.value if of_value else hidden
         self.length = torch.linalg.vector_norm(self.origin, dim=-1)
         width = self.weight.shape[1 if options.target_space == "key" else 0]
         self.delta = torch.zeros(len(rows), width, device=lm.device)
@@ -258,6 +261,10 @@ class _Group:
 
     def _shift(self, delta: Tensor) -> Tensor:
         """What is added to the edited block's output in each row: (rows, d_out)."""
+        return self._through_norm(self._value_shift(delta))
+
+    def _value_shift(self, delta: Tensor) -> Tensor:
+        """What is added to the edited projection's output in each row: (rows, d_out)."""
         per_row = delta[self.positions.owner]
         keys = self.above.keys
         if self.options.target_space == "free":
@@ -268,6 +275,14 @@ class _Group:
         # Rotated keys are float32, as delta is; the weight may have a lower precision.
         turned = on_sphere(keys, per_row) - keys
         return turned.to(self.weight.dtype) @ self.weight.mT
+
+    def _through_norm(self, change: Tensor) -> Tensor:
+        """Change of the block's output for one of the projection's output; both (rows, d_out)."""
+        layer = self.options.layers[-1]
+        if self.lm.post_norm(layer) is None:
+            return change
+        values = self.lm.project(layer, self.above.keys)
+        return post_norms.through(self.lm, layer, values, change)
 
     def _essence(self) -> Tensor:
         """Position, among all packed tokens, of the subject's last token in the essence prompts."""

@@ -347,6 +347,10 @@ class ArchitectureBlock(Block):
         default=False,
         description="Whether the projection stores its weight as (d_in, d_out), as GPT-2's Conv1D.",
     )
+    post_norm: Annotated[str, MODULE_NAME] | None = absent(
+        "Within a block, the RMS norm between the projection and the residual stream, where the "
+        "class has one: post_feedforward_layernorm."
+    )
 
 
 class ModelFile(Block):

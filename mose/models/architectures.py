@@ -17,12 +17,14 @@ class Architecture:
 
     blocks: list of the blocks. projection: edited projection, within a block. norm: final norm.
     transposed: whether the projection stores its weight as (d_in, d_out).
+    post_norm: within a block, the norm between projection and residual stream, if there is one.
     """
 
     blocks: str
     projection: str
     norm: str
     transposed: bool = False
+    post_norm: str | None = None
 
 
 ARCHITECTURES = {
@@ -34,7 +36,14 @@ ARCHITECTURES = {
             "Qwen2ForCausalLM",
             "Qwen3ForCausalLM",
             "GemmaForCausalLM",
+            "Phi3ForCausalLM",
         )
+    },
+    **{
+        name: Architecture(
+            "model.layers", "mlp.down_proj", "model.norm", post_norm="post_feedforward_layernorm"
+        )
+        for name in ("Gemma2ForCausalLM", "Gemma3ForCausalLM", "Olmo2ForCausalLM")
     },
     "PhiForCausalLM": Architecture("model.layers", "mlp.fc2", "model.final_layernorm"),
     "GPT2LMHeadModel": Architecture("transformer.h", "mlp.c_proj", "transformer.ln_f", True),

@@ -1,8 +1,9 @@
 """A causal language model with access to its edited projections, and partial passes.
 
 An edited projection is the output projection of a block's MLP. Its weight W is always
-(d_out, d_in) here, whatever the module stores. Its output is added to the residual stream without
-a norm in between, so a change of its output changes the block's output by the same vector.
+(d_out, d_in) here, whatever the module stores. Its output is added to the residual stream, so a
+change of it changes the block's output by the same vector; unless the class has a norm in between
+(`mose.models.post_norms`).
 """
 
 import logging
@@ -81,6 +82,8 @@ class CausalLM:
                     f"architecture.projection: {self.architecture.projection!r} has no matrix; "
                     "name the MLP's output projection itself"
                 )
+            if self.architecture.post_norm is not None:
+                _module(block, "post_norm", self.architecture.post_norm)
 
     @property
     def device(self) -> torch.device:
@@ -103,6 +106,11 @@ class CausalLM:
         """W (d_out, d_in) of the edited projection, a view of the model's own weight."""
         weight = self.projection(layer).weight
         return weight.mT if self.architecture.transposed else weight
+
+    def post_norm(self, layer: int) -> nn.Module | None:
+        """The norm between the edited projection and the residual stream; None without one."""
+        name = self.architecture.post_norm
+        return None if name is None else self.blocks[layer].get_submodule(name)
 
     def project(self, layer: int, keys: Tensor) -> Tensor:
         """Output (n, d_out) of the edited projection for keys (n, d_in), bias included."""
@@ -129,7 +137,9 @@ class CausalLM:
 
     def head(self, hidden: Tensor) -> Tensor:
         """Logits (..., vocabulary) for outputs of the last block (..., d_model)."""
-        return self.model.get_output_embeddings()(self.norm(hidden)).to(self.device)
+        logits = self.model.get_output_embeddings()(self.norm(hidden)).to(self.device)
+        cap = getattr(self.model.config, "final_logit_softcapping", None)  # Gemma 2
+        return logits if cap is None else cap * torch.tanh(logits / cap)
 
     def check_layers(self, layers: Sequence[int], where: str) -> None:
         """Raise ConfigError for no layers, or one out of range. where: config key, for errors."""

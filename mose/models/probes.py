@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mose.errors import ModelError
+from mose.models import post_norms
 from mose.models.causal_lm import CausalLM
 
 TEXT = "The quick brown fox jumps over"
@@ -64,19 +65,25 @@ def _check_matrix(lm: CausalLM, ids: Tensor, layer: int, where: str) -> None:
 
 @torch.no_grad()
 def _check_sum(lm: CausalLM, ids: Tensor, layer: int, where: str) -> None:
-    """A vector added to the projection's output is added unchanged to the block's output."""
+    """A change of the projection's output is added to the block's output: unchanged, or after
+    `post_norm` if the class has one."""
     mask = torch.ones_like(ids)
-    before = lm.truncated(ids, mask, [layer]).hidden
+    trace = lm.truncated(ids, mask, [layer])
+    before = trace.hidden
+    name = lm.architecture.post_norm
     message = (
         f"{where}: a change of the output of {lm.architecture.projection!r} in block {layer} does "
-        "not change the block's output by the same vector (a norm or a factor is in between, or "
-        "it is another module); such a model cannot be edited"
+        f"not change the block's output by the same vector{f' behind {name!r}' if name else ''} "
+        "(a norm or a factor is in between, or it is another module); name an RMS norm as "
+        "architecture.post_norm; a model with anything else there cannot be edited"
     )
     if lm.weight(layer).shape[0] != before.shape[-1]:
         raise ModelError(message)
+    values = lm.project(layer, trace.inputs[layer])
     signs = torch.ones_like(before)
     signs[..., ::2] = -1
-    added = signs * before.square().mean(-1, keepdim=True).sqrt()
+    # Large enough to be seen beside what it is added to.
+    added = signs * (values if name else before).square().mean(-1, keepdim=True).sqrt()
 
     def add(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
         return output + added.view_as(output).to(output)
@@ -86,11 +93,41 @@ def _check_sum(lm: CausalLM, ids: Tensor, layer: int, where: str) -> None:
         change = lm.truncated(ids, mask, [layer]).hidden - before
     finally:
         hook.remove()
-    if not _close(change, added, SUM_TOLERANCE):
+    expected = post_norms.through(lm, layer, values, added)
+    if not _close(change, expected, SUM_TOLERANCE, _rounding(before)):
         raise ModelError(message)
+    _check_post_norm(lm, layer, values, where)
 
 
-def _close(actual: Tensor, expected: Tensor, tolerance: float) -> bool:
-    """Whether, for each token, the difference is small relative to the expected vector's norm."""
+@torch.no_grad()
+def _check_post_norm(lm: CausalLM, layer: int, values: Tensor, where: str) -> None:
+    """The post norm scales the projection's output `values` and multiplies it by gains."""
+    norm = lm.post_norm(layer)
+    if norm is None:
+        return
+    gains = post_norms.gains(lm, layer).to(values)
+    actual, expected = (
+        nn.functional.normalize(t.float(), dim=-1) for t in (norm(values), gains * values)
+    )
+    if not _close(actual, expected, MATRIX_TOLERANCE):
+        raise ModelError(
+            f"{where}: architecture.post_norm {lm.architecture.post_norm!r} in block {layer} is no "
+            "RMS norm (a mean or a bias?); such a model cannot be edited"
+        )
+
+
+def _rounding(hidden: Tensor) -> Tensor:
+    """Norm, per token, of the rounding of a sum stored in the dtype of `hidden`."""
+    return torch.finfo(hidden.dtype).eps * hidden.to(torch.float32).norm(dim=-1)
+
+
+def _close(
+    actual: Tensor, expected: Tensor, tolerance: float, rounding: Tensor | float = 0.0
+) -> bool:
+    """Whether, for each token, the difference is small relative to the expected vector's norm.
+
+    rounding: what is allowed beside it.
+    """
     difference = (actual - expected).to(torch.float32).norm(dim=-1)
-    return bool((difference <= tolerance * expected.to(torch.float32).norm(dim=-1)).all())
+    bound = tolerance * expected.to(torch.float32).norm(dim=-1) + rounding
+    return bool((difference <= bound).all())

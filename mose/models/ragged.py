@@ -71,8 +71,18 @@ class Layout:
 _LAYOUT: ContextVar[Layout] = ContextVar("layout")
 
 
-def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: float) -> Tensor:
-    """Attention of packed tokens: (1, heads, N, width) -> (1, N, heads, width)."""
+def _attend(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    scaling: float,
+    softcap: float | None = None,
+) -> Tensor:
+    """Attention of packed tokens: (1, heads, N, width) -> (1, N, heads, width).
+
+    softcap: bound of the scores, softcap tanh(score / softcap), as Gemma 2 has it; None: none.
+    """
     layout = _LAYOUT.get()
     # Blocks of a model that is divided among GPUs are on different devices.
     place, mask = layout.place.to(query.device), layout.mask.to(query.device)
@@ -93,6 +103,8 @@ def _attend(module: Any, query: Tensor, key: Tensor, value: Tensor, scaling: flo
     if prefix_length:
         prefix_key, prefix_value = layout.prefix.keys_values[module.layer_idx]
         scores = torch.cat([query @ prefix_key.mT, scores], dim=-1)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
     per_query = scores.view(rows, kv_heads, -1, longest, scores.shape[-1]).float() + mask
     weights = per_query.softmax(-1).to(value.dtype).view_as(scores)
     prefix_weights, own_weights = weights.split([prefix_length, longest], dim=-1)
@@ -117,13 +129,13 @@ def _interface(
 ) -> tuple[Tensor, None]:
     """`_attend` with the signature of transformers' attention functions."""
     longest = _LAYOUT.get().mask.shape[-1]
-    if softcap is not None or (sliding_window is not None and longest > sliding_window):
+    if sliding_window is not None and longest > sliding_window:
         raise ModelError(
-            f"{type(module).__name__}: value targets need plain causal attention; this model caps "
-            f"its scores (softcap {softcap}) or sees only {sliding_window} of {longest} tokens"
+            f"{type(module).__name__}: value targets need plain causal attention; this model sees "
+            f"only {sliding_window} of {longest} tokens"
         )
     scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
-    return _attend(module, query, key, value, scaling), None
+    return _attend(module, query, key, value, scaling, softcap), None
 
 
 AttentionInterface.register(IMPLEMENTATION, _interface)

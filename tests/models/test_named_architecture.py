@@ -18,9 +18,10 @@ from mose.evaluation.prompt_scores import score_targets
 from mose.experiment import config
 from mose.linalg import second_moment
 from mose.methods.register import parse_variant
-from mose.models import loading, sources
+from mose.models import loading, probes, sources
 from mose.models.architectures import Architecture
 from mose.statistics import second_moments
+from mose.storage import files
 
 ROOT = Path(__file__).parents[2]
 STABLELM = {"blocks": "model.layers", "projection": "mlp.down_proj", "norm": "model.norm"}
@@ -102,12 +103,38 @@ def test_a_square_matrix_the_wrong_way_round_is_told_from_the_right_one(tmp_path
     assert sources.describe(folder, right)["d_in"] == 32
 
 
-@pytest.mark.parametrize("kind", ["olmo2", "granite"])
-def test_a_norm_or_a_factor_behind_the_projection_is_refused(tmp_path, kind):
-    """OLMo 2 normalises the MLP's output, Granite scales it."""
+@pytest.mark.parametrize("kind", ["olmo2", "gemma3", "granite"])
+def test_a_norm_or_a_factor_that_is_not_named_is_refused(tmp_path, kind):
+    """OLMo 2 and Gemma 3 normalise the MLP's output, Granite scales it."""
     source = {"local": str(tiny.save(tmp_path / "m", kind))}
-    with pytest.raises(ModelError, match="a norm or a factor is in between"):
-        sources.obtain(source, tmp_path / "w", tiny.NAMED[kind])
+    plain = Architecture("model.layers", "mlp.down_proj", "model.norm")
+    with pytest.raises(ModelError, match=r"a norm or a factor is in between.*\.post_norm"):
+        sources.obtain(source, tmp_path / "w", plain)
+
+
+def test_a_norm_that_is_named_is_used_and_a_wrong_one_refused(tmp_path):
+    folder = tiny.save(tmp_path / "m", "olmo2")
+    plain = Architecture("model.layers", "mlp.down_proj", "model.norm")
+    named = dataclasses.replace(plain, post_norm="post_feedforward_layernorm")
+    manifest = sources.describe(folder, named)
+    files.write_json(tmp_path / "manifest.json", manifest)
+    lm = loading.load(tmp_path / "manifest.json", "cpu")
+    assert lm.post_norm(1) is lm.blocks[1].post_feedforward_layernorm
+    wrong = dataclasses.replace(plain, post_norm="post_attention_layernorm")
+    with pytest.raises(ModelError, match="behind 'post_attention_layernorm'"):
+        sources.describe(folder, wrong)
+    absent = dataclasses.replace(plain, post_norm="mlp_norm")
+    with pytest.raises(ModelError, match=r"architecture\.post_norm: .* has no module 'mlp_norm'"):
+        sources.describe(folder, absent)
+
+
+def test_a_layer_norm_behind_the_projection_is_refused():
+    lm = tiny.model("olmo2")
+    for block in lm.blocks:
+        block.post_feedforward_layernorm = torch.nn.LayerNorm(32)
+        torch.nn.init.normal_(block.post_feedforward_layernorm.bias)
+    with pytest.raises(ModelError, match="is no RMS norm"):
+        probes.check_editable(lm, "tiny")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    GemmaConfig,
     GPT2Config,
     GPTJConfig,
     GPTNeoXConfig,
@@ -15,9 +18,11 @@ from transformers import (
     MistralConfig,
     Olmo2Config,
     OPTConfig,
+    Phi3Config,
     PhiConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
+    Qwen3Config,
     StableLmConfig,
     Starcoder2Config,
 )
@@ -68,6 +73,16 @@ def tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
+LLAMA3_ROPE = {
+    "rope_type": "llama3",
+    "rope_theta": 500000.0,
+    "factor": 8.0,
+    "low_freq_factor": 1.0,
+    "high_freq_factor": 4.0,
+    "original_max_position_embeddings": 64,
+}
+
+
 def _configs() -> dict:
     size = len(tokenizer())
     llama_like = {
@@ -85,8 +100,19 @@ def _configs() -> dict:
     plain = {k: v for k, v in llama_like.items() if k != "num_key_value_heads"}
     return {
         "llama": LlamaConfig(**llama_like, tie_word_embeddings=True),
+        "llama3": LlamaConfig(**llama_like, rope_parameters=LLAMA3_ROPE),
         "qwen2": Qwen2Config(**llama_like),
-        "mistral": MistralConfig(**llama_like, sliding_window=16),
+        "qwen3": Qwen3Config(**llama_like, head_dim=16),
+        "gemma": GemmaConfig(**llama_like, head_dim=16),
+        "gemma2": Gemma2Config(
+            **llama_like, head_dim=16, query_pre_attn_scalar=16, sliding_window=64,
+            attn_logit_softcapping=5.0, final_logit_softcapping=20.0,
+        ),
+        "gemma3": Gemma3TextConfig(
+            **llama_like, head_dim=16, query_pre_attn_scalar=16, sliding_window=64,
+            layer_types=["sliding_attention", "full_attention"] * 2,
+        ),
+        "mistral": MistralConfig(**llama_like, sliding_window=64),
         "gpt2": GPT2Config(
             vocab_size=size, n_embd=32, n_inner=48, n_layer=4, n_head=4, n_positions=128,
             bos_token_id=0, eos_token_id=0,
@@ -97,6 +123,7 @@ def _configs() -> dict:
         ),
         "gpt_neox": GPTNeoXConfig(**plain),
         "phi": PhiConfig(**plain),
+        "phi3": Phi3Config(**llama_like, partial_rotary_factor=0.75),
         "opt": OPTConfig(
             vocab_size=size, hidden_size=32, ffn_dim=48, num_hidden_layers=4,
             num_attention_heads=4, max_position_embeddings=128, word_embed_proj_dim=32,
@@ -110,13 +137,18 @@ def _configs() -> dict:
     }  # fmt: skip
 
 
-KINDS = ("llama", "qwen2", "mistral", "gpt2", "gptj", "gpt_neox", "phi", "opt")
+# Phi-4 is of the class of Phi-3, with a part of each head rotated.
+KINDS = (
+    "llama", "llama3", "mistral", "qwen2", "qwen3", "gemma", "gemma2", "gemma3", "olmo2", "phi",
+    "phi3", "gpt2", "gptj", "gpt_neox", "opt",
+)  # fmt: skip
+# Classes with a norm between the edited projection and the residual stream.
+POST_NORM = ("gemma2", "gemma3", "olmo2")
 # Classes that are not in the table of architectures.
 NAMED = {
     "stablelm": Architecture("model.layers", "mlp.down_proj", "model.norm"),
     "square": Architecture("model.layers", "mlp.down_proj", "model.norm"),
     "starcoder2": Architecture("model.layers", "mlp.c_proj", "model.norm"),
-    "olmo2": Architecture("model.layers", "mlp.down_proj", "model.norm"),
     "granite": Architecture("model.layers", "mlp.down_proj", "model.norm"),
 }
 
@@ -131,6 +163,8 @@ def model(kind: str = "llama", seed: int = 0) -> CausalLM:
                 parameter.mul_(4.0)
             elif name.endswith("bias"):
                 parameter.normal_(std=0.1)
+            elif "post_feedforward" in name:
+                parameter.add_(0.2 * torch.randn_like(parameter))
     return CausalLM(made, tokenizer(), f"tiny-{kind}-{seed}", NAMED.get(kind))
 
 
