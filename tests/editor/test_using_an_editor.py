@@ -22,11 +22,10 @@ from mose.storage import cache
 
 @pytest.fixture(scope="module")
 def edited():
-    """An editor of two methods' common kind with three strong edits; tests only read it."""
-    editor = editor_of("memit", steps=25, learning_rate=0.5, clamp=4.0)
-    editor.edit(
-        [{**fact, "target_true": "Paris", "id": f"f{i}"} for i, fact in enumerate(FACTS[:3])]
-    )
+    """An editor with three edits, the last of which displaces the others; tests read it."""
+    editor = editor_of("ft", steps=40, learning_rate=0.05, stop_loss=0.001)
+    facts = enumerate(FACTS[:3])
+    editor.edit([{**fact, "target_true": "Paris", "id": f"f{i}"} for i, fact in facts])
     return editor
 
 
