@@ -1,7 +1,26 @@
 """MOSE: sequential knowledge editing in language models, and the measurement of what it does.
 
-Importing the package imports nothing else; docs/design.md lists its packages.
+`Editor` is the library's front door (docs/library.md); docs/design.md lists the packages. Importing
+this one imports nothing else: what it names is imported at its first use.
 """
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mose.editor import Editor as Editor
+
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+__all__ = ["Editor", "__version__"]
+
+_PLACES = {"Editor": "mose.editor"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,4 +1,4 @@
-"""Progress of long loops: a bar on a terminal, log lines elsewhere."""
+"""Progress of long loops: a bar on a terminal or in a notebook, log lines elsewhere."""
 
 import logging
 import sys
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 def track(items: Sequence[T], what: str) -> Iterator[T]:
     """Yield `items` and show the progress. what: name of the work."""
-    if sys.stderr.isatty():
+    if sys.stderr.isatty() or "ipykernel" in sys.modules:
         yield from tqdm(items, desc=what, file=sys.stderr)
         return
     start = last_line = time.monotonic()

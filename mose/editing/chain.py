@@ -11,8 +11,7 @@ from mose.editing import checkpoints, sequence
 from mose.errors import RequestError, StoreError
 from mose.facts import requests
 from mose.facts.requests import EditRequest
-from mose.linalg import second_moment
-from mose.methods.options import TargetOptions, Variant
+from mose.methods.options import Variant
 from mose.methods.register import parse_variant
 from mose.models import loading, sources
 from mose.models.causal_lm import CausalLM
@@ -45,14 +44,11 @@ class Chain:
     def fresh_state(self, weights: Mapping[int, Tensor], fingerprint: str) -> sequence.State:
         """State without edits; weights: unedited (d_out, d_in) by layer."""
         layers = self.variant.edit.layers
-        moments: dict[int, second_moment.SecondMoment] = {}  # trained methods need none
-        if isinstance(self.variant.edit, TargetOptions):
-            if self.variant.edit.second_moment == "identity":
-                widths = {layer: weights[layer].shape[1] for layer in layers}
-                moments = {layer: second_moment.identity(d) for layer, d in widths.items()}
-            else:
-                moments = second_moments.load(self.moments, layers, fingerprint)
-        return sequence.State(sequence.make_editors(weights, moments, self.variant))
+        return sequence.new_state(
+            weights,
+            self.variant,
+            lambda: second_moments.load(self.moments, layers, fingerprint),
+        )
 
     def read_checkpoint(
         self, path: str, weights: Mapping[int, Tensor], fingerprint: str

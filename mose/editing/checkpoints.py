@@ -6,12 +6,13 @@ moments, requests, templates, options and parent.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from mose.editing.sequence import Diagnosis, State
 from mose.errors import StoreError, shortened
@@ -40,9 +41,14 @@ class Identity:
 
 
 def save(
-    path: str | Path, state: State, identity: Identity, requests: Sequence[EditRequest]
+    path: str | Path,
+    state: State,
+    identity: Identity,
+    requests: Sequence[EditRequest],
+    more: Mapping[str, NDArray] | None = None,
 ) -> str:
-    """Write a checkpoint; returns its digest. requests: the whole order."""
+    """Write a checkpoint; returns its digest. requests: the whole order. more: further arrays,
+    which `load` ignores."""
     arrays = {
         f"layers/{layer}/{name}": tensor.contiguous().numpy()
         for layer, editor in state.editors.items()
@@ -51,6 +57,7 @@ def save(
     arrays["record"] = np.frombuffer(
         json.dumps([asdict(d) for d in state.diagnoses]).encode(), dtype=np.uint8
     )
+    arrays |= more or {}
     attributes = {
         **identity.attributes(),
         "edits": state.edits,

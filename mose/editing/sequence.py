@@ -12,6 +12,7 @@ from torch import Tensor
 from mose.editing import targets, training
 from mose.errors import ConfigError, NumericalError, shortened
 from mose.facts.requests import EditRequest, check_requests
+from mose.linalg import second_moment
 from mose.linalg.orthogonal import on_sphere
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor
@@ -82,6 +83,32 @@ def make_editors(
         except ConfigError as error:
             raise ConfigError(f"layer {layer}: {error}") from None
     return editors
+
+
+def new_state(
+    weights: Mapping[int, Tensor],
+    variant: Variant,
+    corpus: Callable[[], Mapping[int, SecondMoment]],
+) -> State:
+    """State without edits.
+
+    weights: as in `make_editors`. corpus: returns the corpus' second moments by layer; called only
+    for a variant that uses them.
+    """
+    moments: Mapping[int, SecondMoment] = {}
+    if uses_corpus(variant):
+        moments = corpus()
+    elif isinstance(variant.edit, TargetOptions):
+        moments = {
+            layer: second_moment.identity(weights[layer].shape[1]) for layer in variant.edit.layers
+        }
+    return State(make_editors(weights, moments, variant))
+
+
+def uses_corpus(variant: Variant) -> bool:
+    """Whether a variant uses second moments of a corpus; trained methods use none."""
+    options = variant.edit
+    return isinstance(options, TargetOptions) and options.second_moment == "corpus"
 
 
 def put_into(lm: CausalLM, state: State, measured: bool = False) -> None:

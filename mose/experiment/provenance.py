@@ -28,7 +28,8 @@ def defining(names: Iterable[str], root: Path) -> list[str]:
     """The files that results of the named files depend on, these included; sorted.
 
     names: relative to `root`, the folder of the package, as "mose/evaluation/stability.py"; or
-    absolute, of another package. An __init__.py counts only if it holds code.
+    absolute, of another package. An __init__.py counts only if it holds code; mose/__init__.py,
+    which only names the library's front door, never does.
     """
     reached: set[str] = set()
     todo = list(names)
@@ -77,6 +78,7 @@ def imported_files(name: str, root: Path) -> frozenset[str]:
         if parts[0] == "mose" and "/".join(parts[1:]) not in CARRIERS:
             files.add(f"{'/'.join(parts)}.py")
             files |= {f"{'/'.join(parts[:end])}/__init__.py" for end in range(1, len(parts) + 1)}
+    files.discard("mose/__init__.py")
     return frozenset(path for path in files if (root / path).is_file())
 
 

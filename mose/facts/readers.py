@@ -94,8 +94,7 @@ def read_facts_of(
     columns: {field of the form plain: field of the source}, where they differ.
     Raises RequestError if the source cannot be read, its form is unknown, or no fact is left.
     """
-    if form is not None and form not in FORMS:
-        raise RequestError(f"datasets.*.form: found {form}, expected one of {', '.join(FORMS)}")
+    _check_form(form)
     report = Report()
     if source == "builtin":
         if columns:
@@ -106,17 +105,52 @@ def read_facts_of(
         report.read = len(facts)
     else:
         rows, where = _rows(source)
-        rows = fields.renamed(rows, columns or {}, PLAIN_FIELDS, where)
-        facts = _read(rows, where, form, report)
+        facts = _read_renamed(rows, where, form, columns, report)
     facts = _without_duplicates(facts, report)
     if conflicts != "all":
         facts = _without_conflicts(facts, conflicts == "last", report)
+    return _reported(facts, report, str(source))
+
+
+def read_records(
+    rows: Sequence[Any],
+    where: str,
+    form: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> tuple[list[Fact], Report]:
+    """Facts of records that are in memory, and the report of what was read.
+
+    where: name of the records in errors. form, columns, and errors: as in `read_facts_of`.
+    """
+    _check_form(form)
+    report = Report()
+    facts = _read_renamed(rows, where, form, columns, report)
+    return _reported(_without_duplicates(facts, report), report, where)
+
+
+def _check_form(form: str | None) -> None:
+    if form is not None and form not in FORMS:
+        raise RequestError(f"datasets.*.form: found {form}, expected one of {', '.join(FORMS)}")
+
+
+def _reported(facts: list[Fact], report: Report, source: str) -> tuple[list[Fact], Report]:
+    """Facts with their report completed. Raises RequestError for none."""
     report.kept = len(facts)
     for fact in facts:
         report.prompts.update(prompts_of(fact))
     if not facts:
         raise RequestError(f"{source}: no record can be used; {report}".replace("\n", ";"))
     return facts, report
+
+
+def _read_renamed(
+    rows: Sequence[Any],
+    where: str,
+    form: str | None,
+    columns: Mapping[str, str] | None,
+    report: Report,
+) -> list[Fact]:
+    return _read(fields.renamed(rows, columns or {}, PLAIN_FIELDS, where), where, form, report)
 
 
 def _rows(source: str | Mapping[str, Any]) -> tuple[list[Any], str]:

@@ -160,9 +160,14 @@ def _from_record(kind: type, record: Mapping[str, Any], where: str) -> Any:
         raise RequestError(f"{where}: not a record of this project ({error})") from None
 
 
+def requests_from(records: Sequence[Mapping[str, Any]], where: str) -> list[EditRequest]:
+    """Requests of their records (`records_of`). where: name in errors (RequestError)."""
+    return [_from_record(EditRequest, record, where) for record in records]
+
+
 def read_requests(path: str | Path) -> list[EditRequest]:
     """Read requests in their fixed order (JSON lines)."""
-    return [_from_record(EditRequest, record, str(path)) for record in read_jsonl(path)]
+    return requests_from(read_jsonl(path), str(path))
 
 
 def read_facts(path: str | Path) -> list[Fact]:
@@ -170,15 +175,16 @@ def read_facts(path: str | Path) -> list[Fact]:
     return [_from_record(Fact, record, str(path)) for record in read_jsonl(path)]
 
 
+def records_of(facts: Sequence[EditRequest] | Sequence[Fact]) -> list[dict[str, Any]]:
+    """Requests or facts as records; empty MEASURED_ONLY fields are left out."""
+    return [
+        {k: v for k, v in asdict(fact).items() if v or k not in MEASURED_ONLY} for fact in facts
+    ]
+
+
 def write_records(path: str | Path, records: Sequence[EditRequest] | Sequence[Fact]) -> None:
-    """Write requests or facts as JSON lines; empty MEASURED_ONLY fields are left out."""
-    write_jsonl(
-        path,
-        [
-            {k: v for k, v in asdict(record).items() if v or k not in MEASURED_ONLY}
-            for record in records
-        ],
-    )
+    """Write requests or facts as JSON lines (`records_of`)."""
+    write_jsonl(path, records_of(records))
 
 
 def digest_of_requests(requests: Sequence[EditRequest]) -> str:

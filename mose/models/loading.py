@@ -54,6 +54,36 @@ def fingerprint_of(directory: Path) -> str:
     return total.hexdigest()
 
 
+def fingerprint_in_memory(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> str:
+    """SHA-256 over a loaded model's tensors, configuration and vocabulary.
+
+    It differs from `fingerprint_of` the same model's files. Raises ModelError for weights that are
+    not in memory.
+    """
+    total = hashlib.sha256()
+    hashed: set[int] = set()
+    for name, tensor in sorted(model.state_dict().items()):
+        if tensor.is_meta:
+            raise ModelError(f"model: {name} is not in memory; load the model without offloading")
+        if tensor.data_ptr() not in hashed:  # tied weights count once
+            hashed.add(tensor.data_ptr())
+            total.update(f"{name} {digest_of_tensor(tensor)}\n".encode())
+    config = {
+        key: value
+        for key, value in json.loads(model.config.to_json_string(use_diff=False)).items()
+        if key not in ("transformers_version", "_name_or_path")
+    }
+    total.update(files.digest_of([config, tokenizer.get_vocab()]).encode())
+    return total.hexdigest()
+
+
+def digest_of_tensor(tensor: torch.Tensor) -> str:
+    """SHA-256 (hex) of a tensor's number format, shape and bytes."""
+    sha = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    sha.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+    return sha.hexdigest()
+
+
 def check_files(manifest: Mapping[str, Any], manifest_path: str | Path) -> None:
     """Raise ModelError if a model directory's files differ from those in its manifest.
 

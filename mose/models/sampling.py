@@ -9,6 +9,7 @@ from transformers import DynamicCache
 
 from mose.models.causal_lm import CausalLM
 from mose.models.tokens import encode
+from mose.progress import track
 
 ROWS_PER_PASS = 32
 
@@ -18,15 +19,21 @@ Chooser = Callable[[Tensor, int], Tensor]
 
 @torch.no_grad()
 def sample(
-    lm: CausalLM, ids: Tensor, steps: int, generator: torch.Generator, top_k: int | None = None
+    lm: CausalLM,
+    ids: Tensor,
+    steps: int,
+    generator: torch.Generator,
+    top_k: int | None = None,
+    work: str = "",
 ) -> Tensor:
     """Continue rows of ids (B, T) of equal length by `steps` sampled tokens: (B, T + steps).
 
     top_k: sample from the k likeliest tokens; None for the full distribution. Sampling goes on
     after an end-of-text token, with a new text.
+    work: name under which the progress is shown; not shown without one.
     """
     if top_k is None:
-        return _continue(lm, ids, steps, lambda logits, step: draw(logits, generator))
+        return _continue(lm, ids, steps, lambda logits, step: draw(logits, generator), work)
     points = torch.rand(steps, len(ids), 1, generator=generator, dtype=torch.float64)
     return _continue(lm, ids, steps, _among_likeliest(points, top_k))
 
@@ -58,11 +65,11 @@ def _points(text: str, steps: int) -> Tensor:
 
 
 @torch.no_grad()
-def _continue(lm: CausalLM, ids: Tensor, steps: int, choose: Chooser) -> Tensor:
+def _continue(lm: CausalLM, ids: Tensor, steps: int, choose: Chooser, work: str = "") -> Tensor:
     """Rows of ids (B, T) continued by `steps` tokens, (B, T + steps); choose: draws each token."""
     cache = DynamicCache()
     rows = ids
-    for step in range(steps):
+    for step in track(range(steps), work) if work else range(steps):
         new = rows[:, cache.get_seq_length() :].to(lm.device)
         out = lm.model(new, past_key_values=cache, use_cache=True, logits_to_keep=1)
         drawn = choose(out.logits[:, -1].float().cpu(), step)

@@ -42,17 +42,21 @@ def obtain(
     architecture: of the model's configuration file; None for that of its class.
     Raises ModelError if the model cannot be obtained or cannot be edited.
     """
+    return describe(fetch(source, directory), architecture)
+
+
+def fetch(source: Mapping[str, Any], directory: Path) -> Path:
+    """The directory of a model's safetensors and tokenizer; arguments and errors as in `obtain`."""
     if "package" in source:
-        weights = _from_package(source, directory)
-    elif "local" in source:
-        weights = Path(source["local"]).expanduser().resolve()
-        if weights.suffix == ".gguf":
-            weights = convert_gguf(weights, directory)
-        elif not weights.is_dir():
-            raise ModelError(f"source.local: {weights} is neither a directory nor a .gguf file")
-    else:
-        weights = _from_hub(source["hub"], source.get("revision"))
-    return describe(weights, architecture)
+        return _from_package(source, directory)
+    if "hub" in source:
+        return _from_hub(source["hub"], source.get("revision"))
+    weights = Path(source["local"]).expanduser().resolve()
+    if weights.suffix == ".gguf":
+        return convert_gguf(weights, directory)
+    if not weights.is_dir():
+        raise ModelError(f"source.local: {weights} is neither a directory nor a .gguf file")
+    return weights
 
 
 def _from_package(source: Mapping[str, Any], directory: Path) -> Path:

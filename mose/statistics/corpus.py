@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from mose.errors import RequestError
 from mose.models.causal_lm import CausalLM
 from mose.models.sampling import sample, start_token
-from mose.progress import track
 from mose.storage import files, hdf5, hub, records
 
 logger = logging.getLogger(__name__)
@@ -76,10 +75,11 @@ def _sampled(lm: CausalLM, count: int, length: int, seed: tuple[int, int]) -> ND
     state = np.random.SeedSequence(seed).generate_state(1, np.uint64)[0]
     generator = torch.Generator().manual_seed(int(state) >> 1)
     parts = []
-    starts = list(range(0, count, SAMPLE_BATCH))
-    for start in track(starts, "sampling text"):
+    starts = range(0, count, SAMPLE_BATCH)
+    for number, start in enumerate(starts, 1):
         ids = torch.full((min(SAMPLE_BATCH, count - start), 1), start_token(lm))
-        parts.append(sample(lm, ids, length - 1, generator))
+        work = f"sampling text ({number} of {len(starts)})"
+        parts.append(sample(lm, ids, length - 1, generator, work=work))
     return torch.cat(parts).numpy().astype(np.int32)
 
 

@@ -6,6 +6,7 @@ be added.
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -100,6 +101,25 @@ def write_shard(
     Raises StoreError for windows of another model, ConfigError for layers out of range.
     """
     lm.check_layers(layers, "methods.*.layers")
+    summed = sum_windows(lm, source, layers, include_first, dtype)
+    return save(path, summed.sums, summed.tokens, summed.provenance, summed.windows, shard)
+
+
+@dataclass(frozen=True)
+class Summed:
+    """Sums (d_in, d_in) of a file of token windows by layer, their number of tokens, and the
+    `provenance` and digest of the windows that `save` takes."""
+
+    sums: dict[int, Tensor]
+    tokens: int
+    provenance: dict[str, str | int | float | bool]
+    windows: str
+
+
+def sum_windows(
+    lm: CausalLM, source: str | Path, layers: Sequence[int], include_first: bool, dtype: str
+) -> Summed:
+    """Sum k k^T of `layers` over a file of token windows; arguments and errors as `write_shard`."""
     windows = hdf5.read(source, "windows")
     check_model(source, windows, lm.fingerprint)
     ids = windows.arrays["ids"]
@@ -111,7 +131,7 @@ def write_shard(
         "include_first": include_first,
         "model_dtype": dtype,
     }
-    return save(path, sums, count, provenance, windows.digest, shard)
+    return Summed(sums, count, provenance, windows.digest)
 
 
 def add_shards(paths: Sequence[str | Path], path: str | Path) -> int:

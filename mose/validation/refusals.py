@@ -70,7 +70,7 @@ def unknown_key(key: Any, known: Iterable[str], whose: str = "") -> str:
 
 def one_of(value: Any, allowed: Sequence[str]) -> str:
     """Message for a value that is not among the allowed ones."""
-    return f"found {shown(value)}, expected {either(allowed)}{_close(value, allowed)}"
+    return f"found {shown(value)}, expected {either(allowed)}{closest_of(value, allowed)}"
 
 
 def shown(value: Any) -> str:
@@ -225,9 +225,10 @@ def _hint(value: Any, part: JsonSchema, defs: JsonSchema) -> str:
         whole, fraction, sign, exponent = number.groups()
         as_yaml = f"{whole}{fraction or '.0'}e{sign or '+'}{exponent}"
         return f"; YAML reads this as text, write {as_yaml}"
-    return _close(value, [str(word) for option in parts for word in option.get("enum", ())])
+    return closest_of(value, [str(word) for option in parts for word in option.get("enum", ())])
 
 
-def _close(value: Any, words: Sequence[str]) -> str:
+def closest_of(value: Any, words: Sequence[str]) -> str:
+    """Suggestion "; did you mean X?" of the most similar word, or ""."""
     close = difflib.get_close_matches(str(value), words, 1)
     return f"; did you mean {close[0]!r}?" if close else ""

@@ -1,0 +1,224 @@
+"""A sequence of edits in a person's hands: edited, undone, stored and resumed.
+
+A session owns the unedited matrices of the edited layers, in the model's number format, so that
+the unedited model comes back bit for bit. Between two calls the model has the weights that are
+measured (PRUNE's differ from those that the next edit starts from).
+"""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from mose.editing import checkpoints, sequence
+from mose.errors import StoreError
+from mose.facts.requests import EditRequest, check_requests, records_of, requests_from
+from mose.linalg.second_moment import SecondMoment
+from mose.methods.options import Variant
+from mose.models.causal_lm import CausalLM
+from mose.storage import files, hdf5
+
+SESSION = "session"
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What edits need besides the model: context templates, second moments by layer and their
+    digest."""
+
+    templates: Sequence[str]
+    moments: Mapping[int, SecondMoment]
+    digest: str
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A stored session: its requests, the digest of its second moments, its templates, and what
+    its editor was made with."""
+
+    path: str
+    identity: dict[str, Any]
+    requests: list[EditRequest]
+    templates: list[str]
+    editor: dict[str, Any]
+
+
+class Session:
+    """A model and the edits made in it."""
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        variant: Variant,
+        materials: Callable[[CausalLM, Variant], Materials],
+        batch: int,
+        seed: int,
+    ) -> None:
+        """lm: unedited. materials: makes them, from the unedited model; called before the first
+        edit. batch: requests per update. Raises ConfigError for layers that the model lacks."""
+        lm.check_layers(variant.edit.layers, "layers")
+        self.lm, self.variant, self.batch, self.seed = lm, variant, batch, seed
+        self.base: dict[int, Tensor] = {
+            layer: lm.weight(layer).detach().to("cpu", copy=True) for layer in variant.edit.layers
+        }
+        self.requests: list[EditRequest] = []
+        self._make_materials = materials
+        self._materials: Materials | None = None
+        # Read at first use, which is after the first call of `edit` has made the materials.
+        self._moments = {
+            layer: SecondMoment(partial(self._matrix, layer), f"second moment of layer {layer}")
+            for layer in self.base
+        }
+        # Digest of the second moments, and templates, that the edits are made with.
+        self._made_with: tuple[str, list[str]] | None = None
+        self.state = self._new_state()
+
+    @property
+    def weights(self) -> dict[int, Tensor]:
+        """The edited matrices (d_out, d_in) by layer, as measured, in the model's format."""
+        dtype = self.lm.model.dtype
+        return {layer: editor.measured.to(dtype) for layer, editor in self.state.editors.items()}
+
+    def edit(self, requests: Sequence[EditRequest]) -> None:
+        """Write requests, in batches.
+
+        After an exception, KeyboardInterrupt among them, model and session are as after the last
+        whole batch. Raises NumericalError for a numerical failure.
+        """
+        check_requests(requests)
+        materials = self._ready()
+        order = [*self.requests, *requests]
+        whole = self._snapshot()
+
+        def after_batch(*_: object) -> None:
+            nonlocal whole
+            whole = self._snapshot()
+
+        try:
+            sequence.put_into(self.lm, self.state)
+            sequence.run(
+                self.lm, self.state, self.variant, order, materials.templates, self.batch,
+                len(order), after_batch,
+            )  # fmt: skip
+        except BaseException:
+            self._go_back(whole)
+            raise
+        finally:
+            self.requests = order[: self.state.edits]
+            sequence.put_into(self.lm, self.state, measured=True)
+
+    def undo(self) -> None:
+        """Take all edits back: the matrices are the unedited ones, bit for bit."""
+        self.state = self._new_state()
+        self.requests = []
+        self._write_base()
+
+    @contextmanager
+    def unedited(self) -> Iterator[CausalLM]:
+        """The unedited model within the context."""
+        self._write_base()
+        try:
+            yield self.lm
+        finally:
+            if self.state.edits:
+                sequence.put_into(self.lm, self.state, measured=True)
+
+    def save(self, path: str | Path, editor: Mapping[str, Any]) -> str:
+        """Write a checkpoint that also holds requests and templates; returns its digest.
+
+        editor: what `read_saved` is to return of the editor, as values for JSON.
+        """
+        if self._made_with is None:
+            self._ready()
+        assert self._made_with is not None
+        digest, templates = self._made_with
+        session = {
+            "requests": records_of(self.requests),
+            "templates": templates,
+            "editor": dict(editor),
+        }
+        packed = np.frombuffer(json.dumps(session).encode(), dtype=np.uint8)
+        identity = self._identity(digest, templates)
+        return checkpoints.save(path, self.state, identity, self.requests, {SESSION: packed})
+
+    def restore(self, saved: Saved) -> None:
+        """Continue from a stored session. Raises StoreError for one of another model."""
+        identity = self._identity(saved.identity["moments"], saved.templates)
+        state = self._new_state()
+        checkpoints.load(saved.path, state, identity, saved.requests)
+        self.state, self.requests = state, list(saved.requests)
+        self._made_with = (saved.identity["moments"], saved.templates)
+        sequence.put_into(self.lm, self.state, measured=True)
+
+    def _identity(self, moments: str, templates: list[str]) -> checkpoints.Identity:
+        return checkpoints.Identity(
+            variant=self.variant,
+            model=self.lm.fingerprint,
+            moments=moments,
+            templates=files.digest_of(templates),
+            seed=self.seed,
+            batch=self.batch,
+        )
+
+    def _ready(self) -> Materials:
+        """The materials, made at the first call.
+
+        Raises StoreError if a resumed session was made with other second moments or templates.
+        """
+        if self._materials is None:
+            with self.unedited() as lm:
+                made = self._make_materials(lm, self.variant)
+            made_with = made.digest, list(made.templates)
+            if self._made_with not in (None, made_with):
+                raise StoreError(
+                    "second moments or templates are not those that the stored edits were made "
+                    "with; give the same corpus, tokens and seed, or start a new editor"
+                )
+            self._materials, self._made_with = made, made_with
+        return self._materials
+
+    def _matrix(self, layer: int) -> Tensor:
+        return self._ready().moments[layer].matrix
+
+    def _new_state(self) -> sequence.State:
+        return sequence.new_state(self.base, self.variant, lambda: self._moments)
+
+    def _write_base(self) -> None:
+        for layer, weight in self.base.items():
+            self.lm.write(layer, weight)
+
+    def _snapshot(self) -> tuple[int, dict[int, dict[str, Tensor]]]:
+        """Number of edits, and the editors' states: updates replace tensors and change none."""
+        return self.state.edits, {i: editor.state() for i, editor in self.state.editors.items()}
+
+    def _go_back(self, whole: tuple[int, dict[int, dict[str, Tensor]]]) -> None:
+        """The state of a snapshot, in new editors: those that were interrupted are in between."""
+        edits, states = whole
+        earlier, self.state = self.state, self._new_state()
+        for layer, editor in self.state.editors.items():
+            editor.load(states[layer])
+        self.state.edits, self.state.parent = edits, earlier.parent
+        self.state.diagnoses = earlier.diagnoses[:edits]
+
+
+def read_saved(path: str | Path) -> Saved:
+    """A session that `Session.save` wrote; reads no matrices.
+
+    Raises StoreError for a file that is none, or a checkpoint of the workflow.
+    """
+    contents = hdf5.read(path, "checkpoint", [])
+    if SESSION not in contents.names:
+        raise StoreError(
+            f"{path}: a checkpoint of the workflow, which does not hold its requests; resume what "
+            "Editor.save wrote"
+        )
+    packed = hdf5.read(path, "checkpoint", [SESSION]).arrays[SESSION]
+    session = json.loads(packed.tobytes())
+    requests = requests_from(session["requests"], str(path))
+    return Saved(str(path), contents.attributes, requests, session["templates"], session["editor"])

@@ -1,0 +1,143 @@
+"""Settings of a method for a model: what is given, else the model's file, else a known model's.
+
+Imports no torch: names and options are checked before a model is loaded.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mose.errors import ConfigError
+from mose.experiment.model_files import model_files, read_model_file
+from mose.methods.options import RESERVED, Variant
+from mose.methods.register import METHODS, parse_variant
+from mose.validation.refusals import one_of
+
+# What a person's names of MOSE mean: an entry of the model's file, and options that it must have.
+# `mose` is the form that is advised; change it here.
+FORMS: dict[str, tuple[str, dict[str, Any]]] = {
+    "mose": ("mose", {}),
+    "mose-published": ("mose", {"side": "output", "targets": "free", "memory": "none"}),
+}
+SPELLED = {name: key for key, name in RESERVED.items()}
+WHERE = "options"
+
+
+@dataclass(frozen=True)
+class KnownModel:
+    """A model of config/models/ that has settings of a method: its name, sizes, and entry."""
+
+    name: str
+    blocks: int
+    parameters: int
+    entry: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A method's options, of which some may depend on the model's size.
+
+    options: given and fixed ones. own: the entry of the model's file, and its place in `origin`.
+    others: models whose entry is used, if the model has none and the options do not suffice.
+    """
+
+    options: dict[str, Any]
+    origin: str
+    own: Mapping[str, Any]
+    others: tuple[KnownModel, ...] = ()
+
+    def entry(self, blocks: int, parameters: int) -> dict[str, Any]:
+        """The entry for a model of `blocks` blocks and `parameters` parameters."""
+        if not self.others:
+            return {**self.own, **self.options}
+        known = self._nearest(parameters)
+        layers = moved(known.entry["layers"], known.blocks, blocks)
+        return {**known.entry, "layers": layers, **self.options}
+
+    def variant(self, blocks: int, parameters: int) -> Variant:
+        """The variant for a model of that size. Raises ConfigError for wrong options."""
+        return parse_variant(self.entry(blocks, parameters), WHERE)
+
+    def says(self, blocks: int, parameters: int) -> str:
+        """The settings and where they come from, in one line."""
+        entry = self.entry(blocks, parameters)
+        options = ", ".join(f"{key} {entry[key]}" for key in entry if key != "method")
+        origin = self.origin
+        if self.others:
+            known = self._nearest(parameters)
+            origin = (
+                f"no settings for this model: those of {known.name} ({known.blocks} blocks), its "
+                f"layers moved to the same depth of {blocks} blocks; not tuned"
+            )
+        return f"{entry['method']}: {options}; {origin}"
+
+    def _nearest(self, parameters: int) -> KnownModel:
+        """The known model with the most like number of parameters."""
+        return min(self.others, key=lambda known: abs(math.log(known.parameters / parameters)))
+
+
+def moved(layers: list[int], blocks: int, to: int) -> list[int]:
+    """Layers of a model of `blocks` blocks at the same relative depth of a model of `to` blocks.
+
+    As many in proportion but at least one, one after another.
+    """
+    first = round(layers[0] * (to - 1) / (blocks - 1))
+    count = max(1, min(len(layers), round(len(layers) * to / blocks)))
+    return list(range(first, min(first + count, to)))
+
+
+def choose(
+    method: str,
+    options: Mapping[str, Any],
+    known: Mapping[str, Mapping[str, Any]] | None = None,
+    file: str = "",
+) -> Settings:
+    """The settings of a method, checked as far as they can be without the model.
+
+    method: a name of FORMS, an entry of the model's file, or a method of the register.
+    options: override an entry's; `lambda` may be spelled retention_weight. If they state all that
+    the method needs, and the model's file has no entry, nothing else is used.
+    known: the `methods:` of the model's file, whose path is `file`; None without one.
+    Without an entry of the model's file, that of the model in config/models/ with the most like
+    number of parameters is used, with its layers `moved`.
+    Raises ConfigError for an unknown method or wrong options.
+    """
+    given = {SPELLED.get(key, key): value for key, value in options.items()}
+    label, fixed = FORMS.get(method, (method, {}))
+    if known and label in known:
+        settings = Settings({**fixed, **given}, f"{file}: methods.{label}", known[label])
+        parse_variant(settings.entry(1, 1), WHERE)
+        return settings
+    entry = {"method": label, **fixed, **given}
+    if label in METHODS and _suffices(entry):
+        return Settings(entry, "as given", {})
+    others = tuple(_known_models(label))
+    if label not in METHODS and not others:
+        names = list(dict.fromkeys([*FORMS, *(known or {}), *METHODS]))
+        raise ConfigError(f"method: {one_of(method, names)}")
+    for other in others:
+        parse_variant({**other.entry, **fixed, **given}, WHERE)
+    if not others:
+        parse_variant(entry, WHERE)  # which says what is missing
+    return Settings({**fixed, **given}, "", {}, others)
+
+
+def _known_models(label: str) -> list[KnownModel]:
+    """The models of config/models/ that have an entry `label`, and state their sizes."""
+    found = []
+    for name, path in model_files().items():
+        file = read_model_file(path)
+        if label in file.methods and file.shape is not None:
+            sizes = file.shape.blocks, file.shape.parameters
+            found.append(KnownModel(name, *sizes, file.methods[label]))
+    return found
+
+
+def _suffices(entry: dict[str, Any]) -> bool:
+    """Whether an entry has every option that its method needs."""
+    try:
+        parse_variant(entry, WHERE)
+    except ConfigError:
+        return False
+    return True

@@ -1,0 +1,312 @@
+"""What a person sees of an editor: facts in any form, answers, tables, the cache, and refusals."""
+
+import json
+import logging
+import subprocess
+import sys
+import time
+
+import pandas as pd
+import pytest
+import tiny
+import torch
+from front_door import FACTS, all_weights, editor_of, options_of, same
+
+import mose
+from mose.errors import ConfigError, ModelError, MoseError, RequestError, StoreError
+from mose.facts.given import requests_of
+from mose.models import sources
+from mose.statistics import corpus, second_moments
+from mose.storage import cache
+
+
+@pytest.fixture(scope="module")
+def edited():
+    """An editor with three edits, the last of which displaces the others; tests read it."""
+    editor = editor_of("ft", steps=40, learning_rate=0.05, stop_loss=0.001)
+    facts = enumerate(FACTS[:3])
+    editor.edit([{**fact, "target_true": "Paris", "id": f"f{i}"} for i, fact in facts])
+    return editor
+
+
+def continued(model, text, tokens):
+    """Greedy continuation by transformers itself: ids, one full pass each."""
+    ids = tiny.tokenizer()(text)["input_ids"]
+    for _ in range(tokens):
+        with torch.no_grad():
+            ids = [*ids, int(model(torch.tensor([ids])).logits[0, -1].argmax())]
+    return ids[len(ids) - tokens :]
+
+
+def right_tokens(model, prompt, target):
+    """Share of the target's tokens that are the likeliest, by plain passes of the whole model."""
+    start = tiny.tokenizer()(prompt)["input_ids"]
+    ids = tiny.tokenizer()(f"{prompt} {target}")["input_ids"]
+    with torch.no_grad():
+        likeliest = model(torch.tensor([ids])).logits[0].argmax(-1).tolist()
+    wanted = ids[len(start) :]
+    return sum(a == b for a, b in zip(likeliest[len(start) - 1 :], wanted, strict=False)) / len(
+        wanted
+    )
+
+
+def test_answers_are_the_model_s_greedy_continuations(edited):
+    text = "The capital of France is"
+    expected = tiny.tokenizer().decode(continued(edited.model, text, 6)).strip()
+    assert edited.ask(text, tokens=6) == expected
+    assert edited.ask([text], tokens=6) == [expected]
+
+
+def test_the_table_of_edits_says_what_is_still_there(edited):
+    table = edited.edits
+    assert table["request"].tolist() == ["f0", "f1", "f2"]
+    assert table["target_new"].tolist() == [fact["target_new"] for fact in FACTS[:3]]
+    for row in table.itertuples():
+        share = right_tokens(edited.model, row.prompt.replace("{}", row.subject), row.target_new)
+        assert row.still_there == (share == 1)
+    assert table["still_there"].any()
+    assert not table["still_there"].all()
+    assert (table["loss"] > 0).all()
+    assert (table["seconds"] > 0).all()
+
+
+def test_metrics_are_means_of_what_plain_passes_give(edited):
+    facts = [{**fact, "locality": [{"prompt": "Tokyo is in", "target": "Japan"}]} for fact in FACTS]
+    before = all_weights(edited.model)
+    table = edited.evaluate(facts).set_index("metric")
+    prompts = [
+        (fact["prompt"].replace("{}", fact["subject"]), fact["target_new"]) for fact in FACTS
+    ]
+    shares = [right_tokens(edited.model, *pair) for pair in prompts]
+    assert table.loc["reliability", "value"] == pytest.approx(sum(shares) / len(shares))
+    assert table.loc["reliability", "facts"] == len(facts)
+    # The likeliest tokens of the unedited model, at the places of the neighbour's object.
+    ids = tiny.tokenizer()("Tokyo is in Japan")["input_ids"]
+    start = len(tiny.tokenizer()("Tokyo is in")["input_ids"])
+    with torch.no_grad():
+        now, unedited = (
+            model(torch.tensor([ids])).logits[0].argmax(-1)[start - 1 : -1]
+            for model in (edited.model, tiny.model().model)
+        )
+    assert table.loc["locality", "value"] == pytest.approx((now == unedited).double().mean())
+    assert same(before, all_weights(edited.model)), "the edits are back in the model"
+    each = edited.evaluate(facts, each=True)
+    assert set(each["request"]) == {str(i) for i in range(len(facts))}
+    assert set(edited.evaluate()["metric"]) >= {"reliability", "efficacy"}
+
+
+def test_stability_is_that_of_the_matrices_in_the_model(edited):
+    unedited = tiny.model()
+    table = edited.stability().set_index("layer")
+    assert table.index.tolist() == [1]
+    for layer in table.index:
+        now, before = (one.weight(layer).double() for one in (edited.session.lm, unedited))
+        change = torch.linalg.matrix_norm(now - before) / torch.linalg.matrix_norm(before)
+        assert table.loc[layer, "relative_change"] == pytest.approx(float(change))
+
+
+def test_facts_may_come_in_every_form(tmp_path):
+    expected = requests_of(FACTS)
+    assert [request.target_new for request in expected] == [fact["target_new"] for fact in FACTS]
+    frame = pd.DataFrame(FACTS)
+    assert requests_of(frame) == expected
+    frame.to_csv(tmp_path / "facts.csv", index=False)
+    (tmp_path / "facts.json").write_text(json.dumps(FACTS))
+    assert requests_of(tmp_path / "facts.csv") == expected
+    assert requests_of(str(tmp_path / "facts.json")) == expected
+    assert requests_of(expected) == expected
+    assert requests_of(FACTS[0]) == expected[:1]
+    # A subject in place of {}, and another column's name.
+    spelled = [{"subject": "France", "prompt": "France has the capital", "answer": "Rome"}]
+    (request,) = requests_of(spelled, columns={"target_new": "answer"})
+    assert (request.prompt, request.target_new) == ("{} has the capital", "Rome")
+    # Facts that are edited later get ids of their own.
+    assert [request.id for request in requests_of(FACTS[:2], taken=["0"])] == ["0#2", "1"]
+
+
+def test_prune_is_asked_and_measured_as_pruned():
+    editor = editor_of("prune", log_base=1.2, steps=20, learning_rate=0.5, clamp=4.0)
+    editor.edit(FACTS[:2])
+    states = editor.session.state.editors
+    for layer, one in states.items():
+        assert torch.equal(editor.session.lm.weight(layer), one.measured.float())
+    assert any(not torch.equal(one.measured.float(), one.weight) for one in states.values())
+
+
+def test_statistics_are_made_once_and_kept_by_model_and_options(monkeypatch, tmp_path):
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    asked = []
+    write = corpus.write_part
+    monkeypatch.setattr(corpus, "write_part", lambda *a, **k: asked.append(a) or write(*a, **k))
+    for _ in range(2):
+        editor_of("memit").edit(FACTS[:1])
+    assert len(asked) == 1
+    editor_of("memit", layers=[1, 3]).edit(FACTS[:1])  # one more layer of the same text
+    assert len(asked) == 1
+    editor_of("memit", tokens=700).edit(FACTS[:1])
+    assert len(asked) == 2
+    text = tmp_path / "mine.txt"
+    text.write_text("\n".join(tiny.TEXT * 30))
+    editor_of("memit", corpus=text).edit(FACTS[:1])
+    assert len(asked) == 3
+    kept = cache.entries()
+    assert [entry.kind for entry in kept] == ["statistics"] * 3
+    assert all(entry.size > 0 for entry in kept)
+    (tmp_path / "cache" / "mine.txt").touch()
+    assert cache.clear("models") == []
+    assert cache.clear() == kept
+    assert cache.entries() == []
+    assert (tmp_path / "cache" / "mine.txt").exists()
+
+
+def test_methods_that_are_trained_make_no_statistics(monkeypatch, tmp_path):
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path / "cache"))
+    editor_of("ft").edit(FACTS[:1])
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_workflow_s_second_moments_are_used_where_given(tiny_folder, tmp_path):
+    """Written by the workflow's function, of the text that the editor would sample."""
+    with pytest.raises(StoreError, match=r"moments\.h5: no such file"):
+        editor_of("memit", moments=tmp_path / "moments.h5")
+    plain = mose.Editor.from_pretrained(tiny_folder, device="cpu", **options_of("memit"))
+    block = plain.arguments.options.block()
+    corpus.write_part(tmp_path / "windows.h5", plain.session.lm, block, "windows0")
+    second_moments.write_shard(
+        tmp_path / "moments.h5", plain.session.lm, tmp_path / "windows.h5", [1, 2], False,
+        "float32", (0, 1),
+    )  # fmt: skip
+    plain.edit(FACTS[:1])
+    options = {**options_of("memit"), "corpus": "sampled", "moments": tmp_path / "moments.h5"}
+    given = mose.Editor.from_pretrained(tiny_folder, device="cpu", **options)
+    given.edit(FACTS[:1])
+    assert same(all_weights(plain.model), all_weights(given.model))
+    # They are of this model alone.
+    with pytest.raises(StoreError, match="made with model"):
+        editor_of("memit", moments=tmp_path / "moments.h5").edit(FACTS[:1])
+
+
+def test_settings_are_the_model_file_s_or_said_to_be_another_model_s(tiny_folder, tmp_path, caplog):
+    own = tmp_path / "mine.yaml"
+    own.write_text(
+        f"source: {{local: '{tiny_folder}'}}\nmethods:\n  mose: {{method: mose, layers: [2], "
+        "lambda: 7, learning_rate: 0.3}\n"
+    )
+    with caplog.at_level(logging.INFO):
+        editor = mose.Editor.from_pretrained(own, device="cpu", steps=4)
+        options = editor.session.variant.as_dict()
+        assert (options["layers"], options["lambda"], options["steps"]) == ([2], 7, 4)
+        assert f"{own}: methods.mose" in editor.settings
+        assert editor.settings in caplog.text
+    published = mose.Editor.from_pretrained(own, "mose-published", device="cpu")
+    assert published.session.variant.as_dict()["memory"] == "none"
+    caplog.clear()
+    editor = mose.Editor.from_pretrained(tiny_folder, device="cpu")
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.getMessage() == editor.settings
+    assert "no settings for this model: those of smollm2-135m" in editor.settings
+    # Layers 4 to 8 of 30 blocks are the first of four.
+    assert editor.session.variant.edit.layers == (0,)
+
+
+FACT = FACTS[0]
+WRONG = {
+    "a method that is none": (
+        lambda e, _: editor_of(method="memti"), ConfigError, ["method", "'memti'", "did you mean"],
+    ),
+    "an option that is none": (
+        lambda e, _: editor_of(lamda=3), ConfigError, ["unknown key 'lamda'", "'lambda'"],
+    ),
+    "an option's value": (
+        lambda e, _: editor_of(steps=0), ConfigError, ["steps", "found 0", "at least 1"],
+    ),
+    "a batch of none": (
+        lambda e, _: editor_of(batch=0), ConfigError, ["batch", "found 0", "at least 1"],
+    ),
+    "a layer that is not there": (
+        lambda e, _: editor_of(layers=[7]), ConfigError, ["layer 7", "layers 0 to 3"],
+    ),
+    "a corpus that is not there": (
+        lambda e, _: editor_of(corpus="gone.txt"), RequestError, ["gone.txt", "no such file"],
+    ),
+    "templates without a place": (
+        lambda e, _: editor_of(templates=["So."]), RequestError, ["'So.'", "exactly one {}"],
+    ),
+    "a model's name instead of a model": (
+        lambda e, _: mose.Editor("smollm2-135m", None), ModelError,
+        ["found str", "Editor.from_pretrained"],
+    ),
+    "a name that is none": (
+        lambda e, _: mose.Editor.from_pretrained("smollm2"), ModelError,
+        ["'smollm2'", "did you mean 'smollm2-135m'", "hub"],
+    ),
+    "a number format that is none": (
+        lambda e, _: mose.Editor.from_pretrained("smollm2-135m", dtype="fp16"), ConfigError,
+        ["dtype", "'fp16'", "float16"],
+    ),
+    "a revision of a folder": (
+        lambda e, folder: mose.Editor.from_pretrained(folder, revision="main"), ModelError,
+        ["revision", "'main'", "leave it out"],
+    ),
+    "no fact": (lambda e, _: e.edit([]), RequestError, ["found none", "target_new"]),
+    "a text as a fact": (
+        lambda e, _: e.edit(["France"]), RequestError, ["found str at place 0", "target_new"],
+    ),
+    "a file that is not there": (
+        lambda e, _: e.edit("facts.csv"), RequestError, ["facts.csv: no such file"],
+    ),
+    "a fact without its new object": (
+        lambda e, _: e.edit({"subject": "France", "prompt": "{} has", "target": "Rome"}),
+        RequestError, ["missing target_new", "columns: {target_new: target}"],
+    ),
+    "one of the facts without subject in its prompt": (
+        lambda e, _: e.edit([FACT, {**FACT, "prompt": "It is"}]), RequestError,
+        ["1 of 2 records", "record 1", "subject not in the prompt"],
+    ),
+    "a fact twice under one id": (
+        lambda e, _: e.edit([{**FACT, "id": "a"}] * 2), RequestError, ["duplicate id", "a first"],
+    ),
+    "nothing to evaluate": (lambda e, _: e.evaluate(), RequestError, ["nothing is edited yet"]),
+    "nothing to continue": (lambda e, _: e.ask(" "), RequestError, ["prompt", "give a text"]),
+    "no tokens": (lambda e, _: e.ask("So", tokens=0), ConfigError, ["tokens", "found 0"]),
+    "a file that is no editor's": (
+        lambda e, folder: mose.Editor.resume(folder / "config.json"), StoreError,
+        ["config.json", "not an HDF5 file", "check the path"],
+    ),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def unused():
+    return editor_of("memit")
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_a_wrong_call_is_one_line_that_says_what_to_do(name, unused, tiny_folder, monkeypatch):
+    def no_download(*_):
+        raise AssertionError("something was loaded before the arguments were checked")
+
+    monkeypatch.setattr(sources, "fetch", no_download)
+    call, kind, said = WRONG[name]
+    with pytest.raises(kind) as caught:
+        call(unused, tiny_folder)
+    message = str(caught.value)
+    assert "\n" not in message
+    for words in said:
+        assert words in message
+    assert issubclass(kind, MoseError)
+    assert not unused.session.requests
+
+
+def test_importing_is_quick_and_names_little():
+    text = "import sys, mose; print(*mose.__all__); assert 'torch' not in sys.modules"
+    begun = time.perf_counter()
+    subprocess.run([sys.executable, "-c", "pass"], check=True)
+    empty = time.perf_counter() - begun
+    begun = time.perf_counter()
+    shown = subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True)
+    assert time.perf_counter() - begun - empty < 0.2
+    assert "Editor" in shown.stdout.split()
+    with pytest.raises(AttributeError, match="no attribute 'Editr'"):
+        _ = mose.Editr
