@@ -57,6 +57,8 @@ def save(
     arrays["record"] = np.frombuffer(
         json.dumps([asdict(d) for d in state.diagnoses]).encode(), dtype=np.uint8
     )
+    if state.wanted and all(output is not None for output in state.wanted):
+        arrays["wanted"] = torch.stack([o for o in state.wanted if o is not None]).numpy()
     arrays |= more or {}
     attributes = {
         **identity.attributes(),
@@ -101,5 +103,7 @@ def load(
             )
         editor.load(stored)
     state.edits = edits
+    wanted = contents.arrays.pop("wanted", None)
+    state.wanted = [None] * edits if wanted is None else list(torch.from_numpy(wanted))
     state.diagnoses = [Diagnosis(**d) for d in hdf5.edit_records_of(contents)]
     state.parent = contents.digest

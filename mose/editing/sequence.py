@@ -1,27 +1,23 @@
 """The sequential loop: batches of requests are written into layer editors and model."""
 
 import logging
-import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from mose.editing import targets, training
+from mose.editing.writing import RequestOutcome, listed, write_batch, write_wanted
 from mose.errors import ConfigError, NumericalError, shortened
 from mose.facts.requests import EditRequest, check_requests
 from mose.linalg import second_moment
-from mose.linalg.orthogonal import on_sphere
 from mose.linalg.second_moment import SecondMoment
-from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor
+from mose.methods.base import LayerEditor
 from mose.methods.editors import make_editor
-from mose.methods.options import TargetOptions, TrainedOptions, Variant
-from mose.models import post_norms
+from mose.methods.options import LedgerOptions, TargetOptions, Variant
 from mose.models.causal_lm import CausalLM
 from mose.progress import track
-from mose.statistics import keys as keys_of
 
 logger = logging.getLogger(__name__)
 
@@ -45,20 +41,20 @@ class Diagnosis:
     seconds: float
 
 
-# Of one request: steps, loss, attained, seconds.
-RequestOutcome = tuple[int, float, float | None, float]
-
-
 @dataclass
 class State:
-    """A sequence of edits so far: their number, one editor per layer, and the record.
+    """A sequence of edits so far: their number, one editor per layer, the record and the ledger.
 
-    parent: digest of the checkpoint that the state was read from, or empty.
+    wanted: the ledger: per edit, the wanted output of the last edited block (`RequestOutcome`).
+    fresh: makes editors without edits, for methods that solve again or seek targets on the unedited
+    model. parent: digest of the checkpoint that the state was read from, or empty.
     """
 
     editors: dict[int, LayerEditor]
     edits: int = 0
     diagnoses: list[Diagnosis] = field(default_factory=list)
+    wanted: list[Tensor | None] = field(default_factory=list)
+    fresh: Callable[[], dict[int, LayerEditor]] | None = None
     parent: str = ""
 
 
@@ -76,7 +72,7 @@ def make_editors(
         if layer not in weights:
             raise ConfigError(
                 f"layers: {variant.method} edits layer {layer}, and weights were given of "
-                f"{_listed(weights)} only; pass the weight of every layer in `layers`"
+                f"{listed(weights)} only; pass the weight of every layer in `layers`"
             )
         try:
             editors[layer] = make_editor(weights[layer], moments.get(layer), variant)
@@ -102,7 +98,13 @@ def new_state(
         moments = {
             layer: second_moment.identity(weights[layer].shape[1]) for layer in variant.edit.layers
         }
-    return State(make_editors(weights, moments, variant))
+    editors = make_editors(weights, moments, variant)
+    options = variant.edit
+    if not isinstance(options, LedgerOptions) or not options.needs_unedited:
+        return State(editors)
+    # The weights may be the model's own, which edits overwrite.
+    own = {layer: editors[layer].weight.clone() for layer in options.layers}
+    return State(editors, fresh=lambda: make_editors(own, moments, variant))
 
 
 def uses_corpus(variant: Variant) -> bool:
@@ -136,22 +138,88 @@ def run(
     """
     check_requests(requests)
     _check_span(state.edits, len(requests), batch, last)
+    unedited = _targets_on(state, variant)
     starts = range(state.edits, last, batch)
     for start in track(starts, "editing batches"):
         members = requests[start : min(start + batch, last)]
         try:
-            diagnoses = write_batch(lm, state.editors, variant, members, templates)
+            outcomes = write_batch(lm, state.editors, variant, members, templates, unedited)
         except NumericalError as error:
             named = shortened(", ".join(member.id for member in members))
             where = f"edits {start + 1} to {start + len(members)} ({named})"
             raise NumericalError(f"{where}: {error}") from None
-        for place, values in enumerate(diagnoses):
-            state.diagnoses.append(
-                Diagnosis(start + place, members[place].id, start // batch, *values)
-            )
-        state.edits = start + len(members)
+        _record(state, start, start // batch, members, outcomes)
         logger.info("%d edits: %s", state.edits, _means(state.diagnoses[start:]))
+        if _is_due(variant, start, state.edits):
+            solve_again(lm, state, variant, requests, templates)
         after_batch(start, members)
+
+
+def _record(
+    state: State,
+    start: int,
+    number: int,
+    members: Sequence[EditRequest],
+    outcomes: Sequence[RequestOutcome],
+) -> None:
+    """Note the outcomes of batch `number`, whose first request is at place `start`."""
+    for place, (member, outcome) in enumerate(zip(members, outcomes, strict=True)):
+        values = outcome.steps, outcome.loss, outcome.attained, outcome.seconds
+        state.diagnoses.append(Diagnosis(start + place, member.id, number, *values))
+        state.wanted.append(outcome.wanted)
+    state.edits = start + len(members)
+
+
+def _targets_on(state: State, variant: Variant) -> dict[int, Tensor] | None:
+    """Weights of the model that targets are sought on; None: the present ones."""
+    options = variant.edit
+    if not isinstance(options, LedgerOptions) or options.targets_from == "present":
+        return None
+    return {layer: editor.weight for layer, editor in _fresh(state, variant).items()}
+
+
+def _is_due(variant: Variant, before: int, now: int) -> bool:
+    """Whether a multiple of `replay` lies in (before, now]."""
+    options = variant.edit
+    every = options.replay if isinstance(options, LedgerOptions) else 0
+    return every > 0 and now // every > before // every
+
+
+def solve_again(
+    lm: CausalLM,
+    state: State,
+    variant: Variant,
+    requests: Sequence[EditRequest],
+    templates: Sequence[str],
+) -> None:
+    """Replace the state's editors by new ones that hold all edits so far, written at once.
+
+    From the unedited weights, layer by layer: keys and what is missing of the wanted outputs are
+    those of the model as edited again so far. The result depends on neither the order nor the
+    batches of the edits, but through the wanted outputs. requests: the whole order.
+    Raises ConfigError if the state holds edits without wanted outputs, or no unedited weights.
+    """
+    wanted = [output for output in state.wanted if output is not None]
+    if len(wanted) != state.edits:
+        raise ConfigError(
+            f"replay: {state.edits} edits and {len(wanted)} wanted outputs; {variant.method} keeps "
+            "none, or the state was made without them"
+        )
+    state.editors = _fresh(state, variant)
+    put_into(lm, state)
+    members = requests[: state.edits]
+    attained = write_wanted(
+        lm, state.editors, variant, members, templates, torch.stack(wanted, dim=1)
+    )
+    logger.info("%d edits solved again: mean attained %.3f", state.edits, float(attained.mean()))
+
+
+def _fresh(state: State, variant: Variant) -> dict[int, LayerEditor]:
+    if state.fresh is None:
+        raise ConfigError(
+            f"{variant.method}: the unedited weights are not at hand; make the state with new_state"
+        )
+    return state.fresh()
 
 
 def _check_span(edits: int, requests: int, batch: int, last: int) -> None:
@@ -174,153 +242,3 @@ def _means(diagnoses: Sequence[Diagnosis]) -> str:
     loss = f"mean loss {np.mean([d.loss for d in diagnoses]):.3f}"
     attained = [d.attained for d in diagnoses if d.attained is not None]
     return f"{loss}, mean attained {np.mean(attained):.3f}" if attained else loss
-
-
-def write_batch(
-    lm: CausalLM,
-    editors: Mapping[int, LayerEditor],
-    variant: Variant,
-    requests: Sequence[EditRequest],
-    templates: Sequence[str],
-) -> list[RequestOutcome]:
-    """Write one batch into editors and model; returns a RequestOutcome per request.
-
-    Raises ConfigError or RequestError for wrong editors or requests.
-    """
-    check_requests(requests)
-    options = variant.edit
-    size = 1 if options.ONE_BY_ONE else len(requests)
-    groups = [requests[start : start + size] for start in range(0, len(requests), size)]
-    if isinstance(options, TrainedOptions):
-        trained = {i: e for i, e in editors.items() if isinstance(e, GradientEditor)}
-        _check_editors(trained, variant)
-        return [outcome for group in groups for outcome in _train(lm, trained, options, group)]
-    if not isinstance(options, TargetOptions):
-        raise TypeError(f"{variant.method}: no way to write its updates")
-    closed = {i: e for i, e in editors.items() if isinstance(e, ClosedFormEditor)}
-    _check_editors(closed, variant)
-    outcomes: list[RequestOutcome] = []
-    for group in groups:
-        outcomes += _write(_Group(lm, closed, options, group, templates))
-    for layer, editor in closed.items():
-        if editor.finish():
-            lm.write(layer, editor.weight)
-    return outcomes
-
-
-def _check_editors(usable: Collection[int], variant: Variant) -> None:
-    """Raise ConfigError for a layer of the variant that has no usable editor."""
-    missing = [layer for layer in variant.edit.layers if layer not in usable]
-    if missing:
-        raise ConfigError(
-            f"editors: {variant.method} needs one of its own kind for layer {missing[0]}, found "
-            f"such for {_listed(usable)}; make them of this variant (make_editors)"
-        )
-
-
-def _train(
-    lm: CausalLM,
-    editors: Mapping[int, GradientEditor],
-    options: TrainedOptions,
-    requests: Sequence[EditRequest],
-) -> list[RequestOutcome]:
-    """Train the editors on requests and write their weights into the model."""
-    started = time.perf_counter()
-    steps, losses = training.train(lm, editors, requests, options)
-    for layer, editor in editors.items():
-        lm.write(layer, editor.weight)
-    share = (time.perf_counter() - started) / len(requests)
-    return [(steps, loss, None, share) for loss in losses]
-
-
-@dataclass(frozen=True)
-class _Group:
-    """Requests that a closed-form method writes at once, and what it writes them with."""
-
-    lm: CausalLM
-    editors: Mapping[int, ClosedFormEditor]
-    options: TargetOptions
-    requests: Sequence[EditRequest]
-    templates: Sequence[str]
-
-    def collect(self, layers: Sequence[int]) -> keys_of.Keys:
-        """Keys and hidden states of the requests in the present model."""
-        mean = self.options.TEMPLATE_MEAN
-        return keys_of.collect(self.lm, self.requests, self.templates, layers, template_mean=mean)
-
-    def update(
-        self, layer: int, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None
-    ) -> None:
-        """Write a layer's residuals into its editor and the model."""
-        editor = self.editors[layer]
-        editor.update(keys, residuals, prompt_keys)
-        self.lm.write(layer, editor.weight)
-
-
-def _write(group: _Group) -> list[RequestOutcome]:
-    """Optimise the value targets of a group and write them at once."""
-    options = group.options
-    optimised = targets.optimise(group.lm, group.requests, group.templates, options)
-    started = time.perf_counter()
-    write = _write_free if options.target_space == "free" else _write_reachable
-    attained = write(group, optimised.shift.mT)
-    share = (time.perf_counter() - started) / len(group.requests)
-    return [
-        (steps, loss, float(fraction), seconds + share)
-        for steps, loss, fraction, seconds in zip(
-            optimised.steps, optimised.loss, attained, optimised.seconds, strict=True
-        )
-    ]
-
-
-def _write_free(group: _Group, shift: Tensor) -> Tensor:
-    """Write free targets, spread over the layers; returns the attained fractions (n,).
-
-    As MEMIT and the authors of MOSE do: each layer in turn writes the residual at the last layer's
-    output, divided by the number of layers left. Keys and residual are those of the model as edited
-    so far. Where a norm follows the projection (`mose.models.post_norms`), the shift passes through
-    it to the block's output, and each layer's share back through its own; else both are the same.
-    shift: (d_out, n), the wanted change of the last edited projection's output.
-    """
-    lm, layers = group.lm, group.options.layers
-    last = layers[-1]
-    before = present = group.collect(layers)
-    value = post_norms.values_of(lm, last, before.prompt_keys[last])
-    change = post_norms.through(lm, last, value.mT, shift.mT).mT.to(torch.float64)
-    wanted = before.prompt_hidden + change
-    for done, layer in enumerate(layers):
-        if done:
-            present = group.collect(sorted({layer, last}))
-        share = (wanted - present.prompt_hidden) / (len(layers) - done)
-        prompt_keys = present.prompt_keys[layer]
-        lengths = torch.linalg.vector_norm(value + shift, dim=0) if layer == last else None
-        residuals = post_norms.pulled_back(lm, layer, prompt_keys, share, lengths)
-        group.update(layer, present.keys[layer], residuals, prompt_keys)
-    after = group.collect([last])
-    return attained_fraction(after.mean_hidden() - before.mean_hidden(), change)
-
-
-def _write_reachable(group: _Group, shift: Tensor) -> Tensor:
-    """Write reachable targets of one layer; returns the attained fractions (n,).
-
-    shift: (d_out, n) or (d_in, n), moves the mean value or key along its sphere.
-    """
-    (layer,) = group.options.layers
-    editor = group.editors[layer]
-    on_values = group.options.target_space == "value"
-    keys = group.collect([layer]).keys[layer]
-    before = editor.weight.to(torch.float64)
-    origin = before @ keys if on_values else keys
-    residuals = on_sphere(origin.mT, shift.mT).mT - origin
-    wanted = residuals if on_values else before @ residuals
-    group.update(layer, keys, residuals)
-    return attained_fraction((editor.weight.to(torch.float64) - before) @ keys, wanted)
-
-
-def attained_fraction(change: Tensor, wanted: Tensor) -> Tensor:
-    """Projection of `change` on `wanted` over the length of `wanted`, per column: (n,)."""
-    return (change * wanted).sum(0) / (wanted**2).sum(0).clamp(min=torch.finfo(wanted.dtype).tiny)
-
-
-def _listed(layers: Collection[int]) -> str:
-    return f"layers {', '.join(map(str, sorted(layers)))}" if layers else "no layer"

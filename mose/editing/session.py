@@ -205,6 +205,7 @@ class Session:
             editor.load(states[layer])
         self.state.edits, self.state.parent = edits, earlier.parent
         self.state.diagnoses = earlier.diagnoses[:edits]
+        self.state.wanted = earlier.wanted[:edits]
 
 
 def read_saved(path: str | Path) -> Saved:

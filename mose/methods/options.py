@@ -101,7 +101,27 @@ class TargetOptions(EditOptions):
             raise KeyRefused("layers", f"{why} needs one layer, found {list(self.layers)}")
 
 
-class RetentionOptions(TargetOptions):
+class LedgerOptions(TargetOptions):
+    """Options of methods whose edits can be solved again from their wanted outputs."""
+
+    replay: Natural = Field(
+        default=0,
+        description="Solve all edits so far again from the unedited weights whenever another this "
+        "many are written; 0: never. Free targets only.",
+    )
+    targets_from: Literal["present", "unedited"] = Field(
+        default="present",
+        description="Model that value targets are sought on: present, with the edits so far, as "
+        "published; or unedited.",
+    )
+
+    @property
+    def needs_unedited(self) -> bool:
+        """Whether a sequence needs the unedited weights again."""
+        return self.replay > 0 or self.targets_from == "unedited"
+
+
+class RetentionOptions(LedgerOptions):
     """Options of methods that weigh old knowledge against new."""
 
     retention_weight: Positive = Field(
@@ -152,6 +172,12 @@ class MoseOptions(RetentionOptions):
                 "solver",
                 f"found {self.solver}, but side: {self.side} has one solver, which is exact; "
                 "take it out, or set side: both",
+            )
+        if self.targets == "reachable" and self.needs_unedited:
+            raise KeyRefused(
+                "replay" if self.replay else "targets_from",
+                "needs wanted outputs, and targets: reachable has rotations instead; "
+                "take it out, or set targets: free",
             )
         if self.targets == "reachable":
             self._needs_one_layer("several layers share no sphere; targets: reachable")
@@ -247,7 +273,7 @@ class RomeOptions(AdditiveOptions):
         self._needs_one_layer("a rank-one update")
 
 
-class AlphaEditOptions(AdditiveOptions):
+class AlphaEditOptions(AdditiveOptions, LedgerOptions):
     """AlphaEdit."""
 
     ridge: Positive = Field(default=10.0, description="Weight of ||Delta||_F^2 (the authors' L2).")

@@ -7,7 +7,7 @@ import tiny
 import torch
 from sequences import parse, second_moments_of
 
-from mose.editing import sequence, targets
+from mose.editing import sequence, targets, writing
 from mose.models import post_norms
 from mose.statistics import keys
 
@@ -45,7 +45,7 @@ def edited(kind, variant, request):
     shift = targets.optimise(lm, [request], PROMPT_ONLY, variant.edit).shift[0]
     weights = {i: lm.weight(i) for i in variant.edit.layers}
     editors = sequence.make_editors(weights, second_moments_of(kind), variant)
-    (outcome,) = sequence.write_batch(lm, editors, variant, [request], PROMPT_ONLY)
+    (outcome,) = writing.write_batch(lm, editors, variant, [request], PROMPT_ONLY)
     return lm, shift, before, at_subject(lm, layer, request), outcome[2]
 
 

@@ -6,7 +6,7 @@ import tiny
 import torch
 from sequences import TRAINED, VARIANTS, identity, parse, second_moments_of
 
-from mose.editing import checkpoints, sequence
+from mose.editing import checkpoints, sequence, writing
 from mose.errors import StoreError
 from mose.linalg import second_moment
 from mose.methods.register import METHODS
@@ -152,9 +152,9 @@ def test_undo_of_a_checkpoint_gives_back_the_unedited_weight(
 def test_attained_is_the_projection_on_what_was_asked():
     wanted = torch.tensor([[3.0, 0.0], [4.0, 2.0]], dtype=torch.float64)
     change = torch.tensor([[3.0, 5.0], [4.0, 1.0]], dtype=torch.float64)
-    assert sequence.attained_fraction(change, wanted).tolist() == [1.0, 0.5]
+    assert writing.attained_fraction(change, wanted).tolist() == [1.0, 0.5]
     zero = torch.zeros(2, 1, dtype=torch.float64)
-    assert sequence.attained_fraction(zero, zero).tolist() == [0.0]
+    assert writing.attained_fraction(zero, zero).tolist() == [0.0]
 
 
 def test_attained_of_one_layer_is_what_a_pass_through_the_model_sees(moments, requests, templates):
@@ -162,7 +162,7 @@ def test_attained_of_one_layer_is_what_a_pass_through_the_model_sees(moments, re
     variant = parse("mose-output")
     lm, weights, state = fresh(variant, moments)
     before = keys.collect(lm, requests, templates, [1])
-    found = sequence.write_batch(lm, state.editors, variant, requests, templates)
+    found = writing.write_batch(lm, state.editors, variant, requests, templates)
     after = keys.collect(lm, requests, templates, [1])
     seen = after.mean_hidden() - before.mean_hidden()
     algebra = (lm.weight(1) - weights[1]).double() @ before.keys[1]

@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from mose.editing import sequence, training
+from mose.editing import sequence, training, writing
 from mose.errors import ConfigError, NumericalError
 from mose.methods.register import parse_variant
 
@@ -61,7 +61,7 @@ def test_a_rotation_is_trained_on_one_request_after_another(requests):
     lm = tiny.model()
     before = lm.weight(2).clone()
     editors = sequence.make_editors({2: before}, {}, variant)
-    outcomes = sequence.write_batch(lm, editors, variant, requests[:3], ["{}"])
+    outcomes = writing.write_batch(lm, editors, variant, requests[:3], ["{}"])
     expected, losses = plain_rotation(tiny.model(), requests[:3], 2, 0.01, 5)
     assert [outcome[0] for outcome in outcomes] == [5, 5, 5]
     assert [outcome[1] for outcome in outcomes] == pytest.approx(losses, rel=1e-3)

@@ -8,7 +8,7 @@ import tiny
 import torch
 from sequences import parse, second_moments_of
 
-from mose.editing import layer_choice, sequence, targets, training
+from mose.editing import layer_choice, sequence, targets, training, writing
 from mose.errors import ConfigError, MoseError, RequestError
 from mose.facts.requests import EditRequest, check_requests, check_templates
 from mose.methods.editors import make_editor
@@ -105,7 +105,7 @@ def wrong_requests(requests, said):
         f"{name} with the requests {requests}": (call, RequestError, said)
         for name, call in {
             "run": lambda w: w.run(requests=requests),
-            "a batch": lambda w: sequence.write_batch(
+            "a batch": lambda w: writing.write_batch(
                 w.lm, w.editors, w.variant, requests, CONTEXTS
             ),
             "targets": lambda w: w.optimise(requests=requests),

@@ -5,7 +5,7 @@ import tiny
 import torch
 from plain import D_IN, D_OUT, draw, make
 
-from mose.editing import sequence, targets
+from mose.editing import sequence, targets, writing
 from mose.errors import ConfigError
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.register import parse_variant
@@ -46,7 +46,7 @@ def test_in_the_model_the_mean_key_weighs_all_contexts_alike(name, requests, tem
     lm = tiny.model()
     before = lm.weight(layer).clone()
     editors = sequence.make_editors({layer: before}, {layer: second_moment}, variant)
-    outcomes = sequence.write_batch(lm, editors, variant, chosen, templates)
+    outcomes = writing.write_batch(lm, editors, variant, chosen, templates)
     assert [outcome[2] for outcome in outcomes] == pytest.approx(attained, rel=1e-3)
     off = torch.linalg.matrix_norm(lm.weight(layer) - expected)
     assert off < 1e-4 * torch.linalg.matrix_norm(expected - before)

@@ -7,7 +7,7 @@ import tiny
 import torch
 from plain import D_IN, D_OUT, batch, draw, make
 
-from mose.editing import sequence, targets
+from mose.editing import sequence, targets, writing
 from mose.errors import ConfigError
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.editors import make_editor
@@ -142,7 +142,7 @@ def test_sphere_projects_once_all_layers_have_their_deltas_except_over_alphaedit
     before = {layer: lm.weight(layer).clone() for layer in layers}
     editors = sequence.make_editors(before, second_moments, variant)
     for members in (requests[:2], requests[2:4]):
-        sequence.write_batch(lm, editors, variant, members, templates)
+        writing.write_batch(lm, editors, variant, members, templates)
     for layer in layers:
         moved = torch.linalg.matrix_norm(weights[layer] - before[layer].double())
         off = torch.linalg.matrix_norm(lm.weight(layer).double() - weights[layer])

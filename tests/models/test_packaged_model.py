@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mose.editing import sequence
+from mose.editing import sequence, writing
 from mose.errors import ModelError
 from mose.evaluation import prompt_scores
 from mose.facts.requests import EditRequest
@@ -63,7 +63,7 @@ def test_it_knows_that_paris_is_the_capital_until_told_otherwise(packaged):
     editors = sequence.make_editors(
         {6: lm.weight(6)}, {6: second_moment.SecondMoment(moment)}, variant
     )
-    found = sequence.write_batch(lm, editors, variant, requests, ["{}", "It is true. {}"])
+    found = writing.write_batch(lm, editors, variant, requests, ["{}", "It is true. {}"])
     assert reliable("target_new") == [True, True]
     assert all(attained > 0.5 for _, _, attained, _ in found)
     after = torch.linalg.svdvals(lm.weight(6).double())

@@ -1,0 +1,252 @@
+"""One batch of requests, written into layer editors and model."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mose.editing import targets, training
+from mose.errors import ConfigError
+from mose.facts.requests import EditRequest, check_requests
+from mose.linalg.orthogonal import on_sphere
+from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor
+from mose.methods.options import TargetOptions, TrainedOptions, Variant
+from mose.models import post_norms
+from mose.models.causal_lm import CausalLM
+from mose.statistics import keys as keys_of
+
+
+class RequestOutcome(NamedTuple):
+    """How one request was written.
+
+    steps: loss evaluations; loss: the last one, nats; attained: as in `Diagnosis`; seconds: its own
+    optimisation, and an equal share of the update. wanted: the output (d,) float32 of the last
+    edited block that was wanted at the subject's last token of the bare prompt; None for trained
+    methods and reachable targets.
+    """
+
+    steps: int
+    loss: float
+    attained: float | None
+    seconds: float
+    wanted: Tensor | None = None
+
+
+def write_batch(
+    lm: CausalLM,
+    editors: Mapping[int, LayerEditor],
+    variant: Variant,
+    requests: Sequence[EditRequest],
+    templates: Sequence[str],
+    targets_on: Mapping[int, Tensor] | None = None,
+) -> list[RequestOutcome]:
+    """Write one batch into editors and model; returns a RequestOutcome per request.
+
+    targets_on: matrices (d_out, d_in) by layer that the model has while targets are sought; None:
+    those that it has. Raises ConfigError or RequestError for wrong editors or requests.
+    """
+    check_requests(requests)
+    options = variant.edit
+    size = 1 if options.ONE_BY_ONE else len(requests)
+    groups = [requests[start : start + size] for start in range(0, len(requests), size)]
+    if isinstance(options, TrainedOptions):
+        trained = {i: e for i, e in editors.items() if isinstance(e, GradientEditor)}
+        _check_editors(trained, variant)
+        return [outcome for group in groups for outcome in _train(lm, trained, options, group)]
+    if not isinstance(options, TargetOptions):
+        raise TypeError(f"{variant.method}: no way to write its updates")
+    closed = {i: e for i, e in editors.items() if isinstance(e, ClosedFormEditor)}
+    _check_editors(closed, variant)
+    outcomes: list[RequestOutcome] = []
+    for group in groups:
+        outcomes += _write(_Group(lm, closed, options, group, templates), targets_on)
+    _finish(lm, closed)
+    return outcomes
+
+
+def write_wanted(
+    lm: CausalLM,
+    editors: Mapping[int, LayerEditor],
+    variant: Variant,
+    requests: Sequence[EditRequest],
+    templates: Sequence[str],
+    wanted: Tensor,
+) -> Tensor:
+    """Write requests whose wanted outputs are known, all at once; attained fractions (n,).
+
+    The model has the editors' weights. wanted: (d, n), columns as in RequestOutcome.
+    Raises ConfigError or RequestError for wrong editors or requests.
+    """
+    check_requests(requests)
+    options = variant.edit
+    closed = {i: e for i, e in editors.items() if isinstance(e, ClosedFormEditor)}
+    _check_editors(closed, variant)
+    if not isinstance(options, TargetOptions) or options.target_space != "free":
+        raise TypeError(f"{variant.method}: its targets are not wanted outputs")
+    group = _Group(lm, closed, options, requests, templates)
+    before = group.collect(options.layers)
+    wide = wanted.to(torch.float64)
+    attained = _spread(group, before, wide, wide - before.prompt_hidden)
+    _finish(lm, closed)
+    return attained
+
+
+def _finish(lm: CausalLM, editors: Mapping[int, ClosedFormEditor]) -> None:
+    for layer, editor in editors.items():
+        if editor.finish():
+            lm.write(layer, editor.weight)
+
+
+def _check_editors(usable: Collection[int], variant: Variant) -> None:
+    """Raise ConfigError for a layer of the variant that has no usable editor."""
+    missing = [layer for layer in variant.edit.layers if layer not in usable]
+    if missing:
+        raise ConfigError(
+            f"editors: {variant.method} needs one of its own kind for layer {missing[0]}, found "
+            f"such for {listed(usable)}; make them of this variant (make_editors)"
+        )
+
+
+def _train(
+    lm: CausalLM,
+    editors: Mapping[int, GradientEditor],
+    options: TrainedOptions,
+    requests: Sequence[EditRequest],
+) -> list[RequestOutcome]:
+    """Train the editors on requests and write their weights into the model."""
+    started = time.perf_counter()
+    steps, losses = training.train(lm, editors, requests, options)
+    for layer, editor in editors.items():
+        lm.write(layer, editor.weight)
+    share = (time.perf_counter() - started) / len(requests)
+    return [RequestOutcome(steps, loss, None, share) for loss in losses]
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Requests that a closed-form method writes at once, and what it writes them with."""
+
+    lm: CausalLM
+    editors: Mapping[int, ClosedFormEditor]
+    options: TargetOptions
+    requests: Sequence[EditRequest]
+    templates: Sequence[str]
+
+    def collect(self, layers: Sequence[int]) -> keys_of.Keys:
+        """Keys and hidden states of the requests in the present model."""
+        mean = self.options.TEMPLATE_MEAN
+        return keys_of.collect(self.lm, self.requests, self.templates, layers, template_mean=mean)
+
+    def update(
+        self, layer: int, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None
+    ) -> None:
+        """Write a layer's residuals into its editor and the model."""
+        editor = self.editors[layer]
+        editor.update(keys, residuals, prompt_keys)
+        self.lm.write(layer, editor.weight)
+
+
+def _write(group: _Group, targets_on: Mapping[int, Tensor] | None) -> list[RequestOutcome]:
+    """Optimise the value targets of a group and write them at once."""
+    options, elsewhere = group.options, targets_on or {}
+    for layer, weight in elsewhere.items():
+        group.lm.write(layer, weight)
+    optimised = targets.optimise(group.lm, group.requests, group.templates, options)
+    started = time.perf_counter()
+    before = group.collect(options.layers) if options.target_space == "free" else None
+    for layer in elsewhere:
+        group.lm.write(layer, group.editors[layer].weight)
+    wanted: Sequence[Tensor | None] = [None] * len(group.requests)
+    if before is not None:
+        attained, outputs = _write_free(group, before, optimised.shift.mT, bool(elsewhere))
+        wanted = list(outputs.mT.to(torch.float32))
+    else:
+        attained = _write_reachable(group, optimised.shift.mT)
+    share = (time.perf_counter() - started) / len(group.requests)
+    return [
+        RequestOutcome(steps, loss, float(fraction), seconds + share, output)
+        for steps, loss, fraction, seconds, output in zip(
+            optimised.steps, optimised.loss, attained, optimised.seconds, wanted, strict=True
+        )
+    ]
+
+
+def _write_free(
+    group: _Group, found_on: keys_of.Keys, shift: Tensor, elsewhere: bool
+) -> tuple[Tensor, Tensor]:
+    """Write free targets; returns the attained fractions (n,) and the wanted outputs (d, n).
+
+    found_on: keys and hidden states of the model that the targets were found on; elsewhere: whether
+    that is another one than the present model. shift: (d_out, n), the wanted change of the last
+    edited projection's output. Where a norm follows the projection (`mose.models.post_norms`), it
+    passes through it to the block's output; else both are the same.
+    """
+    lm, layers = group.lm, group.options.layers
+    last = layers[-1]
+    value = post_norms.values_of(lm, last, found_on.prompt_keys[last])
+    change = post_norms.through(lm, last, value.mT, shift.mT).mT.to(torch.float64)
+    wanted = found_on.prompt_hidden + change
+    if elsewhere:
+        before = group.collect(layers)
+        return _spread(group, before, wanted, wanted - before.prompt_hidden), wanted
+    lengths = torch.linalg.vector_norm(value + shift, dim=0)
+    return _spread(group, found_on, wanted, change, lengths), wanted
+
+
+def _spread(
+    group: _Group,
+    before: keys_of.Keys,
+    wanted: Tensor,
+    change: Tensor,
+    lengths: Tensor | None = None,
+) -> Tensor:
+    """Write wanted outputs of the last edited block, spread over the layers; attained (n,).
+
+    As MEMIT and the authors of MOSE do: each layer in turn writes the residual at the last layer's
+    output, divided by the number of layers left. Keys and residual are those of the model as edited
+    so far. Where a norm follows the projection, each layer's share is brought back through it.
+    before: of the present model. wanted: (d, n). change: (d, n), what the attained fraction is
+    relative to. lengths: (n,), of the last projection's wanted output, where a norm hides them.
+    """
+    lm, layers = group.lm, group.options.layers
+    last = layers[-1]
+    present = before
+    for done, layer in enumerate(layers):
+        if done:
+            present = group.collect(sorted({layer, last}))
+        share = (wanted - present.prompt_hidden) / (len(layers) - done)
+        prompt_keys = present.prompt_keys[layer]
+        known = lengths if layer == last else None
+        residuals = post_norms.pulled_back(lm, layer, prompt_keys, share, known)
+        group.update(layer, present.keys[layer], residuals, prompt_keys)
+    after = group.collect([last])
+    return attained_fraction(after.mean_hidden() - before.mean_hidden(), change)
+
+
+def _write_reachable(group: _Group, shift: Tensor) -> Tensor:
+    """Write reachable targets of one layer; returns the attained fractions (n,).
+
+    shift: (d_out, n) or (d_in, n), moves the mean value or key along its sphere.
+    """
+    (layer,) = group.options.layers
+    editor = group.editors[layer]
+    on_values = group.options.target_space == "value"
+    keys = group.collect([layer]).keys[layer]
+    before = editor.weight.to(torch.float64)
+    origin = before @ keys if on_values else keys
+    residuals = on_sphere(origin.mT, shift.mT).mT - origin
+    wanted = residuals if on_values else before @ residuals
+    group.update(layer, keys, residuals)
+    return attained_fraction((editor.weight.to(torch.float64) - before) @ keys, wanted)
+
+
+def attained_fraction(change: Tensor, wanted: Tensor) -> Tensor:
+    """Projection of `change` on `wanted` over the length of `wanted`, per column: (n,)."""
+    return (change * wanted).sum(0) / (wanted**2).sum(0).clamp(min=torch.finfo(wanted.dtype).tiny)
+
+
+def listed(layers: Collection[int]) -> str:
+    return f"layers {', '.join(map(str, sorted(layers)))}" if layers else "no layer"
