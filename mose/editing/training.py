@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mose.facts.requests import EditRequest, check_requests
 from mose.methods.base import GradientEditor
-from mose.methods.options import TrainedOptions
+from mose.methods.trained_options import TrainedOptions
 from mose.models.causal_lm import CausalLM
 from mose.models.losses import check_finite, mean_nll
 from mose.models.tokens import encode_pair, pad

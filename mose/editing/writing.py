@@ -13,7 +13,8 @@ from mose.errors import ConfigError
 from mose.facts.requests import EditRequest, check_requests
 from mose.linalg.orthogonal import on_sphere
 from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor
-from mose.methods.options import TargetOptions, TrainedOptions, Variant
+from mose.methods.options import TargetOptions, Variant
+from mose.methods.trained_options import TrainedOptions
 from mose.models import post_norms
 from mose.models.causal_lm import CausalLM
 from mose.statistics import keys as keys_of

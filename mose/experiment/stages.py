@@ -8,13 +8,8 @@ from collections.abc import Sequence
 
 from mose.editing.pass_size import target_tokens
 from mose.experiment.resources import ITEM_BYTES, Machine, Needs, Shape, Work
-from mose.methods.options import (
-    MoseOptions,
-    TargetOptions,
-    TrainedOptions,
-    TrainedRotationOptions,
-    Variant,
-)
+from mose.methods.options import MoseOptions, TargetOptions, Variant
+from mose.methods.trained_options import TrainedOptions, TrainedRotationOptions
 
 # Python with torch and transformers; on a GPU with CUDA's libraries and context (as others report:
 # not measured here).

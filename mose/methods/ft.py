@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import GradientEditor
-from mose.methods.options import FineTuneOptions
+from mose.methods.trained_options import FineTuneOptions
 
 
 class FineTuneEditor(GradientEditor):

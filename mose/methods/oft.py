@@ -18,7 +18,7 @@ from torch import Tensor
 from mose.errors import ConfigError
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import GradientEditor, Rotations
-from mose.methods.options import TrainedRotationOptions
+from mose.methods.trained_options import TrainedRotationOptions
 
 
 def cayley(generators: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 Free of torch, so that a wrong config is refused before slow imports. The keys of a config's
 `methods:` block are these fields, but `lambda`, which Python reserves, is `retention_weight` here.
-`register` maps methods to options, `wrapper_options` has those of RECT, PRUNE and SPHERE;
+`register` maps methods to options; `trained_options` and `wrapper_options` have further ones;
 docs/methods.md gives formulas and sources.
 """
 
@@ -293,60 +293,6 @@ class AlphaEditOptions(AdditiveOptions, LedgerOptions):
         default="keys",
         description="keys, as published: earlier edited keys keep their values; none.",
     )
-
-
-class TrainedOptions(EditOptions):
-    """Options of methods trained on the new objects, without statistics or value targets."""
-
-    learning_rate: Positive = Field(
-        default=5e-4, description="Adam's learning rate, in units of a weight."
-    )
-    steps: Count = Field(
-        default=25,
-        description="Most rounds through the requests that are trained together; a round takes one "
-        "or more steps of Adam.",
-    )
-
-    @property
-    def per_step(self) -> int | None:
-        """Requests per step of Adam; None: all that are trained together."""
-        return None
-
-
-class FineTuneOptions(TrainedOptions):
-    """Fine-tuning of the edited projections on the new objects."""
-
-    stop_loss: NonNegative = Field(
-        default=0.01, description="A batch stops once its loss is below this."
-    )
-    norm_constraint: Positive | None = Field(
-        default=None,
-        description="Bound of every entry's change in one batch. null: none.",
-    )
-    minibatch: Count = Field(default=10, description="Requests per step of Adam.")
-
-    @property
-    def per_step(self) -> int | None:
-        return self.minibatch
-
-
-class TrainedRotationOptions(TrainedOptions):
-    """A block-diagonal rotation of the input, trained by Adam, one request after another."""
-
-    stop_loss: NonNegative = Field(
-        default=0.0, description="A request stops once its loss is below this."
-    )
-    blocks: Count = Field(
-        default=4,
-        description="Diagonal blocks of the rotation; a divisor of the input's width.",
-    )
-    ball: Positive = Field(
-        default=1e-5,
-        description="Radius, per entry, of the ball that bounds each block's generator "
-        "(COFT's eps).",
-    )
-
-    ONE_BY_ONE: ClassVar[bool] = True
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mose.errors import ConfigError
-from mose.methods import options, wrapper_options
+from mose.methods import options, trained_options, wrapper_options
 from mose.methods.options import RESERVED, AdditiveOptions, EditOptions, Variant, WrapperOptions
 from mose.methods.plugins import Register, files_of_editor
 from mose.validation.refusals import KeyRefused, either, one_of, unknown_key
@@ -33,8 +33,8 @@ OWN: dict[str, Method] = {
     "emmet": Method(options.EmmetOptions, "mose.methods.emmet:EmmetEditor"),
     "alphaedit": Method(options.AlphaEditOptions, "mose.methods.alphaedit:AlphaEditEditor"),
     "encore": Method(options.EncoreOptions, "mose.methods.encore:EncoreEditor"),
-    "ft": Method(options.FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
-    "oft": Method(options.TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
+    "ft": Method(trained_options.FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
+    "oft": Method(trained_options.TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
     "rect": Method(wrapper_options.RectOptions, "mose.methods.rect:RectEditor"),
     "prune": Method(wrapper_options.PruneOptions, "mose.methods.prune:PruneEditor"),
     "sphere": Method(wrapper_options.SphereOptions, "mose.methods.sphere:SphereEditor"),
