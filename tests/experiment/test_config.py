@@ -289,6 +289,14 @@ MODEL = {"source": {"local": "x"}, "methods": {}}
             {"source": {"package": "p", "version": "1", "sha256": "0", "file": "x.gguf"}},
             "source.sha256: found '0', expected 64 hexadecimal digits",
         ),
+        (
+            {"source": {"parts": [{"package": "p", "version": "1", "sha256": "0" * 64}] * 2}},
+            "source.parts[0]: missing key 'file', expected text",
+        ),
+        (
+            {"source": {"parts": [], "sha256": "0" * 64}},
+            "source.parts: found [], expected a list that is not empty",
+        ),
         ({**MODEL, "shape": {"width": "3"}}, "shape.width: found '3' (text), expected a whole"),
         ({**MODEL, "shape": {"width": 3}}, "shape: missing key 'parameters', expected a whole"),
         ({**MODEL, "methods": {"m": 3}}, "methods.m: found 3 (a whole number), expected a mapping"),

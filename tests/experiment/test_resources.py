@@ -267,6 +267,16 @@ def test_an_overview_adds_up_the_jobs_that_it_is_given(monkeypatch, tmp_path):
     assert made.needs("measure", {**at, "n": "400"}).seconds > made.needs("measure", at).seconds
 
 
+def test_the_terms_of_a_model_are_shown_where_it_is_to_be_fetched(monkeypatch, tmp_path):
+    monkeypatch.chdir(ROOT)
+    made = planned("gemma.yaml")
+    monkeypatch.chdir(tmp_path)
+    measure = ("measure_unedited", {"model": "gemma3-270m", "dataset": "facts", "n": "50"})
+    fetch = ("model", {"model": "gemma3-270m"})
+    assert "ai.google.dev/gemma/terms" in made.overview([fetch]).splitlines()[-1]
+    assert "terms" not in made.overview([measure]).lower()
+
+
 def test_a_layer_that_the_model_does_not_have_is_refused(monkeypatch, tmp_path):
     monkeypatch.chdir(ROOT)
     memit = {"settings": "memit", "layers": [29, 30]}

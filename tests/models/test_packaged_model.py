@@ -28,6 +28,28 @@ def test_the_manifest_says_what_the_model_is(packaged):
     assert made["parameters"] == 134_515_008
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "prompt", "known"),
+    [
+        ("gemma3-270m", "The currency of Japan is called the", " yen"),
+        ("qwen2.5-coder-0.5b", "The capital of France is", " Paris"),
+    ],
+)
+def test_a_model_of_several_wheels_is_what_its_file_says(name, prompt, known, tmp_path):
+    spec = yaml_files.read_yaml(ROOT / "config" / "models" / f"{name}.yaml")
+    made = sources.obtain(spec["source"], tmp_path / "weights")
+    shape = spec["shape"]
+    found = (made["parameters"], made["layers"], made["d_out"], made["d_in"], made["vocabulary"])
+    assert found == tuple(
+        shape[key] for key in ("parameters", "blocks", "width", "mlp_width", "vocabulary")
+    )
+    files.write_json(tmp_path / "manifest.json", made)
+    lm = loading.load(tmp_path / "manifest.json", "cpu")
+    (answer,) = prompt_scores.generate(lm, [prompt], tokens=3)
+    assert answer.startswith(known)
+
+
 def test_another_file_under_the_same_name_is_refused(tmp_path):
     with pytest.raises(ModelError, match=r"has sha256 bcc81830.*, the config expects 000"):
         sources.obtain({**SOURCE, "sha256": "0" * 64}, tmp_path)
