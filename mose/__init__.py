@@ -8,12 +8,18 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from mose.editing.patches import apply_patch as apply_patch
+    from mose.editing.patches import remove_patch as remove_patch
     from mose.editor import Editor as Editor
 
 __version__ = "0.1.0"
-__all__ = ["Editor", "__version__"]
+__all__ = ["Editor", "__version__", "apply_patch", "remove_patch"]
 
-_PLACES = {"Editor": "mose.editor"}
+_PLACES = {
+    "Editor": "mose.editor",
+    "apply_patch": "mose.editing.patches",
+    "remove_patch": "mose.editing.patches",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,85 +5,29 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated, Any, overload
+from typing import Any, overload
 
 import pandas as pd
 import torch
-from pydantic import Field
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mose.editing import sequence
-from mose.editing.session import Materials, Session, read_saved
+from mose.editing import export, patches
+from mose.editing.arguments import Arguments, absolute, split_arguments
+from mose.editing.session import Session, read_saved
 from mose.errors import ConfigError, RequestError, StoreError
 from mose.evaluation import prompt_scores, stability
 from mose.experiment.model_files import NamedModel, find_model
 from mose.experiment.settings import Settings, choose
 from mose.facts.given import requests_of
-from mose.facts.requests import EditRequest, check_templates
-from mose.methods.options import TargetOptions, Variant
+from mose.facts.requests import EditRequest, records_of
 from mose.models.architectures import Architecture
 from mose.models.causal_lm import CausalLM
 from mose.models.opening import check_dtype, open_source, wrap
 from mose.report.prompt_metrics import score_metrics
-from mose.statistics import cached, second_moments
-from mose.statistics.templates import context_templates
-from mose.storage import hdf5
-from mose.validation.strict import LISTED, Checked, Count, Natural, Text
 
 logger = logging.getLogger(__name__)
-
-# Context templates as the workflow's default: five, of ten tokens.
-TEMPLATE_TOKENS, TEMPLATES_PER_STARTER = 10, 1
-
-
-class Arguments(Checked):
-    """What an editor takes beside the model, the method and its options."""
-
-    batch: Count = Field(default=10, description="Requests per update; 1: one by one.")
-    seed: Natural = Field(default=0, description="Seed of sampled text and templates.")
-    templates: Annotated[tuple[Text, ...] | None, LISTED] = Field(
-        default=None, description="Context templates with one {} each; null: sampled."
-    )
-    corpus: Text = Field(default="sampled", description="sampled, or the path of a text.")
-    tokens: Count | None = Field(default=None, description="Tokens of the corpus.")
-    window: Annotated[int, Field(ge=2)] = Field(default=128, description="Tokens per window.")
-    moments: Text | None = Field(default=None, description="A moments.h5 of the workflow.")
-
-    def check(self) -> None:
-        """Raise RequestError or StoreError for templates or files that cannot be used."""
-        if self.templates is not None:
-            check_templates(self.templates)
-        self.options.check_source()
-        if self.moments is not None:
-            hdf5.read(self.moments, "moments", [])
-
-    @property
-    def options(self) -> cached.CorpusOptions:
-        """Those of the corpus."""
-        return cached.CorpusOptions(
-            source=self.corpus, tokens=self.tokens, window=self.window, seed=self.seed
-        )
-
-    def materials(self, lm: CausalLM, variant: Variant) -> Materials:
-        """Templates and second moments, of the unedited model."""
-        if not isinstance(variant.edit, TargetOptions):  # trained methods need neither
-            return Materials(["{}"], {}, "")
-        templates = self.templates
-        if templates is None:
-            generator = torch.Generator().manual_seed(self.seed)
-            sampled = context_templates(lm, generator, TEMPLATE_TOKENS, TEMPLATES_PER_STARTER)
-            templates = tuple(sampled)
-        layers = variant.edit.layers
-        if not sequence.uses_corpus(variant):
-            return Materials(templates, {}, "")
-        if self.moments is not None:
-            by_layer = second_moments.load(self.moments, layers, lm.fingerprint)
-            digest = hdf5.read(self.moments, "moments", []).digest
-            return Materials(templates, by_layer, digest)
-        made = cached.second_moments_of(lm, layers, self.options)
-        return Materials(templates, made.by_layer, made.digest)
 
 
 @dataclass(frozen=True)
@@ -129,7 +73,7 @@ class Editor:
         that `mose.models.architectures` does not list.
         Raises ConfigError, ModelError or RequestError for wrong arguments.
         """
-        arguments, rest = _split(options)
+        arguments, rest = split_arguments(options)
         settings = choose(method, rest)
         lm = wrap(model, tokenizer, architecture)
         name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
@@ -159,7 +103,7 @@ class Editor:
         Raises ConfigError, ModelError, RequestError or StoreError for wrong arguments, before
         anything is loaded.
         """
-        arguments, rest = _split(options)
+        arguments, rest = split_arguments(options)
         check_dtype(dtype)
         named = find_model(name, revision)
         settings = choose(method, rest, named.settings, named.file)
@@ -195,6 +139,7 @@ class Editor:
             named = find_model(saved.editor["name"], saved.editor["revision"])
             editor = cls._open(named, settings, arguments, device, saved.editor["dtype"])
         editor.session.restore(saved)
+        editor.settings = saved.editor["settings"]
         return editor
 
     @classmethod
@@ -220,6 +165,7 @@ class Editor:
         self.settings = settings.says(*sizes)
         self.origin, self.arguments = origin, arguments
         self.session = Session(lm, variant, arguments.materials, arguments.batch, arguments.seed)
+        self._measured: tuple[int, pd.DataFrame] = (0, pd.DataFrame())
         log = logger.warning if settings.others else logger.info
         log("%s", self.settings)
 
@@ -288,6 +234,7 @@ class Editor:
     def undo(self) -> None:
         """Take all edits back: the model's weights are the unedited ones, bit for bit."""
         self.session.undo()
+        self._measured = (0, pd.DataFrame())
 
     def evaluate(self, facts: Any = None, each: bool = False, **reading: Any) -> pd.DataFrame:
         """Metrics of facts (docs/methods.md), by default of those edited.
@@ -314,7 +261,10 @@ class Editor:
             return metrics
         by_fact = metrics.groupby(["metric", "order"], sort=False)["value"].mean()
         table = by_fact.groupby("metric", sort=False).agg(["mean", "size"])
-        return table.rename(columns={"mean": "value", "size": "facts"}).reset_index()
+        table = table.rename(columns={"mean": "value", "size": "facts"}).reset_index()
+        if facts is None:
+            self._measured = len(requests), table
+        return table
 
     def stability(self) -> pd.DataFrame:
         """What the edits did to the edited matrices: a row per layer (norms, spectrum, change)."""
@@ -325,29 +275,73 @@ class Editor:
     def save(self, path: str | Path) -> str:
         """Store the edits, so that `resume` continues from them; returns the file's digest."""
         editor = {
-            "name": _absolute(self.origin.name),
+            "name": absolute(self.origin.name),
             "revision": self.origin.revision,
             "opened": self.origin.directory is not None,
             "dtype": str(self.model.dtype).removeprefix("torch."),
+            "settings": self.settings,
             "arguments": asdict(self.arguments),
         }
         return self.session.save(path, editor)
 
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write the edited model as a plain directory of transformers: weights in the number
+        format of the model's own files, tokenizer, generation config, a model card, and mose.json
+        (facts, settings, digests, and the last metrics of `evaluate()`).
 
-def _split(options: Mapping[str, Any]) -> tuple[Arguments, dict[str, Any]]:
-    """An editor's own arguments, checked, and the options of its method."""
-    own = {field.name for field in fields(Arguments)}
-    given = {name: value for name, value in options.items() if name in own}
-    for name in ("corpus", "moments"):
-        if name in given and given[name] is not None:
-            given[name] = _absolute(given[name])
-    arguments = Arguments(**given)
-    arguments.check()
-    return arguments, {name: value for name, value in options.items() if name not in own}
+        Raises StoreError for a folder that is not empty.
+        """
+        session = self._edited()
+        dtype = export.own_dtype(self.origin.directory, self.model.dtype)
+        export.save_directory(session.lm, folder, dtype, self._record())
 
+    def save_patch(self, path: str | Path) -> patches.Patch:
+        """Write the exact change as one safetensors file, for `mose.apply_patch` and
+        `mose.remove_patch`."""
+        session = self._edited()
+        base, edited = (self._by_name(weights) for weights in (session.base, session.weights))
+        record = self._record()
+        return patches.save_patch(path, base, edited, record.base, record.method, record.facts)
 
-def _absolute(path: Any) -> Any:
-    """The absolute path of a file or folder that exists; anything else as it is."""
-    if isinstance(path, str | Path) and Path(path).expanduser().exists():
-        return str(Path(path).expanduser().resolve())
-    return path if not isinstance(path, Path) else str(path)
+    def save_adapter(self, folder: str | Path) -> None:
+        """Write the change as an adapter of PEFT, to rounding, where it has low rank.
+
+        Raises ConfigError for a change of another kind, StoreError for a folder that is not empty.
+        """
+        session = self._edited()
+        export.save_adapter(session.lm, folder, session.base, session.weights, self._record())
+
+    def _edited(self) -> Session:
+        if not self.session.requests:
+            raise ConfigError("nothing is edited yet, so there is nothing to save; call edit first")
+        return self.session
+
+    def _by_name(self, weights: Mapping[int, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Matrices (d_out, d_in) by layer, as the model's parameters are named and stored."""
+        lm = self.session.lm
+        modules = {layer: lm.projection(layer) for layer in weights}
+        names = patches.parameter_names(lm.model, modules)
+        transposed = lm.architecture.transposed
+        return {
+            names[layer]: (weight.mT if transposed else weight).contiguous()
+            for layer, weight in weights.items()
+        }
+
+    def _record(self) -> export.Record:
+        session = self.session
+        edited = self._by_name(session.weights)
+        count, table = self._measured
+        return export.Record(
+            base={
+                "name": self.origin.name,
+                "revision": self.origin.revision,
+                "fingerprint": session.lm.fingerprint,
+                "class": type(self.model).__name__,
+            },
+            settings=self.settings,
+            method=session.variant.as_dict(),
+            facts=records_of(session.requests),
+            matrices=list(edited),
+            digest=patches.digest_of_weights(edited),
+            metrics=table.to_dict("records") if count == len(session.requests) else [],
+        )

@@ -81,9 +81,8 @@ class Session:
 
     @property
     def weights(self) -> dict[int, Tensor]:
-        """The edited matrices (d_out, d_in) by layer, as measured, in the model's format."""
-        dtype = self.lm.model.dtype
-        return {layer: editor.measured.to(dtype) for layer, editor in self.state.editors.items()}
+        """Copies of the edited matrices (d_out, d_in) by layer, as the model runs with them."""
+        return {layer: self.lm.weight(layer).detach().to("cpu", copy=True) for layer in self.base}
 
     def edit(self, requests: Sequence[EditRequest]) -> None:
         """Write requests, in batches.
