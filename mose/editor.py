@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from mose.editing import export, patches
 from mose.editing.arguments import Arguments, absolute, split_arguments
 from mose.editing.session import Session, read_saved
-from mose.errors import ConfigError, RequestError, StoreError
+from mose.errors import ConfigError, RequestError, StoreError, shortened
 from mose.evaluation import prompt_scores, stability
 from mose.experiment.model_files import NamedModel, find_model
 from mose.experiment.settings import Settings, choose
@@ -234,6 +234,27 @@ class Editor:
     def undo(self) -> None:
         """Take all edits back: the model's weights are the unedited ones, bit for bit."""
         self.session.undo()
+        self._measured = (0, pd.DataFrame())
+
+    def remove(self, subject: str | None = None, *, request: str | None = None) -> None:
+        """Take single edits back: all of a subject, or the one with the id `request`.
+
+        The others are solved again from the unedited weights. With `targets_from="unedited"` it is
+        as if what is removed had never been written; otherwise later edits found their targets in
+        its presence.
+        Raises RequestError if there is no such edit, ConfigError for methods without a ledger
+        (ROME, R-ROME, trained methods, reachable targets).
+        """
+        if (subject is None) == (request is None):
+            raise RequestError("remove: give either a subject or the id of a request")
+        edits = self.session.requests
+        chosen = [e.id for e in edits if e.id == request or e.subject == subject]
+        if not chosen:
+            named = f"subject {subject!r}" if request is None else f"request {request!r}"
+            known = [e.subject if request is None else e.id for e in edits]
+            listed = shortened(", ".join(dict.fromkeys(known))) or "none"
+            raise RequestError(f"remove: no edit of {named}; there are edits of {listed}")
+        self.session.remove(chosen)
         self._measured = (0, pd.DataFrame())
 
     def evaluate(self, facts: Any = None, each: bool = False, **reading: Any) -> pd.DataFrame:

@@ -113,6 +113,12 @@ def uses_corpus(variant: Variant) -> bool:
     return isinstance(options, TargetOptions) and options.second_moment == "corpus"
 
 
+def keeps_ledger(variant: Variant) -> bool:
+    """Whether a variant's edits can be solved again: free targets, written in closed form."""
+    options = variant.edit
+    return isinstance(options, LedgerOptions) and options.target_space == "free"
+
+
 def put_into(lm: CausalLM, state: State, measured: bool = False) -> None:
     """Write the state's weights into the model; measured: those for measuring (PRUNE)."""
     for layer, editor in state.editors.items():

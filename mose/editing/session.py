@@ -6,9 +6,9 @@ measured (PRUNE's differ from those that the next edit starts from).
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ import numpy as np
 from torch import Tensor
 
 from mose.editing import checkpoints, sequence
-from mose.errors import StoreError
+from mose.errors import ConfigError, StoreError
 from mose.facts.requests import EditRequest, check_requests, records_of, requests_from
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.options import Variant
@@ -117,6 +117,41 @@ class Session:
         self.state = self._new_state()
         self.requests = []
         self._write_base()
+
+    def remove(self, ids: Collection[str]) -> None:
+        """Take single edits back, by solving all others again from the unedited weights.
+
+        With `targets_from: unedited` it is as if they had never been written; targets that were
+        sought on the edited model were found in their presence. An unfinished removal is undone.
+        Raises ConfigError for a method that keeps no wanted outputs.
+        """
+        if not sequence.keeps_ledger(self.variant):
+            raise ConfigError(
+                f"{self.variant.method} keeps no ledger, so a single edit cannot be removed; "
+                "undo() takes all back"
+            )
+        left = [place for place, request in enumerate(self.requests) if request.id not in ids]
+        if not left:
+            self.undo()
+            return
+        materials, whole, all_requests = self._ready(), self.state, self.requests
+        self.requests = [all_requests[place] for place in left]
+        self.state = replace(
+            whole,
+            edits=len(left),
+            diagnoses=[replace(whole.diagnoses[place], order=i) for i, place in enumerate(left)],
+            wanted=[whole.wanted[place] for place in left],
+            fresh=lambda: self._new_state().editors,
+        )
+        try:
+            sequence.solve_again(
+                self.lm, self.state, self.variant, self.requests, materials.templates
+            )
+        except BaseException:
+            self.state, self.requests = whole, all_requests
+            raise
+        finally:
+            sequence.put_into(self.lm, self.state, measured=True)
 
     @contextmanager
     def unedited(self) -> Iterator[CausalLM]:
