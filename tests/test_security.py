@@ -116,6 +116,11 @@ def test_names_that_would_share_a_folder_are_refused(tmp_path):
     for taken in ("models", "logs", "benchmarks"):
         with pytest.raises(ConfigError, match=f"experiment: '{taken}' is taken"):
             config.read_experiment(experiment(experiment=taken))
+    for taken in ("figures", "captions", "so_far", "task_items"):
+        path = tmp_path / f"{taken}.yaml"
+        path.write_text("source: {local: x}\n")
+        with pytest.raises(ConfigError, match=f"models: .*folder of its own called {taken}"):
+            config.read_experiment(experiment(models=[str(path)]))
 
 
 def test_paths_and_texts_that_a_shell_or_a_browser_would_obey_are_data(tmp_path):

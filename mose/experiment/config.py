@@ -25,6 +25,8 @@ from mose.validation.strict import read_block
 MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Folders of the workflow's own under results/.
 TAKEN = ("models", "logs", "benchmarks")
+# And under results/<experiment>/, beside the models'.
+WITHIN = ("figures", "captions", "so_far", "task_items")
 
 
 def expand_scan(label: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
@@ -221,6 +223,11 @@ def read_models(filled: Mapping[str, Any], name: str) -> dict[str, Model]:
             raise ConfigError(
                 f"{name}: models: {model!r} cannot be used; name the file with letters, digits, "
                 "'-', '_' and '.', beginning with a letter or digit"
+            )
+        if path.stem in WITHIN:
+            raise ConfigError(
+                f"{name}: models: {model!r} cannot be used, since an experiment has a folder of "
+                f"its own called {path.stem}; rename the file"
             )
         if path.stem in models:
             raise ConfigError(
