@@ -25,7 +25,7 @@ from mose.facts.requests import EditRequest, records_of
 from mose.models.architectures import Architecture
 from mose.models.causal_lm import CausalLM
 from mose.models.opening import check_dtype, open_source, wrap
-from mose.report.prompt_metrics import score_metrics
+from mose.report.fact_metrics import metrics_of
 
 logger = logging.getLogger(__name__)
 
@@ -272,18 +272,11 @@ class Editor:
             raise RequestError("facts: nothing is edited yet; give the facts to evaluate, or edit")
         places = range(len(requests))
         lm = self.session.lm
-        columns = prompt_scores.COLUMNS
         edited = prompt_scores.score_requests(lm, requests, places)
         with self.session.unedited():
             unedited = prompt_scores.score_requests(lm, requests, places)
-        frames = [pd.DataFrame(rows, columns=columns) for rows in (edited, unedited)]
-        metrics = score_metrics(*frames)
-        if each:
-            return metrics
-        by_fact = metrics.groupby(["metric", "order"], sort=False)["value"].mean()
-        table = by_fact.groupby("metric", sort=False).agg(["mean", "size"])
-        table = table.rename(columns={"mean": "value", "size": "facts"}).reset_index()
-        if facts is None:
+        table = metrics_of(edited, unedited, each)
+        if facts is None and not each:
             self._measured = len(requests), table
         return table
 

@@ -29,6 +29,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: places.get(item.path.relative_to(TESTS).parts[0], len(LONGEST)))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory):
+    """No test touches the user's own cache; all share what has been computed."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MOSE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def llama():
     """A tiny Llama; tests that write to it put its weights back."""

@@ -1,11 +1,12 @@
-"""mose-workflow: runs Snakemake on the packaged workflow."""
+"""mose-workflow, and `mose run`: runs Snakemake on the packaged workflow."""
 
 import os
 import sys
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 
-from mose.errors import ExtraMissing, MoseError
+from mose.errors import ConfigError, ExtraMissing, MoseError
 from mose.experiment.locations import workflow_folder
 
 USAGE = """usage: mose-workflow [OPTIONS OF SNAKEMAKE]
@@ -33,6 +34,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
             os.execv(command[0], command)
     except MoseError as error:
         sys.exit(f"error: {error}")
+
+
+def run_config(config: str, options: Sequence[str]) -> None:
+    """Replace this process by Snakemake on a configuration; on all cores, if `options` say none.
+
+    Raises ConfigError for a configuration that is not there.
+    """
+    if not Path(config).is_file():
+        raise ConfigError(f"{config}: no such file; give an experiment's configuration")
+    named = ("-c", "--cores", "--profile", "--workflow-profile", "-j", "--jobs")
+    cores = [] if any(one.split("=")[0] in named for one in options) else ["--cores", "all"]
+    command = command_of(["--configfile", config, *cores, *options])
+    os.execv(command[0], command)
 
 
 def command_of(arguments: Sequence[str]) -> list[str]:

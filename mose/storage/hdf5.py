@@ -186,6 +186,19 @@ def _check_digest(path: str | Path, dataset: h5py.Dataset, name: str, digest: st
         raise StoreError(f"{path}: {name} is damaged; delete it and run again")
 
 
+def kind_of(path: str | Path) -> str:
+    """The kind of a file that `write` wrote. Raises StoreError for any other file."""
+    try:
+        with h5py.File(path, "r", locking="best-effort") as file:
+            if set(file.attrs) >= MARKS:
+                return str(file.attrs["kind"])
+    except FileNotFoundError:
+        raise StoreError(f"{path}: no such file; check the path") from None
+    except OSError as error:
+        raise _unreadable(path, "a file", error) from None
+    raise StoreError(f"{path}: an HDF5 file of another program; check the path")
+
+
 def read(path: str | Path, kind: str, names: Collection[str] | None = None) -> Contents:
     """Read a file that `write` wrote; check kind, format, attributes and every array read.
 

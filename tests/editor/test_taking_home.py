@@ -47,7 +47,7 @@ def patch(edited, tmp_path_factory):
 
 
 def test_a_saved_directory_needs_transformers_alone(tmp_path):
-    """In both number formats, and of PRUNE, which goes on from other weights than are measured."""
+    """In two number formats, of PRUNE: what is measured is not what the next edit starts from."""
     editors = {}
     for dtype in (torch.float32, torch.bfloat16):
         name = str(dtype).removeprefix("torch.")

@@ -1,0 +1,179 @@
+"""What `mose edit`, `ask`, `evaluate` and `export` do."""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from mose.editing.patches import apply_patch, remove_patch
+from mose.editor import Editor
+from mose.errors import ConfigError, StoreError
+from mose.evaluation import prompt_scores
+from mose.experiment.model_files import find_model
+from mose.facts.given import requests_of
+from mose.models.causal_lm import CausalLM
+from mose.models.opening import open_source
+from mose.report.fact_metrics import metrics_of
+
+logger = logging.getLogger(__name__)
+
+STATES = (".h5", ".hdf5")
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What to write: a directory, a patch, a state, an adapter; None for what is not."""
+
+    out: str | None = None
+    patch: str | None = None
+    state: str | None = None
+    adapter: str | None = None
+
+    def check(self, names: str) -> None:
+        """Refuse before the work what could not be written after it. names: of the options."""
+        wanted = [self.out, self.patch, self.state, self.adapter]
+        if not any(wanted):
+            raise ConfigError(f"nothing to write; give {names}")
+        for folder in filter(None, (self.out, self.adapter)):
+            if Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
+                raise StoreError(f"{folder}: is there already; give a folder that is new or empty")
+
+    def write(self, editor: Editor) -> None:
+        """Write everything of an edited model."""
+        writers: list[tuple[str | None, Callable[[str], object]]] = [
+            (self.state, editor.save),
+            (self.patch, editor.save_patch),
+            (self.adapter, editor.save_adapter),
+            (self.out, editor.save_pretrained),
+        ]
+        for path, writer in writers:
+            if path is not None:
+                writer(path)
+                logger.info("written: %s", path)
+
+
+def options_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """Options from KEY=VALUE, values as in YAML. Raises ConfigError for another form."""
+    options = {}
+    for pair in pairs:
+        key, sign, text = pair.partition("=")
+        if not sign or not key:
+            raise ConfigError(f"--option: found {pair!r}, expected KEY=VALUE, such as lambda=100")
+        try:
+            options[key] = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"--option {key}: {text!r} is no value of YAML; quote it") from None
+    return options
+
+
+def edit(
+    model: str,
+    facts: str,
+    method: str,
+    options: Mapping[str, Any],
+    form: str | None,
+    device: str,
+    dtype: str | None,
+    outputs: Outputs,
+) -> pd.DataFrame:
+    """Edit facts and write the outputs; returns `Editor.edits`.
+
+    model: may be a stored state, which is continued with its own method and options.
+    Raises KeyboardInterrupt after writing what was edited before it.
+    """
+    outputs.check("--out, --patch or --state")
+    if _is_state(model):
+        if options or dtype:
+            raise ConfigError(
+                f"{model}: a state, which has its own method, options and number format; leave "
+                "--option and --dtype out"
+            )
+        editor = Editor.resume(model, device=device)
+        requests = requests_of(facts, [one.id for one in editor.session.requests], form)
+    else:
+        requests = requests_of(facts, form=form)
+        editor = Editor.from_pretrained(model, method, device=device, dtype=dtype, **options)
+    before = len(editor.session.requests)
+    try:
+        editor.edit(requests)
+    except KeyboardInterrupt:
+        done = len(editor.session.requests) - before
+        logger.warning("stopped after %d of %d facts", done, len(requests))
+        if done:
+            outputs.write(editor)
+        raise
+    outputs.write(editor)
+    return editor.edits
+
+
+def ask(
+    model: str,
+    prompts: Sequence[str],
+    tokens: int,
+    patch: str | None,
+    device: str,
+    dtype: str | None,
+) -> list[str]:
+    """Greedy continuations, without the prompts."""
+    lm, _ = _open(model, patch, device, dtype)
+    return [text.strip() for text in prompt_scores.generate(lm, prompts, tokens)]
+
+
+def evaluate(
+    model: str, facts: str, patch: str | None, form: str | None, device: str, dtype: str | None
+) -> pd.DataFrame:
+    """Metrics of facts (`metrics_of`); without state and patch, none that compares with the
+    unedited model."""
+    requests = requests_of(facts, form=form)
+    lm, unedited = _open(model, patch, device, dtype)
+    places = range(len(requests))
+    rows = prompt_scores.score_requests(lm, requests, places)
+    if unedited is None:
+        table = metrics_of(rows, rows)
+        compares = table["metric"].isin(["locality", "locality_exact", "instance_change"])
+        return table[~compares].reset_index(drop=True)
+    with unedited():
+        before = prompt_scores.score_requests(lm, requests, places)
+    return metrics_of(rows, before)
+
+
+def export(state: str, outputs: Outputs, device: str) -> None:
+    """Write the edited model of a state."""
+    outputs.check("--out, --patch or --adapter")
+    outputs.write(Editor.resume(state, device=device))
+
+
+def _is_state(model: str) -> bool:
+    return Path(model).suffix in STATES
+
+
+def _open(
+    model: str, patch: str | None, device: str, dtype: str | None
+) -> tuple[CausalLM, Callable[[], AbstractContextManager[object]] | None]:
+    """A model to ask, and a context with the unedited one; None if it is not known."""
+    if _is_state(model):
+        editor = Editor.resume(model, device=device)
+        lm, context = editor.session.lm, editor.session.unedited
+        if patch is not None:
+            raise ConfigError(f"{model}: a state has its own edits; leave --patch out")
+        return lm, context
+    named = find_model(model)
+    lm, _ = open_source(named.source, named.label, named.architecture, device, dtype)
+    if patch is None:
+        return lm, None
+    apply_patch(lm.model, patch)
+
+    @contextmanager
+    def unedited() -> Any:
+        remove_patch(lm.model, patch)
+        try:
+            yield
+        finally:
+            apply_patch(lm.model, patch)
+
+    return lm, unedited
