@@ -235,7 +235,7 @@ def test_settings_of_the_model_are_taken_by_name_and_changed_by_what_stands_besi
         (
             {**GOOD["methods"]["a"], "scan": {"side": ["output", "../x"]}},
             {},
-            "methods.a.side: found '../x', expected output or input",
+            "methods.a.side: found '../x', expected output, input or both",
         ),
         (
             {"settings": "s"},

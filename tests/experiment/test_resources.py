@@ -11,7 +11,14 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, GPTJConfig, LlamaConfig, Qwen2Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma3TextConfig,
+    GPT2Config,
+    GPTJConfig,
+    LlamaConfig,
+    Qwen2Config,
+)
 
 from mose.errors import ConfigError, ResourceError
 from mose.experiment import capacity, config, plan, resources, stages
@@ -45,6 +52,14 @@ ARCHITECTURES = {
     "smollm2-135m": LlamaConfig(
         hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
         num_key_value_heads=3, vocab_size=49152, tie_word_embeddings=True,
+    ),
+    "qwen2.5-coder-0.5b": Qwen2Config(  # its file has a head of its own
+        hidden_size=896, intermediate_size=4864, num_hidden_layers=24, num_attention_heads=14,
+        num_key_value_heads=2, vocab_size=151936, tie_word_embeddings=False,
+    ),
+    "gemma3-270m": Gemma3TextConfig(
+        hidden_size=640, intermediate_size=2048, num_hidden_layers=18, num_attention_heads=4,
+        num_key_value_heads=1, head_dim=256, vocab_size=262144,
     ),
     "gpt2-xl": GPT2Config(n_embd=1600, n_layer=48, n_head=25),
     "gpt-j-6b": GPTJConfig(),
