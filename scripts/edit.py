@@ -12,7 +12,9 @@ def program(args: argparse.Namespace) -> None:
 
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     run = chain.open_chain(args)
-    state, rows = segments.edit_segment(lm, run, args.last, args.previous, args.requests)
+    state, rows = segments.edit_segment(
+        lm, run, args.last, args.previous, args.requests, args.targets
+    )
     programs.write_table(args.immediate, rows, segments.COLUMNS)
     checkpoints.save(args.out, state, run.identity(lm.fingerprint), run.requests)
 
@@ -23,6 +25,7 @@ if __name__ == "__main__":
     parser.add_argument(
         "--previous", help="checkpoint to continue from; omit for the first segment"
     )
+    parser.add_argument("--targets", help="targets<n>.h5 of the segment; omit to seek them")
     parser.add_argument(
         "--last", type=int, required=True, help="number of edits at the end of the segment"
     )

@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mose.editing.writing import RequestOutcome, listed, write_batch, write_wanted
+from mose.editing.writing import (
+    FoundTarget,
+    RequestOutcome,
+    find_wanted,
+    listed,
+    write_batch,
+    write_wanted,
+)
 from mose.errors import ConfigError, NumericalError, shortened
 from mose.facts.requests import EditRequest, check_requests
 from mose.linalg import second_moment
@@ -134,22 +141,32 @@ def run(
     batch: int,
     last: int,
     after_batch: Callable[[int, Sequence[EditRequest]], None] = lambda *_: None,
+    found: Mapping[str, FoundTarget] | None = None,
 ) -> None:
     """Continue from `state` (already in the model) to `last` edits, in batches.
 
     requests: the whole fixed order; those from state.edits on are written.
     after_batch: called after each batch with the place of its first request and its requests.
+    found: targets of the unedited model by the request's id, for `targets_from: unedited`; None:
+    they are sought batch by batch.
     Raises ConfigError or RequestError for wrong arguments, before anything is written;
     NumericalError, which names the batch's requests, for a numerical failure.
     """
     check_requests(requests)
     _check_span(state.edits, len(requests), batch, last)
-    unedited = _targets_on(state, variant)
+    for request in requests[state.edits : last] if found is not None else ():
+        if request.id not in (found or {}):
+            raise ConfigError(f"found: no target of request {request.id}; give those of all")
+    unedited = _unedited_weights(state, variant) if found is None else {}
     starts = range(state.edits, last, batch)
     for start in track(starts, "editing batches"):
         members = requests[start : min(start + batch, last)]
         try:
-            outcomes = write_batch(lm, state.editors, variant, members, templates, unedited)
+            if found is None:
+                known = _found_on_unedited(lm, state, variant, members, templates, unedited)
+            else:
+                known = [found[member.id] for member in members]
+            outcomes = write_batch(lm, state.editors, variant, members, templates, known)
         except NumericalError as error:
             named = shortened(", ".join(member.id for member in members))
             where = f"edits {start + 1} to {start + len(members)} ({named})"
@@ -176,12 +193,31 @@ def _record(
     state.edits = start + len(members)
 
 
-def _targets_on(state: State, variant: Variant) -> dict[int, Tensor] | None:
-    """Weights of the model that targets are sought on; None: the present ones."""
+def _unedited_weights(state: State, variant: Variant) -> dict[int, Tensor]:
+    """Weights of the model that targets are sought on; empty: the present ones."""
     options = variant.edit
     if not isinstance(options, LedgerOptions) or options.targets_from == "present":
-        return None
+        return {}
     return {layer: editor.weight for layer, editor in _fresh(state, variant).items()}
+
+
+def _found_on_unedited(
+    lm: CausalLM,
+    state: State,
+    variant: Variant,
+    members: Sequence[EditRequest],
+    templates: Sequence[str],
+    unedited: Mapping[int, Tensor],
+) -> list[FoundTarget] | None:
+    """Targets of a batch on the unedited model; None without its weights."""
+    options = variant.edit
+    if not unedited or not isinstance(options, TargetOptions):
+        return None
+    for layer, weight in unedited.items():
+        lm.write(layer, weight)
+    found = find_wanted(lm, members, templates, options)
+    put_into(lm, state)
+    return found
 
 
 def _is_due(variant: Variant, before: int, now: int) -> bool:

@@ -36,18 +36,27 @@ class RequestOutcome(NamedTuple):
     wanted: Tensor | None = None
 
 
+class FoundTarget(NamedTuple):
+    """The target of a request, sought beforehand; as in RequestOutcome, seconds of the search."""
+
+    steps: int
+    loss: float
+    seconds: float
+    wanted: Tensor
+
+
 def write_batch(
     lm: CausalLM,
     editors: Mapping[int, LayerEditor],
     variant: Variant,
     requests: Sequence[EditRequest],
     templates: Sequence[str],
-    targets_on: Mapping[int, Tensor] | None = None,
+    found: Sequence[FoundTarget] | None = None,
 ) -> list[RequestOutcome]:
     """Write one batch into editors and model; returns a RequestOutcome per request.
 
-    targets_on: matrices (d_out, d_in) by layer that the model has while targets are sought; None:
-    those that it has. Raises ConfigError or RequestError for wrong editors or requests.
+    found: the requests' targets, for methods that write a batch at once; None: they are sought on
+    the present model. Raises ConfigError or RequestError for wrong editors or requests.
     """
     check_requests(requests)
     options = variant.edit
@@ -62,8 +71,9 @@ def write_batch(
     closed = {i: e for i, e in editors.items() if isinstance(e, ClosedFormEditor)}
     _check_editors(closed, variant)
     outcomes: list[RequestOutcome] = []
-    for group in groups:
-        outcomes += _write(_Group(lm, closed, options, group, templates), targets_on)
+    for members in groups:
+        group = _Group(lm, closed, options, members, templates)
+        outcomes += _write(group) if found is None else _write_found(group, found)
     _finish(lm, closed)
     return outcomes
 
@@ -90,7 +100,7 @@ def write_wanted(
     group = _Group(lm, closed, options, requests, templates)
     before = group.collect(options.layers)
     wide = wanted.to(torch.float64)
-    attained = _spread(group, before, wide, wide - before.prompt_hidden)
+    attained = _spread(group, before, _Outputs(wide, wide - before.prompt_hidden))
     _finish(lm, closed)
     return attained
 
@@ -150,20 +160,17 @@ class _Group:
         self.lm.write(layer, editor.weight)
 
 
-def _write(group: _Group, targets_on: Mapping[int, Tensor] | None) -> list[RequestOutcome]:
+def _write(group: _Group) -> list[RequestOutcome]:
     """Optimise the value targets of a group and write them at once."""
-    options, elsewhere = group.options, targets_on or {}
-    for layer, weight in elsewhere.items():
-        group.lm.write(layer, weight)
+    options = group.options
     optimised = targets.optimise(group.lm, group.requests, group.templates, options)
     started = time.perf_counter()
-    before = group.collect(options.layers) if options.target_space == "free" else None
-    for layer in elsewhere:
-        group.lm.write(layer, group.editors[layer].weight)
     wanted: Sequence[Tensor | None] = [None] * len(group.requests)
-    if before is not None:
-        attained, outputs = _write_free(group, before, optimised.shift.mT, bool(elsewhere))
-        wanted = list(outputs.mT.to(torch.float32))
+    if options.target_space == "free":
+        before = group.collect(options.layers)
+        outputs = _wanted_outputs(group.lm, options, before, optimised.shift.mT)
+        attained = _spread(group, before, outputs)
+        wanted = list(outputs.wanted.mT.to(torch.float32))
     else:
         attained = _write_reachable(group, optimised.shift.mT)
     share = (time.perf_counter() - started) / len(group.requests)
@@ -175,42 +182,75 @@ def _write(group: _Group, targets_on: Mapping[int, Tensor] | None) -> list[Reque
     ]
 
 
-def _write_free(
-    group: _Group, found_on: keys_of.Keys, shift: Tensor, elsewhere: bool
-) -> tuple[Tensor, Tensor]:
-    """Write free targets; returns the attained fractions (n,) and the wanted outputs (d, n).
+def find_wanted(
+    lm: CausalLM,
+    requests: Sequence[EditRequest],
+    templates: Sequence[str],
+    options: TargetOptions,
+) -> list[FoundTarget]:
+    """The free targets of requests in the present model, as wanted outputs."""
+    optimised = targets.optimise(lm, requests, templates, options)
+    before = keys_of.collect(
+        lm, requests, templates, options.layers[-1:], template_mean=options.TEMPLATE_MEAN
+    )
+    outputs = _wanted_outputs(lm, options, before, optimised.shift.mT)
+    columns = outputs.wanted.mT.to(torch.float32)
+    return [
+        FoundTarget(*values)
+        for values in zip(optimised.steps, optimised.loss, optimised.seconds, columns, strict=True)
+    ]
 
-    found_on: keys and hidden states of the model that the targets were found on; elsewhere: whether
-    that is another one than the present model. shift: (d_out, n), the wanted change of the last
-    edited projection's output. Where a norm follows the projection (`mose.models.post_norms`), it
-    passes through it to the block's output; else both are the same.
+
+def _write_found(group: _Group, found: Sequence[FoundTarget]) -> list[RequestOutcome]:
+    """Write targets that are known."""
+    started = time.perf_counter()
+    before = group.collect(group.options.layers)
+    wanted = torch.stack([target.wanted for target in found], dim=1).to(torch.float64)
+    attained = _spread(group, before, _Outputs(wanted, wanted - before.prompt_hidden))
+    share = (time.perf_counter() - started) / len(group.requests)
+    return [
+        RequestOutcome(
+            target.steps, target.loss, float(fraction), target.seconds + share, target.wanted
+        )
+        for target, fraction in zip(found, attained, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class _Outputs:
+    """Outputs (d, n) wanted of the last edited block.
+
+    change: (d, n), from the present ones. lengths: (n,), of the projection's wanted output, where a
+    norm behind it hides them; None: not known.
     """
-    lm, layers = group.lm, group.options.layers
-    last = layers[-1]
-    value = post_norms.values_of(lm, last, found_on.prompt_keys[last])
+
+    wanted: Tensor
+    change: Tensor
+    lengths: Tensor | None = None
+
+
+def _wanted_outputs(
+    lm: CausalLM, options: TargetOptions, before: keys_of.Keys, shift: Tensor
+) -> _Outputs:
+    """Of a shift (d_out, n) of the last edited projection's output, in the model of `before`.
+
+    Where a norm follows the projection (`mose.models.post_norms`), the shift passes through it to
+    the block's output; else both change alike.
+    """
+    last = options.layers[-1]
+    value = post_norms.values_of(lm, last, before.prompt_keys[last])
     change = post_norms.through(lm, last, value.mT, shift.mT).mT.to(torch.float64)
-    wanted = found_on.prompt_hidden + change
-    if elsewhere:
-        before = group.collect(layers)
-        return _spread(group, before, wanted, wanted - before.prompt_hidden), wanted
     lengths = torch.linalg.vector_norm(value + shift, dim=0)
-    return _spread(group, found_on, wanted, change, lengths), wanted
+    return _Outputs(before.prompt_hidden + change, change, lengths)
 
 
-def _spread(
-    group: _Group,
-    before: keys_of.Keys,
-    wanted: Tensor,
-    change: Tensor,
-    lengths: Tensor | None = None,
-) -> Tensor:
+def _spread(group: _Group, before: keys_of.Keys, outputs: _Outputs) -> Tensor:
     """Write wanted outputs of the last edited block, spread over the layers; attained (n,).
 
     As MEMIT and the authors of MOSE do: each layer in turn writes the residual at the last layer's
     output, divided by the number of layers left. Keys and residual are those of the model as edited
     so far. Where a norm follows the projection, each layer's share is brought back through it.
-    before: of the present model. wanted: (d, n). change: (d, n), what the attained fraction is
-    relative to. lengths: (n,), of the last projection's wanted output, where a norm hides them.
+    before: keys and hidden states of the present model.
     """
     lm, layers = group.lm, group.options.layers
     last = layers[-1]
@@ -218,13 +258,13 @@ def _spread(
     for done, layer in enumerate(layers):
         if done:
             present = group.collect(sorted({layer, last}))
-        share = (wanted - present.prompt_hidden) / (len(layers) - done)
+        share = (outputs.wanted - present.prompt_hidden) / (len(layers) - done)
         prompt_keys = present.prompt_keys[layer]
-        known = lengths if layer == last else None
+        known = outputs.lengths if layer == last else None
         residuals = post_norms.pulled_back(lm, layer, prompt_keys, share, known)
         group.update(layer, present.keys[layer], residuals, prompt_keys)
     after = group.collect([last])
-    return attained_fraction(after.mean_hidden() - before.mean_hidden(), change)
+    return attained_fraction(after.mean_hidden() - before.mean_hidden(), outputs.change)
 
 
 def _write_reachable(group: _Group, shift: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mose.editing import chain, checkpoints, sequence
+from mose.editing import chain, checkpoints, sequence, shared_targets
 from mose.evaluation import prompt_scores
 from mose.facts.drawing import check_enough
 from mose.facts.requests import EditRequest
@@ -13,12 +13,18 @@ COLUMNS = prompt_scores.COLUMNS
 
 
 def edit_segment(
-    lm: CausalLM, run: chain.Chain, last: int, previous: str | None, source: str
+    lm: CausalLM,
+    run: chain.Chain,
+    last: int,
+    previous: str | None,
+    source: str,
+    targets: str | None = None,
 ) -> tuple[sequence.State, list[Row]]:
     """Edit the requests after the previous checkpoint, up to `last` edits.
 
     previous: path of that checkpoint; None for the first segment. source: the file of the requests,
-    for errors. Changes the model's weights.
+    for errors. targets: file of the segment's targets (`mose.editing.shared_targets`); None: they
+    are sought. Changes the model's weights.
     Returns the state and the rows (COLUMNS) of the scores of each batch right after its edit.
     Raises ConfigError for layers that the model lacks and for too few requests.
     """
@@ -29,10 +35,14 @@ def edit_segment(
     if previous:
         checkpoints.load(previous, state, run.identity(lm.fingerprint), run.requests)
         sequence.put_into(lm, state)
+    found = None
+    if targets:
+        members = run.requests[state.edits : last]
+        found = shared_targets.load(targets, run.variant, lm.fingerprint, members, run.templates)
     rows: list[Row] = []
 
     def score(first: int, batch: Sequence[EditRequest]) -> None:
         rows.extend(prompt_scores.score_requests(lm, batch, range(first, first + len(batch))))
 
-    sequence.run(lm, state, run.variant, run.requests, run.templates, run.batch, last, score)
+    sequence.run(lm, state, run.variant, run.requests, run.templates, run.batch, last, score, found)
     return state, rows

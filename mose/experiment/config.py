@@ -16,7 +16,8 @@ from mose.experiment.blocks import Experiment, ModelFile
 from mose.experiment.locations import find
 from mose.experiment.resources import Shape
 from mose.methods.options import Variant
-from mose.methods.register import read_variant
+from mose.methods.register import read_variant, target_variant
+from mose.storage.files import digest_of
 from mose.storage.yaml_files import read_yaml
 from mose.validation.refusals import KeyRefused, shown
 from mose.validation.strict import read_block
@@ -174,6 +175,16 @@ class Model:
         """All layers that any variant edits; their second moments are in one file."""
         return sorted({layer for v in self.variants.values() for layer in v.edit.layers})
 
+    @property
+    def seekers(self) -> dict[str, Variant]:
+        """The variants that stand for targets on the unedited model, by `target_label`."""
+        seekers = {}
+        for variant in self.variants.values():
+            label, seeker = target_label(variant), target_variant(variant)
+            if label is not None and seeker is not None:
+                seekers[label] = seeker
+        return seekers
+
 
 def read_experiment(
     config: Mapping[str, Any], name: str = "config"
@@ -191,6 +202,14 @@ def read_experiment(
     check_tasks(filled, tasks, name)
     filled["tasks"] = {label: task.as_dict() for label, task in tasks.items()}
     return filled, read_models(filled, name)
+
+
+def target_label(variant: Variant) -> str | None:
+    """Name of the folder of a variant's targets on the unedited model; None if it has none."""
+    seeker = target_variant(variant)
+    if seeker is None:
+        return None
+    return f"layer{seeker.edit.layers[-1]}-{digest_of(seeker.as_dict())[:8]}"
 
 
 def check_experiment(filled: Mapping[str, Any], name: str) -> None:

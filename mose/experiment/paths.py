@@ -27,6 +27,7 @@ results/
         seed<seed>/
           requests.jsonl
           requests_report.json             counts of facts and prompts left out
+          targets/<targets>/targets<n>.h5  targets of the unedited model, of one segment
           enough_requests<n>.txt           written if there are at least n requests
         unedited/seed<seed>/
           scores<n>.csv                    of the requests of the segment that ends at n
@@ -66,6 +67,7 @@ JOBS = {
     "requests": "requests/{experiment}.{model}.{dataset}.{seed}",
     "enough_requests": "requests/{experiment}.{model}.{dataset}.{seed}.enough{n}",
     "templates": "templates/{experiment}.{model}.{seed}",
+    "targets": "targets/{experiment}.{model}.{dataset}.{targets}.{seed}.{n}",
     "edit": "edit/{experiment}.{model}.{dataset}.{method}.{seed}.{n}",
     "stability": "stability/{experiment}.{model}.{dataset}.{method}.{seed}.{n}",
     "measure": "measure/{experiment}.{model}.{dataset}.{method}.{seed}.{n}",
@@ -110,6 +112,7 @@ class Paths:
     facts_report = _OF_DATASET + "/facts_report.json"
     requests = _OF_SEED + "/requests.jsonl"
     requests_report = _OF_SEED + "/requests_report.json"
+    targets = _OF_SEED + "/targets/{targets}/targets{n}.h5"
     enough_requests = _OF_SEED + "/enough_requests{n}.txt"
     templates = _OF_MODEL + "/templates/seed{seed}.json"
     layer_scores = _OF_DATASET + "/layer_scores.csv"

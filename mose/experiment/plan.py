@@ -101,6 +101,9 @@ class Plan:
             return Work(requests=2 * edits["total"])
         if stage in ("tasks", "tasks_unedited"):
             return Work(variant=variant, items=sum(t["samples"] for t in config["tasks"].values()))
+        if stage == "targets":
+            seeker = self.models[wildcards["model"]].seekers[wildcards["targets"]]
+            return Work(variant=seeker, requests=edits["checkpoint"], batch=edits["batch"])
         if stage == "target_norms_of":
             return Work(variant=variant, requests=config["pilot_edits"], batch=edits["batch"])
         if stage == "layer_scores":

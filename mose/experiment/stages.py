@@ -273,4 +273,5 @@ STAGES = {
     "tasks_unedited": _measure,
     "layer_scores": _layer_scores,
     "target_norms_of": _target_norms,
+    "targets": _target_norms,
 }

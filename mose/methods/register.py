@@ -9,7 +9,14 @@ from typing import Any
 
 from mose.errors import ConfigError
 from mose.methods import options, trained_options, wrapper_options
-from mose.methods.options import RESERVED, AdditiveOptions, EditOptions, Variant, WrapperOptions
+from mose.methods.options import (
+    RESERVED,
+    AdditiveOptions,
+    EditOptions,
+    LedgerOptions,
+    Variant,
+    WrapperOptions,
+)
 from mose.methods.plugins import Register, files_of_editor
 from mose.validation.refusals import KeyRefused, either, one_of, unknown_key
 
@@ -94,6 +101,32 @@ def read_variant(entry: Mapping[str, Any]) -> Variant:
         return Variant(method, kind(base=read_variant({**values, "method": base}), **own))
     _refuse_unknown(values, known, f" for method {method}")
     return Variant(method, kind(**values))
+
+
+# Options that decide a target of the unedited model, beside the last layer.
+TARGET_KEYS = ("learning_rate", "steps", "stop_loss", "targets", "anchor", "weight_decay", "clamp",
+               "kl_weight", "patience")  # fmt: skip
+
+
+def target_variant(variant: Variant) -> Variant | None:
+    """The variant that stands for all that seek the same targets on the unedited model.
+
+    MEMIT at the last layer with the options that decide them. None for variants that seek targets
+    on the edited model.
+    """
+    options = variant.edit
+    if not isinstance(options, LedgerOptions) or options.targets_from != "unedited":
+        return None
+    values = {key: getattr(options, key) for key in TARGET_KEYS if hasattr(options, key)}
+    return read_variant(
+        {
+            "method": "memit",
+            "layers": [options.layers[-1]],
+            "lambda": 1,
+            "targets_from": "unedited",
+            **values,
+        }
+    )
 
 
 def parse_variant(entry: Mapping[str, Any], where: str = "methods") -> Variant:

@@ -1,22 +1,26 @@
 """The ledger: edits solved again from the unedited weights, whatever their order and batches."""
 
+import json
+
 import pytest
 import tiny
 import torch
 from sequences import identity, parse, second_moments_of
 
-from mose.editing import checkpoints, sequence, writing
-from mose.errors import ConfigError
+from mose.editing import checkpoints, sequence, shared_targets, writing
+from mose.errors import ConfigError, StoreError
+from mose.methods import register
 from mose.methods.register import parse_variant
 
 WITH_MEMORY = ["memit-keys", "encore", "alphaedit", "mose-accumulate", "mose-both"]
+REPLAYED = {"replay": 4, "targets_from": "unedited"}
 # Edits that are small beside the weight: there the best rotation of both sides is well determined.
 RETENTION = {"mose-both": {"lambda": 5.0}}
 
 
 def replayed(name, every=4):
     retention = RETENTION.get(name, {})
-    return parse(name, replay=every, targets_from="unedited", **retention)
+    return parse(name, **{**REPLAYED, "replay": every}, **retention)
 
 
 def start(variant, kind="llama"):
@@ -150,3 +154,52 @@ def test_what_cannot_be_solved_again_is_refused(requests, templates):
         writing.write_wanted(
             lm, state.editors, variant, requests[:1], templates, torch.zeros(16, 1)
         )
+
+
+def test_shared_targets_are_those_that_the_sequence_finds(requests, templates, tmp_path):
+    variants = [parse(name, **REPLAYED) for name in ("memit-keys", "alphaedit", "rect")]
+    seekers = {register.target_variant(variant).as_json() for variant in variants}
+    assert len(seekers) == 1, "one search serves all three"
+    lm, _ = start(variants[0])
+    path, members = tmp_path / "targets4.h5", requests[:4]
+    found = shared_targets.find(lm, members, templates, parse_variant(json.loads(seekers.pop())), 2)
+    shared_targets.save(path, found, variants[0], "tiny", members, templates)
+    for variant in variants:
+        known = shared_targets.load(path, variant, "tiny", members, templates)
+        lm, state = start(variant)
+        sequence.run(lm, state, variant, members, templates, 2, 4, found=known)
+        _, alone = edited(variant, members, templates, 2)
+        assert all(torch.equal(a, b) for a, b in zip(state.wanted, alone.wanted, strict=True))
+        assert [d.loss for d in state.diagnoses] == [d.loss for d in alone.diagnoses]
+        for layer, weight in weights_of(alone).items():
+            assert torch.equal(weight, weights_of(state)[layer])
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [{"steps": 9}, {"clamp": 0.5}, {"layers": [1, 3]}, {"patience": 1}, {"targets": "rescaled"}],
+)
+def test_shared_targets_of_other_options_are_refused(changed, requests, templates, tmp_path):
+    variant = parse("memit", **REPLAYED)
+    found = [writing.FoundTarget(1, 0.0, 0.0, torch.zeros(4))] * 2
+    path = tmp_path / "targets2.h5"
+    shared_targets.save(path, found, variant, "tiny", requests[:2], templates)
+    assert len(shared_targets.load(path, variant, "tiny", requests[:2], templates)) == 2
+    other = parse("memit", **{**REPLAYED, **changed})
+    with pytest.raises(StoreError, match="sought with other options"):
+        shared_targets.load(path, other, "tiny", requests[:2], templates)
+    for model, members, contexts in (
+        ("other", requests[:2], templates),
+        ("tiny", requests[1:3], templates),
+        ("tiny", requests[:2], templates[:1]),
+    ):
+        with pytest.raises(StoreError, match="sought with other"):
+            shared_targets.load(path, variant, model, members, contexts)
+
+
+def test_a_missing_target_is_named_before_anything_is_written(requests, templates):
+    variant = parse("memit", **REPLAYED)
+    lm, state = start(variant)
+    with pytest.raises(ConfigError, match=f"no target of request {requests[0].id}"):
+        sequence.run(lm, state, variant, requests, templates, 2, 4, found={})
+    assert state.edits == 0

@@ -30,6 +30,8 @@ def test_trained_wrapped_projected_and_scanned_methods_go_through_the_same_stage
         "ft": {"method": "ft", "layers": [1], "steps": 3},
         "oft": {"method": "oft", "layers": [1, 2], "steps": 3},
         "prune": {**memit, "method": "prune"},
+        "solved-again": {**memit, "memory": "keys", "targets_from": "unedited", "replay": 2},
+        "both-sides": {**memit, "method": "mose", "side": "both", "targets_from": "unedited"},
         "rome": {"method": "rome", "layers": [2], **TARGETS},
         "null": {
             "method": "sphere", "base": "alphaedit", "null_space": "energy", "layers": [1, 2],
@@ -56,6 +58,9 @@ def test_trained_wrapped_projected_and_scanned_methods_go_through_the_same_stage
     null_space = tables.read(results / "tiny" / "null_space" / "null.csv")
     assert (null_space["rank"] < null_space["width"]).all()
     assert null_space["heldout_share"].between(0, 1).all()
+    (shared,) = (results / "tiny/capitals/seed0/targets").iterdir()  # by both that seek them there
+    assert [path.name for path in shared.iterdir()] == ["targets2.h5"]
+    assert summary.loc["both-sides", "frobenius_ratio"] == pytest.approx(1, abs=1e-5)
     ranked = tables.read(results / "scan.csv")
     assert ranked[ranked.entry == "memit"]["lambda"].tolist() in ([0.1, 10.0], [10.0, 0.1])
     best = yaml.safe_load((results / "best_settings.yaml").read_text())["tiny, capitals"]

@@ -14,7 +14,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
-from mose.experiment.config import expand_scan, read_experiment
+from mose.experiment.config import expand_scan, read_experiment, target_label
 from mose.errors import MoseError
 from mose.experiment.locations import CODE
 from mose.experiment.paths import BENCHMARKS, LOGS, RESULTS, Paths, spans
@@ -73,6 +73,7 @@ wildcard_constraints:
     dataset="|".join(DATASETS),
     method="|".join(METHODS),
     layers=r"[0-9_-]+",
+    targets=r"layer\d+-[0-9a-f]{8}",
     seed=r"\d+",
     n=r"\d+",
     shard=r"\d+",
