@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from mose.editing.pass_size import target_tokens
 from mose.experiment.resources import ITEM_BYTES, Machine, Needs, Shape, Work
 from mose.methods.options import MoseOptions, TargetOptions, Variant
+from mose.methods.register import target_variant
 from mose.methods.trained_options import TrainedOptions, TrainedRotationOptions
 
 # Python with torch and transformers; on a GPU with CUDA's libraries and context (as others report:
@@ -177,6 +178,13 @@ def _two_sided_operations(d: int, f: int, options: MoseOptions, work: Work) -> f
 def _edit(shape: Shape, machine: Machine, work: Work) -> Needs:
     if work.variant is None:
         raise ValueError("edit needs a variant")
+    # Targets of the unedited model are another stage's.
+    return _write(shape, machine, work, seeks_targets=target_variant(work.variant) is None)
+
+
+def _write(shape: Shape, machine: Machine, work: Work, seeks_targets: bool) -> Needs:
+    if work.variant is None:
+        raise ValueError("edits need a variant")
     options = work.variant.edit
     last = max(options.layers)
     above = max(shape.blocks - 1 - last, 1)
@@ -188,6 +196,8 @@ def _edit(shape: Shape, machine: Machine, work: Work) -> Needs:
     steps = options.steps * (
         (TEMPLATES + 1) * AFTER * 4 * shape.block * above + TEMPLATES * 1.2 * 4 * shape.head
     )
+    if not seeks_targets:
+        steps = 0
     prefixes = (TEMPLATES + 1) * (BEFORE + AFTER) * 2 * shape.block * shape.blocks
     keys = (len(options.layers) + 1) * TEMPLATES * BEFORE * 2 * shape.block * (last + 1)
     running = ITEM_BYTES[machine.dtype] * tokens * above * (20 * shape.width + 4 * shape.mlp_width)
@@ -204,7 +214,7 @@ def _edit(shape: Shape, machine: Machine, work: Work) -> Needs:
 
 
 def _target_norms(shape: Shape, machine: Machine, work: Work) -> Needs:
-    edit = _edit(shape, machine, work)
+    edit = _write(shape, machine, work, seeks_targets=True)
     # Value targets only: no linear algebra, no checkpoint.
     unsolved = 0 if work.variant is None else _solved_bytes(shape, work.variant)
     return Needs(edit.host - unsolved, edit.device, 0, edit.seconds)
