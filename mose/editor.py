@@ -18,7 +18,7 @@ from mose.editing.arguments import Arguments, absolute, split_arguments
 from mose.editing.session import Session, read_saved
 from mose.errors import ConfigError, RequestError, StoreError, shortened
 from mose.evaluation import prompt_scores, stability
-from mose.experiment.model_files import NamedModel, find_model
+from mose.experiment.model_files import NamedModel, find_model, with_hub_id
 from mose.experiment.settings import Settings, choose
 from mose.facts.given import requests_of
 from mose.facts.requests import EditRequest, records_of
@@ -74,10 +74,11 @@ class Editor:
         Raises ConfigError, ModelError or RequestError for wrong arguments.
         """
         arguments, rest = split_arguments(options)
-        settings = choose(method, rest)
+        name = str(getattr(getattr(model, "config", None), "_name_or_path", ""))
+        known = with_hub_id(name) if name else None
+        settings = choose(method, rest, *(() if known is None else (known.settings, known.file)))
         lm = wrap(model, tokenizer, architecture)
-        name = str(getattr(model.config, "_name_or_path", "") or type(model).__name__)
-        self._start(lm, settings, arguments, Origin(name))
+        self._start(lm, settings, arguments, Origin(name or type(model).__name__))
 
     @classmethod
     def from_pretrained(
@@ -123,6 +124,8 @@ class Editor:
         model, tokenizer: the unedited model; by default the one that it was opened from.
         Raises StoreError for a file of another model, or a model that has no name to open.
         """
+        if (model is None) != (tokenizer is None):
+            raise ConfigError("model, tokenizer: found one of them; give both, or neither")
         saved = read_saved(path)
         variant = json.loads(saved.identity["variant"])
         settings = Settings(variant, f"as in {path}", {})
@@ -168,6 +171,10 @@ class Editor:
         self._measured: tuple[int, pd.DataFrame] = (0, pd.DataFrame())
         log = logger.warning if settings.others else logger.info
         log("%s", self.settings)
+
+    def __repr__(self) -> str:
+        method, edits = self.session.variant.method, len(self.session.requests)
+        return f"Editor({self.origin.name}, {method}, {edits} edits)"
 
     @property
     def model(self) -> PreTrainedModel:

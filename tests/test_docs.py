@@ -1,19 +1,24 @@
-"""The documentation: its links and paths exist, and the README's Python example runs."""
+"""The documentation: its links and paths exist, and its examples of the library run."""
 
 import re
+import shlex
 import socket
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import tiny
+import typer.main
+import yaml
 
+from mose.cli.main import app
 from mose.models import loading, sources
 from mose.statistics import corpus, second_moments
 from mose.storage import files
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
+LIBRARY = ROOT / "docs" / "library.md"
 PAGES = [
     README,
     *sorted((ROOT / "docs").glob("*.md")),
@@ -102,7 +107,7 @@ def test_the_readme_is_short():
 
 
 def prepare_demo(folder):
-    """What `make demo` leaves of a model that the README's example reads, of a tiny model."""
+    """What `make demo` leaves of a model that the example of the stages reads, of a tiny model."""
     tiny.save(folder / "tiny")
     model = folder / "results" / "models" / "smollm2-135m"
     manifest = sources.obtain({"local": str(folder / "tiny")}, model / "weights")
@@ -117,18 +122,63 @@ def prepare_demo(folder):
     second_moments.write_shard(moments, lm, windows, [1, 2], False, "float32", (0, 1))
 
 
-def test_the_python_example_of_the_readme_runs(tmp_path, monkeypatch, capsys):
-    (example,) = re.findall(r"^```python\n(.*?)^```$", README.read_text(), re.MULTILINE | re.DOTALL)
+def examples_of(page):
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(*_):
+        raise AssertionError("the example used the network")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+def prepare_named_model(folder):
+    """A tiny model under the name of the packaged one: files in config/models/ of the working
+    directory replace those of the package."""
+    tiny.save(folder / "tiny")
+    entry = {"layers": [1, 2], "lambda": 0.05, "learning_rate": 0.2, "steps": 2}
+    methods = {name: {"method": name, **entry} for name in ("mose", "memit")}
+    path = folder / "config" / "models" / "smollm2-135m.yaml"
+    path.parent.mkdir(parents=True)
+    source = {"local": str(folder / "tiny")}
+    path.write_text(yaml.safe_dump({"source": source, "methods": methods}))
+
+
+@pytest.mark.parametrize("page", [README, LIBRARY], ids=lambda page: page.name)
+def test_the_examples_of_the_editor_run(page, tmp_path, monkeypatch, capsys, no_network):
+    examples = [text for text in examples_of(page) if "results/models" not in text]
+    assert examples
+    prepare_named_model(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    names = {"__name__": "__main__"}
+    for text in examples:
+        exec(compile(text, str(page), "exec"), names)
+    assert (tmp_path / "edited" / "config.json").is_file()
+    assert names["editor"].origin.name
+    # What a terminal would show.
+    assert (page == README) == bool(capsys.readouterr().out.strip())
+
+
+def test_the_example_of_the_stages_runs(tmp_path, monkeypatch, capsys, no_network):
+    (example,) = [text for text in examples_of(LIBRARY) if "results/models" in text]
     # A tiny model has four layers, and two steps are enough for it.
     for text, smaller in (("[4, 5, 6, 7, 8]", "[1, 2]"), ('"steps": 20', '"steps": 2')):
         assert text in example
         example = example.replace(text, smaller)
     prepare_demo(tmp_path)
-
-    def no_network(*_):
-        raise AssertionError("the example used the network")
-
-    monkeypatch.setattr(socket.socket, "connect", no_network)
     monkeypatch.chdir(tmp_path)
-    exec(compile(example, str(README), "exec"), {"__name__": "__main__"})
+    exec(compile(example, str(LIBRARY), "exec"), {"__name__": "__main__"})
     assert capsys.readouterr().out.strip()
+
+
+def test_the_commands_of_the_library_s_page_exist():
+    page = LIBRARY.read_text()
+    (shell,) = re.findall(r"^```sh\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    command = typer.main.get_command(app)
+    for line in shell.splitlines():
+        program, name, *arguments = shlex.split(line)
+        assert program == "mose"
+        # Click reads the line; nothing is run.
+        command.commands[name].make_context(name, arguments)

@@ -200,6 +200,11 @@ def test_the_wheel_holds_library_and_workflow(environment, alone):
     assert version == mose.__version__
     inside = library / "_workflow"
     assert run(environment, "-m", "mose.cli.workflow", "--folder").stdout.strip() == str(inside)
+    command = environment.parent / "mose"
+    assert "Example: mose edit" in run(command, "edit", "--help").stdout
+    # Models by name are the wheel's files.
+    listed = json.loads(run(command, "models", "--json").stdout)
+    assert "smollm2-135m" in {row["model"] for row in listed}
     tracked = run("git", "ls-files", cwd=ROOT).stdout.splitlines()
     parts = ("Snakefile", "config/", "profiles/", "scripts/", "workflow/")
     wanted = {name for name in tracked if name.startswith(parts)}

@@ -183,6 +183,12 @@ class Session:
 
     def restore(self, saved: Saved) -> None:
         """Continue from a stored session. Raises StoreError for one of another model."""
+        made_with, this = (str(one)[:12] for one in (saved.identity["model"], self.lm.fingerprint))
+        if made_with != this:
+            raise StoreError(
+                f"{saved.path}: made with another model (fingerprint {made_with}, this is {this}); "
+                "give the one that it was made with, unedited"
+            )
         identity = self._identity(saved.identity["moments"], saved.templates)
         state = self._new_state()
         checkpoints.load(saved.path, state, identity, saved.requests)

@@ -4,7 +4,7 @@ Imports no torch: names and settings are checked before a model is loaded.
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,14 +74,19 @@ def find_model(name: str | Path, revision: str | None = None) -> NamedModel:
             "(owner/name)"
         )
     source = {"hub": text, **({} if revision is None else {"revision": revision})}
-    for file in known.values():
-        named = _of_file(text, file)
-        if named.source.get("hub") == text:
-            return NamedModel(
-                text, {**named.source, **source}, named.label, named.file, named.settings,
-                named.architecture,
-            )  # fmt: skip
-    return NamedModel(text, source, text.replace("/", "--"))
+    known_as = with_hub_id(text)
+    if known_as is None:
+        return NamedModel(text, source, text.replace("/", "--"))
+    return replace(known_as, name=text, source={**known_as.source, **source})
+
+
+def with_hub_id(name: str) -> NamedModel | None:
+    """The model whose file has a hub id as its source; None if no file has."""
+    for path in model_files().values():
+        named = _of_file(name, path)
+        if named.source.get("hub") == name:
+            return named
+    return None
 
 
 def _of_file(name: str, path: Path) -> NamedModel:

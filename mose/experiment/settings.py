@@ -105,6 +105,12 @@ def choose(
     """
     given = {SPELLED.get(key, key): value for key, value in options.items()}
     label, fixed = FORMS.get(method, (method, {}))
+    for key in given.keys() & fixed.keys():
+        if given[key] != fixed[key]:
+            raise ConfigError(
+                f"options.{key}: found {given[key]!r}, but {method} means {fixed[key]!r}; leave it "
+                f"out, or take method={label!r}"
+            )
     if known and label in known:
         settings = Settings({**fixed, **given}, f"{file}: methods.{label}", known[label])
         parse_variant(settings.entry(1, 1), WHERE)
