@@ -41,6 +41,7 @@ from mose.models.tokens import EditTokens, encode_edit
 ESSENCE = "{} is a"
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPS = 1e-8
+STEPS_BETWEEN_CHECKS = 5  # on a GPU
 
 
 @dataclass(frozen=True)
@@ -202,47 +203,71 @@ class _Group:
         width = self.weight.shape[1 if options.target_space == "key" else 0]
         self.delta = torch.zeros(len(rows), width, device=lm.device)
         self.steps, self.loss = [0] * len(rows), [math.nan] * len(rows)
+        self.steps_taken = torch.zeros(len(rows), dtype=torch.int64, device=lm.device)
+        self.last_loss = torch.zeros(len(rows), device=lm.device)
         # First step at which the new object is the most probable in all templates.
         self.predicted_at = torch.full((len(rows),), options.steps, device=lm.device)
 
     def optimise(self) -> None:
-        """Adam on every request's delta, until its loss is below stop_loss or after `steps`."""
+        """Adam on every request's delta, until its loss is below stop_loss or after `steps`.
+
+        A finished request keeps its delta. It leaves the pass at the next check: on a GPU a check
+        makes the host wait, so there are fewer.
+        """
         active = torch.arange(len(self.delta), device=self.delta.device)
+        going = torch.ones_like(active, dtype=torch.bool)
         first, second = torch.zeros_like(self.delta), torch.zeros_like(self.delta)
+        every = 1 if self.delta.device.type == "cpu" else STEPS_BETWEEN_CHECKS
         for step in range(1, self.options.steps + 1):
             delta = self.delta[active].requires_grad_()
             loss, predicted = self._losses(delta)
-            check_finite(
-                loss,
-                [self.names[place] for place in active.tolist()],
-                f"layer {self.options.layers[-1]}",
-                step,
-                self.options.learning_rate,
-                f"look at dtype (now {str(self.weight.dtype).removeprefix('torch.')}) and "
-                f"kl_weight (now {self.options.kl_weight})",
-            )
-            for place, value in zip(active.tolist(), loss.tolist(), strict=True):
-                self.steps[place], self.loss[place] = step, value
-            going = loss.detach() >= self.options.stop_loss
-            if predicted is not None and self.options.patience is not None:
-                now = active[predicted]
-                self.predicted_at[now] = self.predicted_at[now].clamp(max=step)
-                going &= step < self.predicted_at[active] + self.options.patience
-            if step == self.options.steps or not going.any():
-                return
+            going = self._record(active, going, loss.detach(), predicted, step)
+            checked = step % every == 0 or step == self.options.steps
+            if checked:
+                self._check_finite()
+                if step == self.options.steps or not going.any():
+                    break
             (gradient,) = torch.autograd.grad(loss.sum(), delta)
-            gradient = gradient[going]
-            if not going.all():
+            if checked and not going.all():
                 kept = going.nonzero()[:, 0]
-                active = active[kept]
+                active, gradient, going = active[kept], gradient[kept], going[kept]
                 self.above = self.above.take(self.positions.take(kept))
                 self.essence0, self.length = self.essence0[kept], self.length[kept]
             first[active] += (1 - ADAM_BETAS[0]) * (gradient - first[active])
             second[active] += (1 - ADAM_BETAS[1]) * (gradient**2 - second[active])
             mean = first[active] / (1 - ADAM_BETAS[0] ** step)
             scale = (second[active] / (1 - ADAM_BETAS[1] ** step)).sqrt() + ADAM_EPS
-            moved = self.delta[active] - self.options.learning_rate * mean / scale
-            self.delta[active] = self._clamped(moved)
+            present = self.delta[active]
+            moved = self._clamped(present - self.options.learning_rate * mean / scale)
+            self.delta[active] = torch.where(going[:, None], moved, present)
+        self.steps, self.loss = self.steps_taken.tolist(), self.last_loss.tolist()
+
+    def _record(
+        self, active: Tensor, going: Tensor, loss: Tensor, predicted: Tensor | None, step: int
+    ) -> Tensor:
+        """Keep step and loss of the active requests that go on; returns which still do."""
+        self.steps_taken[active] = torch.where(going, step, self.steps_taken[active])
+        self.last_loss[active] = torch.where(going, loss, self.last_loss[active])
+        going = going & (loss >= self.options.stop_loss)
+        if predicted is not None and self.options.patience is not None:
+            before = self.predicted_at[active]
+            since = torch.where(predicted, before.clamp(max=step), before)
+            self.predicted_at[active] = since
+            going = going & (step < since + self.options.patience)
+        return going
+
+    def _check_finite(self) -> None:
+        """Raise NumericalError for the first request whose last loss is not finite."""
+        for place in (~torch.isfinite(self.last_loss)).nonzero()[:1, 0].tolist():
+            check_finite(
+                self.last_loss[place : place + 1],
+                [self.names[place]],
+                f"layer {self.options.layers[-1]}",
+                int(self.steps_taken[place]),
+                self.options.learning_rate,
+                f"look at dtype (now {str(self.weight.dtype).removeprefix('torch.')}) and "
+                f"kl_weight (now {self.options.kl_weight})",
+            )
 
     def shift(self, place: int) -> Tensor:
         """The shift (d,) to write for one request."""
