@@ -1,1 +1,1 @@
-"""Shared code of the programs in scripts/, and the command mose-workflow."""
+"""The commands mose and mose-workflow, and shared code of the programs in scripts/."""

@@ -40,7 +40,7 @@ def by_sequence(name, facts, ends):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_edits_are_the_workflow_s_and_are_stored_resumed_and_undone_exactly(name, facts, tmp_path):
+def test_edits_are_the_workflow_s_and_are_resumed_patched_and_undone_exactly(name, facts, tmp_path):
     editor = editor_of(name)
     before = all_weights(editor.model)
     editor.edit(facts[:2])
@@ -56,6 +56,13 @@ def test_edits_are_the_workflow_s_and_are_stored_resumed_and_undone_exactly(name
     assert same(all_weights(editor.model), all_weights(resumed.model))
     seconds = {"seconds": 0.0}
     pd.testing.assert_frame_equal(editor.edits.assign(**seconds), resumed.edits.assign(**seconds))
+
+    editor.save_patch(tmp_path / "edit.safetensors")
+    other = tiny.model().model
+    mose.apply_patch(other, tmp_path / "edit.safetensors")
+    assert same(all_weights(editor.model), all_weights(other))
+    mose.remove_patch(other, tmp_path / "edit.safetensors")
+    assert same(before, all_weights(other))
 
     for one in (editor, resumed):
         one.undo()
