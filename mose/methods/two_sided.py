@@ -38,7 +38,7 @@ from mose.methods.options import MoseOptions
 logger = logging.getLogger(__name__)
 
 # `weighted` stops once a step lowers the objective by less than this share of it.
-TOLERANCE = 1e-4
+TOLERANCE = 1e-3
 
 
 class TwoSidedRotation(ClosedFormEditor):
