@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 READY = $(VENV)/.workflow
 DEV = $(VENV)/.installed
 
-.PHONY: demo test test-all lint bench figures reference clean
+.PHONY: demo test test-all lint bench gpu-check figures reference clean
 
 demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -27,6 +27,9 @@ lint: $(DEV)
 
 bench: $(DEV)
 	$(BIN)/python benchmarks/run.py --out results/benchmarks.json
+
+gpu-check: $(DEV)
+	$(BIN)/python benchmarks/gpu.py --out results/gpu
 
 figures: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml --forcerun figures

@@ -10,7 +10,7 @@ import math
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -72,19 +72,24 @@ REQUESTS = [
 NAMES = [f"Neighbour{i} of the Surname{i % 16}" for i in range(160)]
 
 
-def model() -> CausalLM:
-    """A random model of SmolLM2-135M's shape, with words as tokens."""
-    torch.manual_seed(0)
+def tokenizer() -> PreTrainedTokenizerFast:
+    """The words of all requests as tokens."""
     texts = [*TEMPLATES, targets.ESSENCE, *(f"{r.text} {r.target_new}" for r in REQUESTS)]
     words = sorted({word for text in [*texts, *NAMES] for word in text.split()})
     words_as_tokens = Tokenizer(
         models.WordLevel({word: i for i, word in enumerate(words)}, words[0])
     )
     words_as_tokens.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer = PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(
         tokenizer_object=words_as_tokens, clean_up_tokenization_spaces=False
     )
-    return CausalLM(AutoModelForCausalLM.from_config(LlamaConfig(**SHAPE)), tokenizer, "random")
+
+
+def model(shape: Mapping[str, Any] = SHAPE, dtype: torch.dtype = torch.float32) -> CausalLM:
+    """A random model, by default of SmolLM2-135M's shape, with words as tokens."""
+    torch.manual_seed(0)
+    made = AutoModelForCausalLM.from_config(LlamaConfig(**shape), dtype=dtype)
+    return CausalLM(made, tokenizer(), "random")
 
 
 def pair(fast: Callable[[], Any], slow: Callable[[], Any], repeats: int) -> tuple[float, float]:
