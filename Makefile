@@ -14,10 +14,10 @@ demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
 
 test: $(DEV)
-	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup -m 'not slow'
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 test-all: $(DEV)
-	$(BIN)/python -m pytest -n $(CORES) --dist loadgroup
+	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder
 
 lint: $(DEV)
 	$(BIN)/ruff check .

@@ -52,7 +52,7 @@ def test_sigterm_is_one_line_and_leaves_nothing_half_written(experiment, undistu
     before = files_of(experiment)
     # Steps without end: however fast the machine, the signal comes before the program is done.
     endless = chain.stages({"steps": 10**7, "stop_loss": 0.0, "patience": None})["edit2"][0]
-    after = undisturbed[1]["edit2"] + 1
+    after = undisturbed[1]["edit2"]  # by then it edits
     status, said = chain.kill(experiment, endless, after, signal.SIGTERM)
     assert status == 1, said
     assert "error: terminated" in said

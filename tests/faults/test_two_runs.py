@@ -37,7 +37,6 @@ def replanned(project, **changed):
     }
 
 
-@pytest.mark.xdist_group("runs")
 @pytest.mark.parametrize(
     ("changed", "reruns"),
     [
@@ -55,7 +54,6 @@ def test_an_edited_config_reruns_what_depends_on_it_and_no_more(project, changed
     assert replanned(project, **changed) == reruns
 
 
-@pytest.mark.xdist_group("runs")
 def test_a_second_workflow_in_a_folder_is_refused_while_the_first_runs(project):
     target = TARGETS[1]
     first = flow.Flow(project, "--forcerun", "templates", "--", target)

@@ -182,12 +182,31 @@ def run(folder: Path, command: list[str], *limits: tuple[int, int]) -> tuple[int
 def kill(
     folder: Path, command: list[str], after: float, number: int = signal.SIGKILL
 ) -> tuple[int, str]:
-    """Send a stage a signal after some seconds; exit status and standard error."""
+    """Send a stage a signal after some seconds; exit status and standard error.
+
+    The seconds of another signal than SIGKILL begin once the program handles that signal, for which
+    it has a minute.
+    """
     running = start(folder, command)
+    given_up = time.monotonic() + 60
+    while number != signal.SIGKILL and time.monotonic() < given_up:
+        if _handles(running.process.pid, number):
+            break
+        time.sleep(0.01)
     time.sleep(after)
     if running.process.is_alive():
         os.kill(running.process.pid, number)
     return running.end()
+
+
+def _handles(process: int | None, number: int) -> bool:
+    """Whether a process has a handler of its own for a signal, as the kernel knows it."""
+    try:
+        status = Path(f"/proc/{process}/status").read_text()
+    except FileNotFoundError:
+        return False
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def contents(folder: Path, outputs: list[str]) -> dict[str, object]:

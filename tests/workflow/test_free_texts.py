@@ -45,9 +45,6 @@ def records():
     ]
 
 
-pytestmark = pytest.mark.xdist_group("texts")
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("texts"))

@@ -29,7 +29,6 @@ def longer(whole, tmp_path_factory):
     return project, planned, before
 
 
-@pytest.mark.xdist_group("longer")
 def test_more_edits_run_only_the_new_segments(longer):
     project, planned, before = longer
     methods = len(METHODS)
@@ -51,7 +50,6 @@ def test_more_edits_run_only_the_new_segments(longer):
     assert sorted(summary.edits.unique()) == [0, 2, 4, 6]
 
 
-@pytest.mark.xdist_group("longer")
 def test_a_changed_option_starts_its_own_chain_afresh_and_no_other(longer):
     methods = {**METHODS, "memit": {**METHODS["memit"], "lambda": 0.2}}
     planned = longer[0].planned(methods=methods, edits=MORE)
@@ -82,13 +80,11 @@ def with_line(path, line):
         path.write_text(before)
 
 
-@pytest.mark.xdist_group("longer")
 def test_another_checkout_and_other_words_make_nothing_again(longer, checkout):
     with with_line(checkout / "mose/models/causal_lm.py", "# Another comment."):
         assert longer[0].planned("--", flow.TABLES, checkout=checkout, edits=MORE) == {}
 
 
-@pytest.mark.xdist_group("longer")
 def test_a_changed_method_makes_its_own_chains_again_and_no_other(longer, checkout):
     with with_line(checkout / "mose/methods/memit.py", "OTHER = 1"):
         planned = longer[0].planned("--", flow.TABLES, checkout=checkout, edits=MORE)
@@ -98,7 +94,6 @@ def test_a_changed_method_makes_its_own_chains_again_and_no_other(longer, checko
     }  # fmt: skip
 
 
-@pytest.mark.xdist_group("longer")
 def test_a_changed_pass_of_the_model_makes_all_again_that_runs_it(longer, checkout):
     with with_line(checkout / "mose/models/causal_lm.py", "OTHER = 1"):
         planned = longer[0].planned("--", flow.TABLES, checkout=checkout, edits=MORE)

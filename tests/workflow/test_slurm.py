@@ -19,7 +19,7 @@ SITE = [
     "--default-resources", "slurm_partition=test", "mem_mb=1000", "runtime=5",
 ]  # fmt: skip
 
-pytestmark = [pytest.mark.slurm, pytest.mark.slow, pytest.mark.xdist_group("slurm")]
+pytestmark = [pytest.mark.slurm, pytest.mark.slow]
 
 
 @pytest.fixture(scope="module")

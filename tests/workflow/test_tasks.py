@@ -40,9 +40,6 @@ CHANGED = {
 }
 
 
-pytestmark = pytest.mark.xdist_group("tasks")
-
-
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("tasks"))
