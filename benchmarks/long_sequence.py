@@ -20,7 +20,7 @@ from mose.editing import sequence
 from mose.evaluation import stability
 from mose.facts.requests import EditRequest
 from mose.linalg import second_moment
-from mose.methods.base import LayerEditor
+from mose.methods.base import LayerEditor, Rotations
 from mose.methods.register import parse_variant
 from mose.models.causal_lm import CausalLM
 from mose.report import pages
@@ -93,16 +93,17 @@ def chain(options: dict, storage: str, edits: int) -> Iterator[dict]:
     state = sequence.State(sequence.make_editors({LAYER: unedited}, {LAYER: moment}, variant))
     editor = state.editors[LAYER]
     in_place = unedited.to(dtype)
-    before = editor.rotation
+    before = rotation_of(editor)
     requests = invented(edits)
     times, memory = [], []
 
     def after(first: int, _: object) -> None:
         nonlocal in_place, before
         if before is not None and options.get("memory") is None:
-            step = editor.rotation @ before.mT
+            now = rotation_of(editor)
+            step = now @ before.mT
             in_place = (step @ in_place.to(torch.float64)).to(dtype)
-            before = editor.rotation
+            before = now
         times.append(time.perf_counter())
         if (first + 1) % (edits // 10) == 0 and first + 1 >= WARM_UP:
             memory.append((resident(), state_bytes(editor)))
@@ -114,7 +115,7 @@ def chain(options: dict, storage: str, edits: int) -> Iterator[dict]:
     row = {
         "storage": storage,
         "edits": edits,
-        **drift(lm.weight(LAYER), unedited, editor.rotation),
+        **drift(lm.weight(LAYER), unedited, editor.rotations),
         "state_MB": last_state / 1e6,
         # Counted from the first tenth of the edits, or from WARM_UP.
         "other_growth_MB": (last_resident - first_resident - last_state + first_state) / 1e6,
@@ -126,13 +127,19 @@ def chain(options: dict, storage: str, edits: int) -> Iterator[dict]:
         yield {"storage": storage, "edits": edits, **drift(in_place, unedited, None), "in_place": 1}
 
 
+def rotation_of(editor: LayerEditor) -> torch.Tensor | None:
+    """R (d_out, d_out) of a published rotation; None for other methods."""
+    return None if editor.rotations is None else editor.rotations.output
+
+
 def drift(
-    now: torch.Tensor, unedited: torch.Tensor, rotation: torch.Tensor | None
+    now: torch.Tensor, unedited: torch.Tensor, rotations: Rotations | None
 ) -> dict[str, float | None]:
     """Relative drift of norm and condition number of the stored matrix from the unedited one."""
-    row = stability.measure(LAYER, now, unedited, rotation)
+    row = stability.measure(LAYER, now, unedited, rotations)
+    sides = (row["output_orthogonality"], row["input_orthogonality"])
     return {
-        "orthogonality_error": row["orthogonality_error"],
+        "orthogonality_error": max((float(s) for s in sides if s is not None), default=None),
         "frobenius_drift": abs(float(row["frobenius_ratio"] or 0) - 1),
         "condition_drift": abs(float(row["condition_ratio"] or 0) - 1),
     }

@@ -36,7 +36,7 @@ FACTOR_BITS = 32
 MOST_WEIGHT = 1e4
 # Weighted least squares for larger ranks take longer than they save.
 WEIGHTED_RANK = 64
-ROUNDS = 3
+ROUNDS = 6
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,8 @@ def test_a_path_is_a_pattern_until_its_wildcards_are_known():
 def test_no_two_files_of_an_experiment_share_a_path():
     known = {
         **RUN, "experiment": "e", "corpus": "c", "part": "windows1", "shard": 0, "layers": "1",
-        "n": 2, "task": "t", "table": "x", "figure": "f", "kind": "pdf", "entry": "y",
+        "n": 2, "targets": "g", "task": "t", "table": "x", "figure": "f", "kind": "pdf",
+        "entry": "y",
     }  # fmt: skip
     filled = [fill(pattern, **known) for _, pattern in paths.patterns()]
     assert len(filled) > 30

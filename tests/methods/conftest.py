@@ -1,6 +1,6 @@
 import pytest
 import torch
-from plain import D_IN, D_OUT, draw
+from small_layer import D_IN, D_OUT, draw
 
 from mose.linalg.second_moment import SecondMoment
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plain import D_IN, D_OUT, draw, make
+from small_layer import D_IN, D_OUT, draw, make
 
 from mose.errors import NumericalError
 from mose.methods.alphaedit import alphaedit_delta, null_share, protected_directions

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plain import CLOSED_FORM, WITHOUT_LAMBDA, batch, make
+from small_layer import CLOSED_FORM, WITHOUT_LAMBDA, batch, make
 
 from mose.methods.register import METHODS
 

@@ -1,7 +1,7 @@
 """ENCORE's objective, solved whole."""
 
 import torch
-from plain import D_IN, D_OUT, draw, make
+from small_layer import D_IN, D_OUT, draw, make
 
 
 def test_it_is_the_large_solve_with_a_raised_diagonal_and_earlier_keys(weight, moment):

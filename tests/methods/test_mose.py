@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plain import D_IN, ROTATIONS, batch, draw, make
+from small_layer import D_IN, ROTATIONS, batch, draw, make
 
 from mose.linalg.orthogonal import on_sphere, orthogonality_error
 

@@ -3,7 +3,7 @@
 import pytest
 import tiny
 import torch
-from plain import D_IN, D_OUT, draw, make
+from small_layer import D_IN, D_OUT, draw, make
 
 from mose.editing import sequence, targets, writing
 from mose.errors import ConfigError

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plain import D_IN, D_OUT, draw
+from small_layer import D_IN, D_OUT, draw
 
 from mose.errors import ConfigError
 from mose.linalg.orthogonal import orthogonality_error

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plain import D_IN, D_OUT, draw, make
+from small_layer import D_IN, D_OUT, draw, make
 
 from mose.methods.memit import memit_delta
 from mose.methods.two_sided import TwoSidedRotation

@@ -5,7 +5,7 @@ import math
 import pytest
 import tiny
 import torch
-from plain import D_IN, D_OUT, batch, draw, make
+from small_layer import D_IN, D_OUT, batch, draw, make
 
 from mose.editing import sequence, targets, writing
 from mose.errors import ConfigError

@@ -87,7 +87,7 @@ def test_it_knows_that_paris_is_the_capital_until_told_otherwise(packaged):
     )
     found = writing.write_batch(lm, editors, variant, requests, ["{}", "It is true. {}"])
     assert reliable("target_new") == [True, True]
-    assert all(attained > 0.5 for _, _, attained, _ in found)
+    assert all(outcome.attained > 0.5 for outcome in found)
     after = torch.linalg.svdvals(lm.weight(6).double())
     assert torch.allclose(after, torch.linalg.svdvals(before.double()), rtol=1e-6)
     assert torch.allclose(editors[6].undo().float(), before, rtol=1e-6, atol=1e-6)

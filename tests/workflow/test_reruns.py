@@ -1,5 +1,6 @@
 """What a changed configuration or changed code makes again, and what it leaves alone."""
 
+import re
 import shutil
 from contextlib import contextmanager
 
@@ -70,9 +71,9 @@ def checkout(tmp_path_factory):
 
 @contextmanager
 def with_line(path, line):
-    """The file has a line more for a while, before it imports torch."""
+    """The file has a line more for a while, before its first import."""
     before = path.read_text()
-    path.write_text(before.replace("\nimport torch\n", f"\n{line}\nimport torch\n", 1))
+    path.write_text(re.sub(r"^(?=import |from )", f"{line}\n", before, count=1, flags=re.MULTILINE))
     assert line in path.read_text()
     try:
         yield

@@ -74,6 +74,7 @@ rule targets:
         code=code_of(
             "mose/editing/shared_targets.py",
             "mose/facts/drawing.py",
+            "mose/facts/requests.py",
             "mose/models/loading.py",
         ),
         variant=lambda wildcards: MODELS[wildcards.model]
