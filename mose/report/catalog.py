@@ -168,6 +168,13 @@ FIGURES = (
         f"Perplexity on held-out text against the number of edits. {OVER_SEEDS}",
     ),
     Entry(
+        "tradeoff",
+        "edits against fluency",
+        EDITS,
+        "Reliability of all edits so far against perplexity on held-out text: one line per method, "
+        "one point per checkpoint, the last one filled. Upper left is better; means over seeds.",
+    ),
+    Entry(
         "attained",
         "attained fraction",
         EDITS,

@@ -48,6 +48,7 @@ def test_the_figures_drawn_are_those_listed(checkpoints):
     assert own.keys() == set(gallery.TABLES)
     drawn = list(gallery.figures(own, ["tiny"], ["facts"], ["memit"], checkpoints))
     assert {(one.model, one.dataset) for one in drawn} == {("tiny", "facts")}
+    assert {one.figure.get_suptitle() for one in drawn} == {"tiny, facts"}
     names = {one.name for one in drawn}
     listed = {entry.name for entry in catalog.figures(len(checkpoints))}
     # The frames have a kind of portability.

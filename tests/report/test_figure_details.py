@@ -84,3 +84,24 @@ def test_forgetting_curves_are_the_data_by_age(count):
             np.testing.assert_array_equal(line.get_xdata(), own.age)
             np.testing.assert_allclose(line.get_ydata(), own.value)
     assert figure.axes[-1].get_xlabel() == "Edits made since"
+
+
+def test_a_trade_off_has_a_point_per_checkpoint_and_ends_filled():
+    rows = [
+        {"method": method, "seed": seed, "edits": edits, **RUN,
+         "reliability": 0.9 - 0.01 * edits - 0.02 * seed, "perplexity": 30.0 + place + edits}
+        for place, method in enumerate(METHODS)
+        for seed in range(2)
+        for edits in (0, 2, 4, 6)
+    ]  # fmt: skip
+    summary = pd.DataFrame(rows)
+    summary.loc[(summary.method == "mose") & (summary.edits == 6), "perplexity"] = np.inf
+    axes = details.tradeoff(summary, METHODS).axes[0]
+    lines = lines_of(axes)
+    np.testing.assert_allclose(lines["memit"].get_xdata(), [32.0, 34.0, 36.0], rtol=1e-12)
+    np.testing.assert_allclose(lines["memit"].get_ydata(), [0.87, 0.85, 0.83], rtol=1e-12)
+    np.testing.assert_allclose(lines["mose"].get_xdata(), [33.0, 35.0], rtol=1e-12)
+    ends = [line.get_xdata()[0] for line in axes.lines if len(line.get_xdata()) == 1]
+    assert ends == [36.0, 35.0]
+    (unedited,) = (line for line in axes.lines if line.get_label() == "unedited model")
+    assert unedited.get_xdata()[0] == 30.5

@@ -72,7 +72,7 @@ LINE_FIGURES = {
     "token_shares": (lambda: overview.token_shares(summary_of()), "Share of tokens"),
     "success_rates": (lambda: overview.success_rates(summary_of()), "Share of prompts"),
     "stability": (lambda: overview.stability(summary_of()), "Relative change (ratio \u2212 1)"),
-    "perplexity": (lambda: overview.perplexity(summary_of()), "Perplexity (per token)"),
+    "perplexity": (lambda: overview.perplexity(summary_of()), "Perplexity (per token) \u2193"),
     "attained": (
         lambda: overview.attained(diagnostics_of()),
         "Attained fraction of the residual",
@@ -135,15 +135,27 @@ def test_twelve_methods_can_be_told_apart_without_colour():
     assert len(curves(axes, methods)) == 12
 
 
-def test_markers_of_equal_curves_stand_side_by_side():
-    summary = summary_of().assign(reliability=0.5)
-    figure = overview.token_shares(summary)
+def test_points_stand_at_their_number_of_edits_and_whiskers_side_by_side():
+    figure = overview.token_shares(summary_of(seeds=2))
     figure.draw_without_rendering()
-    places = [
-        line.get_transform().transform([20.0, 0.5])[0] for line in curves(figure.axes[0]).values()
-    ]
+    axes = figure.axes[0]
+    for line in curves(axes).values():
+        assert line.get_transform() == axes.transData
+    places = [whiskers.get_transform().transform([20.0, 0.5])[0] for whiskers in axes.collections]
     steps = np.diff(sorted(places)) / figure.dpi * 72.0
     np.testing.assert_allclose(steps, 2.4, atol=1e-6)
+
+
+def test_no_bar_of_the_attained_fraction_is_cut_off():
+    """One method's few requests reach far beyond the others'."""
+    records = diagnostics_of()
+    records.loc[records.method == "memit", "attained"] *= 3.0
+    axes = overview.attained(records).axes[0]
+    ends = [segment[:, 1] for bars in axes.collections for segment in bars.get_segments()]
+    low, high = axes.get_ylim()
+    assert low <= np.min(ends)
+    assert np.max(ends) <= high
+    assert np.max(ends) > 2.0
 
 
 def test_a_method_keeps_its_look_when_others_are_missing():

@@ -1,4 +1,4 @@
-"""Figures that not every experiment has: portability by kind, and scores by age.
+"""Figures beside the overview: edits against fluency, portability by kind, scores by age.
 
 As in `overview`, frames are of one model and one data set; each figure has all methods.
 """
@@ -7,10 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from mose.report.figures.drawing import (
+    LESS,
+    MORE,
+    UNEDITED,
+    WIDTH,
     edits_axis,
     legend,
     looks,
@@ -31,6 +36,36 @@ def kinds_of(means: pd.DataFrame) -> pd.DataFrame:
     """The rows of `intervals.means_with_intervals` with portability by kind, at checkpoints."""
     of_kind = means["metric"].str.startswith(PORTABILITY) & (means["when"] == "retention")
     return means[of_kind & means["mean"].notna()]
+
+
+@styled
+def tradeoff(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
+    """Reliability against perplexity: one line per method, one point per checkpoint.
+
+    summary: of `tables.summarize`. Means over seeds; the last checkpoint is filled, a point of
+    infinite perplexity is left out.
+    """
+    figure = Figure(figsize=(WIDTH / 2 + 0.6, 3.0))
+    axes = figure.subplots()
+    finite = summary[np.isfinite(summary["perplexity"])]
+    edited = finite[finite["edits"] > 0]
+    styles = looks(summary, methods)
+    for look in styles:
+        own = edited[edited["method"] == look.label].groupby("edits")[["perplexity", "reliability"]]
+        points = own.mean()
+        axes.plot(points["perplexity"], points["reliability"], **look.line)
+        last = points.tail(1)
+        filled = {**look.line, "label": None, "markerfacecolor": look.colour, "zorder": 4.0}
+        axes.plot(last["perplexity"], last["reliability"], **filled)
+    before = finite.loc[finite["edits"] == 0, "perplexity"].mean()
+    reference = axes.axvline(before, label="unedited model", **UNEDITED)
+    if finite["perplexity"].max() > 10.0 * finite["perplexity"].min():
+        axes.set_xscale("log")
+    share_axis(axes)
+    axes.set_xlabel(f"Perplexity (per token) {LESS}")
+    axes.set_ylabel(f"Reliability {MORE}")
+    legend(figure, styles, None if np.isnan(before) else reference)
+    return figure
 
 
 @styled

@@ -61,6 +61,12 @@ FRESH: dict[str, Any] = {
 }
 """Line of values right after a request's own batch."""
 
+UNEDITED: dict[str, Any] = {"color": GREY, "linewidth": 0.8, "linestyle": (0, (1, 2))}
+"""Line of the unedited model's value."""
+
+MORE, LESS = "\N{UPWARDS ARROW}", "\N{DOWNWARDS ARROW}"
+"""More, or less, is better."""
+
 STYLE = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],  # part of matplotlib: the same figure everywhere
@@ -140,8 +146,8 @@ class Look:
         }
 
     def beside(self, axes: Axes, step: float = 2.4) -> Transform:
-        """Data coordinates shifted sideways by a few points, so that markers of coinciding curves
-        stand side by side. step: points per method.
+        """Data coordinates shifted sideways by a few points, so that bars of several methods at
+        one place stand side by side. step: points per method.
         """
         step = min(step, 14.0 / self.count)
         points = step * (self.place - (self.count - 1) / 2.0)
@@ -245,6 +251,11 @@ def power(value: float, _: int | None = None) -> str:
     sign = "\N{MINUS SIGN}" if value < 0 else "+"
     power = round(math.log10(abs(value)))
     return f"{sign}1" if power == 0 else f"{sign}$10^{{{power}}}$"
+
+
+def stamp(figure: Figure, model: str, dataset: str) -> None:
+    """Say in the figure what was measured."""
+    figure.suptitle(f"{model}, {dataset}", x=0.995, ha="right", fontsize=6.5, color=GREY)
 
 
 def title(axes: Axes, text: str, letter: str = "") -> None:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from mose.report import abilities, catalog, retention
 from mose.report.figures import details, overview, task_curves
+from mose.report.figures.drawing import stamp
 
 # Names of the tables that `figures` needs.
 TABLES = (
@@ -44,7 +45,7 @@ def figures(
             own = {name: _part(table, model, dataset) for name, table in tables.items()}
             if not own["summary"].empty:
                 for name, figure in _figures(own, methods, checkpoints).items():
-                    yield Drawing(model, dataset, name, figure)
+                    yield _stamped(Drawing(model, dataset, name, figure))
 
 
 def _figures(
@@ -59,6 +60,7 @@ def _figures(
         "success": overview.success_rates(summary, intervals, methods),
         "stability": overview.stability(summary, methods),
         "perplexity": overview.perplexity(summary, methods),
+        "tradeoff": details.tradeoff(summary, methods),
         "attained": overview.attained(_at_checkpoints(own["edit_records"], checkpoints), methods),
         "forgetting": overview.forgetting(retention.forgetting(own["metrics"]), methods),
         "retention": overview.retention_map(reliability, methods),
@@ -89,8 +91,16 @@ def task_figures(
     for model in models:
         for dataset in datasets:
             own = _part(whole, model, dataset)
-            yield Drawing(model, dataset, "abilities", task_curves.scores(own, methods))
-            yield Drawing(model, dataset, "retained", task_curves.retained(own, methods))
+            for name, draw in (
+                ("abilities", task_curves.scores),
+                ("retained", task_curves.retained),
+            ):
+                yield _stamped(Drawing(model, dataset, name, draw(own, methods)))
+
+
+def _stamped(drawing: Drawing) -> Drawing:
+    stamp(drawing.figure, drawing.model, drawing.dataset)
+    return drawing
 
 
 def _part(table: pd.DataFrame, model: str, dataset: str) -> pd.DataFrame:

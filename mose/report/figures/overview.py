@@ -20,9 +20,11 @@ from matplotlib.ticker import MaxNLocator
 
 from mose.report.figures.drawing import (
     FRESH,
-    GREY,
+    LESS,
     MARKS,
+    MORE,
     PANELS,
+    UNEDITED,
     WIDTH,
     Look,
     change_axis,
@@ -105,7 +107,7 @@ def perplexity(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> F
     elif high > low:
         axes.set_ylim(low - 0.08 * (high - low), high + 0.08 * (high - low))
     reference = reference_line(axes, summary, "perplexity")
-    axes.set_ylabel("Perplexity (per token)")
+    axes.set_ylabel(f"Perplexity (per token) {LESS}")
     edits_axis(axes, summary["edits"])
     legend(figure, styles, reference)
     return figure
@@ -129,8 +131,9 @@ def attained(diagnostics: pd.DataFrame, methods: Sequence[str] | None = None) ->
         axes.vlines(levels.index, levels[0.05], levels[0.95], linewidth=0.8, **bar)
         axes.vlines(levels.index, levels[0.25], levels[0.75], linewidth=4.5, alpha=0.35, **bar)
         axes.plot(levels.index, levels[0.5], transform=place, **look.line | {"markersize": 3.4})
-    spread = diagnostics["attained"].quantile([0.05, 0.95])
-    axes.set_ylim(min(0.0, spread.min() * 1.05), max(1.05, spread.max() * 1.05))
+    # Artists with a shifted transform do not update the data limits.
+    ends = diagnostics.groupby(["method", "edits"])["attained"].quantile([0.05, 0.95])
+    axes.set_ylim(min(0.0, ends.min() * 1.05), max(1.05, ends.max() * 1.05))
     axes.set_ylabel("Attained fraction of the residual")
     edits_axis(axes, diagnostics["edits"])
     legend(figure, styles)
@@ -251,7 +254,7 @@ def _scores(
         reference = reference_line(axes, summary, name)
         share_axis(axes)
         edits_axis(axes, summary["edits"])
-        title(axes, name.capitalize(), letter)
+        title(axes, f"{name.capitalize()} {MORE}", letter)
     panels[0].set_ylabel(unit)
     legend(figure, styles, reference)
     return figure
@@ -274,21 +277,19 @@ def levels_of(
 
 
 def curve(axes: Axes, look: Look, levels: pd.DataFrame) -> None:
-    """Draw one method's line and its spread: whiskers, or a band for many checkpoints."""
-    place = look.beside(axes)
+    """Draw one method's line and its spread: whiskers side by side, or a band for many points."""
     levels = levels.replace([np.inf, -np.inf], np.nan)  # infinity is drawn as a gap
     crowded = len(levels) > MARKS
     every = math.ceil(len(levels) / MARKS)
-    spread: dict[str, Any] = {"color": look.colour, "transform": place, "zorder": 2.0}
+    span = (levels.index, levels["low"], levels["high"])
+    spread: dict[str, Any] = {"color": look.colour, "zorder": 2.0}
     if crowded:
-        axes.fill_between(
-            levels.index, levels["low"], levels["high"], alpha=0.14, linewidth=0.0, **spread
-        )
+        axes.fill_between(*span, alpha=0.14, linewidth=0.0, **spread)
     else:
-        axes.vlines(levels.index, levels["low"], levels["high"], linewidth=0.8, alpha=0.6, **spread)
+        axes.vlines(*span, linewidth=0.8, alpha=0.6, transform=look.beside(axes), **spread)
     # If not all checkpoints are marked, methods mark different ones.
     marks = (look.place % every, every)
-    axes.plot(levels.index, levels["mean"], transform=place, markevery=marks, **look.line)
+    axes.plot(levels.index, levels["mean"], markevery=marks, **look.line)
 
 
 def reference_line(axes: Axes, summary: pd.DataFrame, column: str) -> Line2D | None:
@@ -296,9 +297,7 @@ def reference_line(axes: Axes, summary: pd.DataFrame, column: str) -> Line2D | N
     before = summary.loc[summary["edits"] == 0, column]
     if before.isna().all():
         return None
-    return axes.axhline(
-        before.mean(), color=GREY, linewidth=0.8, linestyle=(0, (1, 2)), label="unedited model"
-    )
+    return axes.axhline(before.mean(), label="unedited model", **UNEDITED)
 
 
 def _map_ticks(axes: Axes, origins: np.ndarray, stops: np.ndarray) -> None:
