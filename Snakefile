@@ -18,6 +18,7 @@ include: "workflow/rules/edit.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/tasks.smk"
+include: "workflow/rules/export.smk"
 include: "workflow/rules/scan.smk"
 include: "workflow/rules/layer_choice.smk"
 include: "workflow/rules/target_norms.smk"
@@ -28,6 +29,7 @@ localrules:
     captions,
     choose_settings,
     enough_requests,
+    export,
     figures,
     layer_choice,
     layer_figure,

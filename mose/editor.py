@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, overload
 
 import pandas as pd
-import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mose.editing import export, patches
@@ -21,7 +20,7 @@ from mose.evaluation import prompt_scores, stability
 from mose.experiment.model_files import NamedModel, find_model, with_hub_id
 from mose.experiment.settings import Settings, choose
 from mose.facts.given import requests_of
-from mose.facts.requests import EditRequest, records_of
+from mose.facts.requests import EditRequest
 from mose.models.architectures import Architecture
 from mose.models.causal_lm import CausalLM
 from mose.models.opening import check_dtype, open_source, wrap
@@ -320,7 +319,8 @@ class Editor:
         """Write the exact change as one safetensors file, for `mose.apply_patch` and
         `mose.remove_patch`."""
         session = self._edited()
-        base, edited = (self._by_name(weights) for weights in (session.base, session.weights))
+        lm = session.lm
+        base, edited = (patches.by_name(lm, weights) for weights in (session.base, session.weights))
         record = self._record()
         return patches.save_patch(path, base, edited, record.base, record.method, record.facts)
 
@@ -337,32 +337,15 @@ class Editor:
             raise ConfigError("nothing is edited yet, so there is nothing to save; call edit first")
         return self.session
 
-    def _by_name(self, weights: Mapping[int, torch.Tensor]) -> dict[str, torch.Tensor]:
-        """Matrices (d_out, d_in) by layer, as the model's parameters are named and stored."""
-        lm = self.session.lm
-        modules = {layer: lm.projection(layer) for layer in weights}
-        names = patches.parameter_names(lm.model, modules)
-        transposed = lm.architecture.transposed
-        return {
-            names[layer]: (weight.mT if transposed else weight).contiguous()
-            for layer, weight in weights.items()
-        }
-
     def _record(self) -> export.Record:
         session = self.session
-        edited = self._by_name(session.weights)
         count, table = self._measured
-        return export.Record(
-            base={
-                "name": self.origin.name,
-                "revision": self.origin.revision,
-                "fingerprint": session.lm.fingerprint,
-                "class": type(self.model).__name__,
-            },
-            settings=self.settings,
-            method=session.variant.as_dict(),
-            facts=records_of(session.requests),
-            matrices=list(edited),
-            digest=patches.digest_of_weights(edited),
-            metrics=table.to_dict("records") if count == len(session.requests) else [],
+        return export.record_of(
+            session.lm,
+            self.origin.name,
+            self.settings,
+            session.variant,
+            session.requests,
+            self.origin.revision,
+            table.to_dict("records") if count == len(session.requests) else [],
         )

@@ -14,8 +14,11 @@ import yaml
 from safetensors.torch import save_file
 from torch import Tensor
 
+from mose.editing.patches import by_name, digest_of_weights
 from mose.errors import ConfigError, StoreError
+from mose.facts.requests import EditRequest, records_of
 from mose.linalg.compact import change_of
+from mose.methods.options import Variant
 from mose.models.causal_lm import CausalLM
 from mose.models.loading import DTYPES
 from mose.storage import files
@@ -59,6 +62,30 @@ class Record:
     matrices: Sequence[str]
     digest: str
     metrics: Sequence[Mapping[str, Any]] = field(default=())
+
+
+def record_of(
+    lm: CausalLM,
+    name: str,
+    settings: str,
+    variant: Variant,
+    facts: Sequence[EditRequest],
+    revision: str | None = None,
+    metrics: Sequence[Mapping[str, Any]] = (),
+) -> Record:
+    """The record of an edited model. name, revision: of the base. settings: where the options of
+    `variant` come from, in words."""
+    edited = by_name(lm, {layer: lm.weight(layer).detach() for layer in variant.edit.layers})
+    base = {"name": name, "revision": revision, "fingerprint": lm.fingerprint}
+    return Record(
+        base={**base, "class": type(lm.model).__name__},
+        settings=settings,
+        method=variant.as_dict(),
+        facts=records_of(facts),
+        matrices=list(edited),
+        digest=digest_of_weights(edited),
+        metrics=metrics,
+    )
 
 
 def save_directory(lm: CausalLM, folder: str | Path, dtype: str, record: Record) -> None:

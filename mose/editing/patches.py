@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mose.errors import ModelError, StoreError
 from mose.linalg.compact import Change, change_of
 from mose.linalg.exact import Fixed
+from mose.models.causal_lm import CausalLM
 from mose.models.loading import digest_of_tensor
 from mose.storage import files
 
@@ -166,10 +167,14 @@ def remove_patch(model: nn.Module, path: str | Path) -> None:
     _write(parameters, kept.pop(patch.digest))
 
 
-def parameter_names(model: nn.Module, modules: Mapping[int, nn.Module]) -> dict[int, str]:
-    """Names of the weights of `modules` (by layer) among the model's parameters."""
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    return {layer: names[id(module.weight)] for layer, module in modules.items()}
+def by_name(lm: CausalLM, weights: Mapping[int, Tensor]) -> dict[str, Tensor]:
+    """Matrices (d_out, d_in) by layer, as the model's parameters are named and stored."""
+    names = {id(parameter): name for name, parameter in lm.model.named_parameters()}
+    transposed = lm.architecture.transposed
+    return {
+        names[id(lm.projection(layer).weight)]: (weight.mT if transposed else weight).contiguous()
+        for layer, weight in weights.items()
+    }
 
 
 def _change(file: Any, name: str, names: set[str]) -> Change:

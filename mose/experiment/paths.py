@@ -36,6 +36,7 @@ results/
           immediate<n>.csv                 scores of each batch right after its edit
           scores<n>.csv  perplexity<n>.csv  stability<n>.csv
           task_scores<n>.csv  answers<n>.jsonl
+          exported<n>/                     the edited model as a directory of transformers
   logs/<stage>/<job>.log                   a job's messages
   benchmarks/<stage>/<job>.tsv             a job's seconds and memory
 """
@@ -75,6 +76,7 @@ JOBS = {
     "perplexity_unedited": "measure/{experiment}.{model}.unedited",
     "task_items": "tasks/{experiment}.{task}",
     "tasks": "tasks/{experiment}.{model}.{dataset}.{method}.{seed}.{n}",
+    "exported": "exported/{experiment}.{model}.{dataset}.{method}.{seed}.{n}",
     "tasks_unedited": "tasks/{experiment}.{model}.unedited",
     "tables": "tables/{experiment}",
     "task_tables": "tables/{experiment}.tasks",
@@ -125,6 +127,7 @@ class Paths:
     perplexity = _RUN + "/perplexity{n}.csv"
     task_scores = _RUN + "/task_scores{n}.csv"
     answers = _RUN + "/answers{n}.jsonl"
+    exported = _RUN + "/exported{n}"
 
     unedited_scores = _OF_DATASET + "/unedited/seed{seed}/scores{n}.csv"
     unedited_perplexity = _OF_MODEL + "/unedited/perplexity.csv"

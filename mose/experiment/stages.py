@@ -5,6 +5,7 @@ docs/scale.md has the arithmetic and compares it with measurements. Units as in 
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 from mose.editing.pass_size import target_tokens
 from mose.experiment.resources import ITEM_BYTES, Machine, Needs, Shape, Work
@@ -239,6 +240,10 @@ def _measure(shape: Shape, machine: Machine, work: Work) -> Needs:
     )  # fmt: skip
 
 
+def _exported(shape: Shape, machine: Machine, work: Work) -> Needs:
+    return replace(_measure(shape, machine, work), disk=shape.parameters * ITEM_BYTES[shape.dtype])
+
+
 def _layer_scores(shape: Shape, machine: Machine, work: Work) -> Needs:
     held = shape.blocks * (20 * shape.width + 4 * shape.mlp_width)
     tokens = work.requests * PROMPT
@@ -281,6 +286,7 @@ STAGES = {
     "perplexity_unedited": _measure,
     "tasks": _measure,
     "tasks_unedited": _measure,
+    "exported": _exported,
     "layer_scores": _layer_scores,
     "target_norms_of": _target_norms,
     "targets": _target_norms,

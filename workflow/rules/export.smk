@@ -1,0 +1,45 @@
+"""
+Edited models to take home: the model of a checkpoint as a directory of transformers.
+
+REQUIRED INPUTS: a checkpoint and the other inputs of its run
+OUTPUTS: .../<method>/seed<seed>/exported<n>/
+"""
+
+
+rule exported:
+    """Write the edited model of one checkpoint."""
+    input:
+        **CHAIN_INPUT,
+        checkpoint=paths.checkpoint,
+    output:
+        directory(paths.exported),
+    log:
+        paths.log("exported"),
+    benchmark:
+        paths.benchmark("exported")
+    threads: config["threads"]
+    resources:
+        **resources_of("exported"),
+    params:
+        **CHAIN_PARAMS,
+        **MODEL_PARAMS,
+        code=code_of(
+            "mose/editing/chain.py",
+            "mose/editing/export.py",
+        ),
+        settings=lambda wildcards: f"methods.{wildcards.method} of {EXPERIMENT}",
+    shell:
+        "python {PROGRAMS:q}/export.py"
+        + MODEL_OPTIONS
+        + CHAIN_OPTIONS
+        + " --checkpoint {input.checkpoint:q}"
+        " --last {wildcards.n}"
+        " --name {wildcards.model:q}"
+        " --settings {params.settings:q}"
+        " --out {output:q} > {log:q} 2>&1"
+
+
+rule export:
+    """Write the edited models of all runs at the last checkpoint."""
+    input:
+        expand_runs(paths.exported, CHECKPOINTS[-1:]),
