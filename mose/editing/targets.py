@@ -1,8 +1,8 @@
 """Value targets: the wanted output of the edited projection at the subject's last token.
 
-For each request, Adam finds a shift delta that makes the new object likely in all context templates
-and preserves the next-token distribution after the bare subject (ROME, Meng et al. 2022, equation
-4; MEMIT, Meng et al. 2023):
+For each request, an optimiser (`descent`) finds a shift delta that makes the new object likely in
+all context templates and preserves the next-token distribution after the bare subject (ROME, Meng
+et al. 2022, equation 4; MEMIT, Meng et al. 2023):
 
     loss(delta) = mean over templates of the mean NLL of the target's tokens
                   + kl_weight KL(p_delta || p_0) after "{subject}" in "{subject} is a"
@@ -13,11 +13,10 @@ h is the output of the edited block (MEMIT) or of the edited projection (ROME). 
 to a given length (`anchored_shift`). Where a norm follows the projection, delta is added before it
 and h is the projection's output: the block's output cannot be moved freely.
 
-A whole batch is optimised at once, each request with its own Adam state, so that a request's result
-does not depend on the others. Blocks up to the edited layer and positions before the subject's last
-token do not depend on delta and are run once; the common start of a template's prefixes is run once
-for all requests. The rest is run without padding (`mose.models.ragged`). The head is computed only
-at positions with a loss.
+A whole batch is optimised at once, and a request's result does not depend on the others. Blocks up
+to the edited layer and positions before the subject's last token do not depend on delta and are run
+once; the common start of a template's prefixes is run once for all requests. The rest is run
+without padding (`mose.models.ragged`). The head is computed only at positions with a loss.
 """
 
 import math
@@ -28,6 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mose.editing.descent import Adam, Descent, MarginDescent
 from mose.editing.pass_size import target_tokens
 from mose.facts.requests import EditRequest, check_requests, check_templates
 from mose.linalg.orthogonal import on_sphere
@@ -39,8 +39,6 @@ from mose.models.ragged import UpperBlocks
 from mose.models.tokens import EditTokens, encode_edit
 
 ESSENCE = "{} is a"
-ADAM_BETAS = (0.9, 0.999)
-ADAM_EPS = 1e-8
 STEPS_BETWEEN_CHECKS = 5  # on a GPU
 
 
@@ -49,7 +47,7 @@ class Targets:
     """The optimised shifts of n requests.
 
     shift: (n, d) float64; in value units (d = d_out), or key units (d = d_in) for space "key".
-    steps: loss evaluations; loss: the last one, nats; seconds: share of the pass's time.
+    steps: loss evaluations; loss: of the shift, nats; seconds: share of the pass's time.
     """
 
     shift: Tensor
@@ -200,27 +198,40 @@ class _Group:
         of_value = options.LENGTH_OF == "value" or lm.post_norm(layer) is not None
         self.origin = self.value if of_value else hidden
         self.length = torch.linalg.vector_norm(self.origin, dim=-1)
-        width = self.weight.shape[1 if options.target_space == "key" else 0]
-        self.delta = torch.zeros(len(rows), width, device=lm.device)
+        self.descent = self._new_descent(first_rows)
         self.steps, self.loss = [0] * len(rows), [math.nan] * len(rows)
         self.steps_taken = torch.zeros(len(rows), dtype=torch.int64, device=lm.device)
         self.last_loss = torch.zeros(len(rows), device=lm.device)
         # First step at which the new object is the most probable in all templates.
         self.predicted_at = torch.full((len(rows),), options.steps, device=lm.device)
 
+    def _new_descent(self, first_rows: Tensor) -> Descent:
+        """The optimiser of all requests' delta; first_rows: the row of each bare prompt."""
+        options = self.options
+        width = self.weight.shape[1 if options.target_space == "key" else 0]
+        if options.target_space == "free":
+            limit = scale = (options.clamp * self.length).float()
+        else:
+            limit = torch.full_like(self.length, torch.inf, dtype=torch.float32)
+            moved = self.value if options.target_space == "value" else self.above.keys[first_rows]
+            scale = torch.linalg.vector_norm(moved, dim=-1).float()
+        if options.optimiser == "margin":
+            return MarginDescent(limit, width, options.stop_loss, scale)
+        return Adam(limit, width, options.learning_rate)
+
     def optimise(self) -> None:
-        """Adam on every request's delta, until its loss is below stop_loss or after `steps`.
+        """Optimise every request's delta, until its loss is below stop_loss or after `steps`.
 
         A finished request keeps its delta. It leaves the pass at the next check: on a GPU a check
         makes the host wait, so there are fewer.
         """
-        active = torch.arange(len(self.delta), device=self.delta.device)
+        active = torch.arange(len(self.steps), device=self.lm.device)
         going = torch.ones_like(active, dtype=torch.bool)
-        first, second = torch.zeros_like(self.delta), torch.zeros_like(self.delta)
-        every = 1 if self.delta.device.type == "cpu" else STEPS_BETWEEN_CHECKS
+        every = 1 if self.lm.device.type == "cpu" else STEPS_BETWEEN_CHECKS
         for step in range(1, self.options.steps + 1):
-            delta = self.delta[active].requires_grad_()
+            delta = self.descent.point[active].requires_grad_()
             loss, predicted = self._losses(delta)
+            self.descent.observe(active, going, loss.detach())
             going = self._record(active, going, loss.detach(), predicted, step)
             checked = step % every == 0 or step == self.options.steps
             if checked:
@@ -233,14 +244,8 @@ class _Group:
                 active, gradient, going = active[kept], gradient[kept], going[kept]
                 self.above = self.above.take(self.positions.take(kept))
                 self.essence0, self.length = self.essence0[kept], self.length[kept]
-            first[active] += (1 - ADAM_BETAS[0]) * (gradient - first[active])
-            second[active] += (1 - ADAM_BETAS[1]) * (gradient**2 - second[active])
-            mean = first[active] / (1 - ADAM_BETAS[0] ** step)
-            scale = (second[active] / (1 - ADAM_BETAS[1] ** step)).sqrt() + ADAM_EPS
-            present = self.delta[active]
-            moved = self._clamped(present - self.options.learning_rate * mean / scale)
-            self.delta[active] = torch.where(going[:, None], moved, present)
-        self.steps, self.loss = self.steps_taken.tolist(), self.last_loss.tolist()
+            self.descent.advance(active, going, gradient)
+        self.steps, self.loss = self.steps_taken.tolist(), self.descent.loss.tolist()
 
     def _record(
         self, active: Tensor, going: Tensor, loss: Tensor, predicted: Tensor | None, step: int
@@ -271,18 +276,12 @@ class _Group:
 
     def shift(self, place: int) -> Tensor:
         """The shift (d,) to write for one request."""
-        delta = self.delta[place]
+        delta = self.descent.found[place]
         if self.options.targets == "rescaled":
             return on_sphere(self.origin[place], delta) - self.origin[place]
         if isinstance(self.options, AdditiveOptions) and self.options.anchor is not None:
             return anchored_shift(self.value[place], delta, self.options.anchor)
         return delta
-
-    def _clamped(self, delta: Tensor) -> Tensor:
-        if self.options.target_space != "free":
-            return delta
-        norm = torch.linalg.vector_norm(delta, dim=-1)
-        return delta * (self.options.clamp * self.length / norm).clamp(max=1)[:, None]
 
     def _shift(self, delta: Tensor) -> Tensor:
         """What is added to the edited block's output in each row: (rows, d_out)."""

@@ -37,7 +37,8 @@ class EditOptions(Checked):
     )
     learning_rate: Positive = Field(
         description="Adam's learning rate, in units of what it optimises: a value (free targets, "
-        "output side), a key (input side) or a weight (trained methods)."
+        "output side), a key (input side) or a weight (trained methods). Not used by optimiser: "
+        "margin."
     )
     steps: Count = Field(
         default=25,
@@ -67,6 +68,11 @@ class TargetOptions(EditOptions):
     targets: str = Field(
         default="free",
         description="Space of the value target: free, as published, or another one.",
+    )
+    optimiser: Literal["adam", "margin"] = Field(
+        default="adam",
+        description="Of value targets. adam: as published; margin: steps that aim at a loss below "
+        "stop_loss, where 8 evaluations do for 20 of Adam.",
     )
     weight_decay: NonNegative = Field(
         default=0.5, description="Weight of ||delta|| / ||h||^2 in the loss. Free targets only."

@@ -104,8 +104,10 @@ def read_variant(entry: Mapping[str, Any]) -> Variant:
 
 
 # Options that decide a target of the unedited model, beside the last layer.
-TARGET_KEYS = ("learning_rate", "steps", "stop_loss", "targets", "anchor", "weight_decay", "clamp",
-               "kl_weight", "patience")  # fmt: skip
+TARGET_KEYS = (
+    *("optimiser", "learning_rate", "steps", "stop_loss", "patience"),
+    *("targets", "anchor", "weight_decay", "clamp", "kl_weight"),
+)
 
 
 def target_variant(variant: Variant) -> Variant | None:
