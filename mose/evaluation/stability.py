@@ -1,5 +1,6 @@
 """Effect of edits on a matrix: norms, spectrum, distance, orthogonality. Needs no model."""
 
+import math
 from collections.abc import Mapping
 
 from torch import Tensor, dtype, float64
@@ -7,7 +8,12 @@ from torch.linalg import matrix_norm, svdvals
 
 from mose.editing.sequence import State
 from mose.linalg.orthogonal import orthogonality_error
-from mose.linalg.spectrum import effective_rank
+from mose.linalg.spectrum import (
+    effective_rank,
+    hyperspherical_energy,
+    leading_subspaces,
+    subspace_similarity,
+)
 from mose.methods.base import Rotations
 
 Row = dict[str, int | float | None]
@@ -24,7 +30,11 @@ COLUMNS = (
     "rotation_error",
     "frobenius_ratio",
     "condition_ratio",
+    "left_similarity",
+    "right_similarity",
+    "energy_ratio",
 )
+LEADING = 0.1  # share of the singular directions whose subspaces are compared
 
 
 def measure(layer: int, edited: Tensor, unedited: Tensor, rotations: Rotations | None) -> Row:
@@ -34,7 +44,8 @@ def measure(layer: int, edited: Tensor, unedited: Tensor, rotations: Rotations |
     W_n = R W_0 Q before that rounding, or None for methods that do not rotate.
     relative_change is ||W_n - W_0||_F / ||W_0||_F; output_orthogonality ||R^T R - I||_F,
     input_orthogonality ||Q Q^T - I||_F; rotation_error ||R W_0 Q - W_n||_F / ||W_n||_F; ratios are
-    to the unedited matrix.
+    to the unedited matrix. left_similarity, right_similarity: of the singular subspaces of the
+    leading tenth; energy_ratio: of the rows' hyperspherical energy.
     """
     now, before = edited.to(float64), unedited.to(float64)
     spectrum, spectrum_before = svdvals(now), svdvals(before)
@@ -51,7 +62,16 @@ def measure(layer: int, edited: Tensor, unedited: Tensor, rotations: Rotations |
         **_rotation_errors(rotations, now),
         "frobenius_ratio": frobenius / frobenius_before,
         "condition_ratio": condition / float(spectrum_before[0] / spectrum_before[-1]),
+        **_directions(now, before),
     }
+
+
+def _directions(now: Tensor, before: Tensor) -> Row:
+    count = math.ceil(LEADING * min(now.shape))
+    pairs = zip(leading_subspaces(now, count), leading_subspaces(before, count), strict=True)
+    left, right = (subspace_similarity(*pair) for pair in pairs)
+    energy = hyperspherical_energy(now) / hyperspherical_energy(before)
+    return {"left_similarity": left, "right_similarity": right, "energy_ratio": energy}
 
 
 def _rotation_errors(rotations: Rotations | None, now: Tensor) -> Row:

@@ -52,3 +52,19 @@ def test_factors_that_are_no_rotations_are_measured_as_such():
     assert row["output_orthogonality"] == pytest.approx(0.21 * 3**0.5)
     assert row["input_orthogonality"] == pytest.approx(0.44 * 3**0.5)
     assert row["rotation_error"] == pytest.approx(0.5)
+
+
+def test_what_turns_the_leading_directions_is_seen_beside_an_unmoved_spectrum():
+    """A rotation of the output moves left directions and keeps the right ones, and its inverse."""
+    before = with_spectrum([4.0, 2.0, 1.0])
+    rotation = polar(torch.randn(3, 3, dtype=torch.float64))
+    row = measure(0, rotation @ before, before, Rotations(rotation, None, rotation @ before))
+    left = torch.linalg.svd(before)[0][:, 0]
+    assert row["left_similarity"] == pytest.approx(float(left @ rotation @ left) ** 2, rel=1e-9)
+    assert row["right_similarity"] == pytest.approx(1, rel=1e-12)
+    other = polar(torch.randn(5, 5, dtype=torch.float64))
+    row = measure(0, before @ other, before, Rotations(None, other.mT, before @ other))
+    assert row["left_similarity"] == pytest.approx(1, rel=1e-12)
+    assert row["right_similarity"] < 0.999
+    # Turned together, rows keep their angles.
+    assert row["energy_ratio"] == pytest.approx(1, rel=1e-9)
