@@ -175,6 +175,14 @@ FIGURES = (
         "one point per checkpoint, the last one filled. Upper left is better; means over seeds.",
     ),
     Entry(
+        "drift",
+        "reliability against drift",
+        STABILITY,
+        "Reliability of all edits so far against measures of how far the edited matrices are from "
+        "the unedited ones (the largest over layers), with Spearman's rank correlation over all "
+        "methods, seeds and checkpoints.",
+    ),
+    Entry(
         "attained",
         "attained fraction",
         EDITS,

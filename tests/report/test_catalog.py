@@ -26,8 +26,9 @@ def experiment(checkpoints):
     metrics = pd.concat(parts, ignore_index=True)[tables.METRICS]
     per_checkpoint = [{**AT, "edits": n} for n in (0, *checkpoints)]
     perplexity = pd.DataFrame([{**at, "perplexity": 9.0} for at in per_checkpoint])
-    ratios = dict.fromkeys(tables.RATIOS, 1.5)
-    stability = pd.DataFrame([{**at, "layer": 1, **ratios} for at in per_checkpoint[1:]])
+    moved = {**dict.fromkeys(tables.RATIOS, 1.5), "relative_change": 0.1, "energy_ratio": 1.1}
+    moved |= {"left_similarity": 0.9, "right_similarity": 0.8}
+    stability = pd.DataFrame([{**at, "layer": 1, **moved} for at in per_checkpoint[1:]])
     matrix = retention.retention_matrix(metrics, "reliability")
     return {
         "summary": tables.summarize(metrics, stability, perplexity),
@@ -36,6 +37,7 @@ def experiment(checkpoints):
         "means": intervals.means_with_intervals(metrics),
         "retention_matrix": matrix,
         "forgetting_curves": retention.forgetting_curves(matrix),
+        "stability": stability,
         "edit_records": pd.DataFrame(
             [{**AT, "order": i, "attained": 0.9} for i in range(checkpoints[-1])]
         ),

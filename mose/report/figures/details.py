@@ -1,4 +1,4 @@
-"""Figures beside the overview: edits against fluency, portability by kind, scores by age.
+"""Figures beside the overview: edits against fluency and drift, portability, scores by age.
 
 As in `overview`, frames are of one model and one data set; each figure has all methods.
 """
@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mose.report import drift as drifts
 from mose.report.figures.drawing import (
     LESS,
     MORE,
@@ -27,6 +28,8 @@ from mose.report.figures.drawing import (
 )
 from mose.report.figures.overview import curve, levels_of, reference_line
 
+FLOOR = 1e-9
+"""Least drift that is drawn as such, well below rounding to float32."""
 IN_ROW = 3
 """Panels in a row: each family of scores, EasyEdit's and MEMIT's, has three."""
 PORTABILITY = "portability:"
@@ -65,6 +68,36 @@ def tradeoff(summary: pd.DataFrame, methods: Sequence[str] | None = None) -> Fig
     axes.set_xlabel(f"Perplexity (per token) {LESS}")
     axes.set_ylabel(f"Reliability {MORE}")
     legend(figure, styles, None if np.isnan(before) else reference)
+    return figure
+
+
+@styled
+def drift(
+    summary: pd.DataFrame, stability: pd.DataFrame, methods: Sequence[str] | None = None
+) -> Figure:
+    """Reliability against each measure of drift: one point per run and checkpoint.
+
+    Titles have Spearman's rank correlation over all points. Drift below FLOOR is drawn there.
+    """
+    rows = drifts.drift(summary, stability)
+    styles = looks(summary, methods)
+    figure, panels = panel_grid(len(drifts.MEASURES), in_row=IN_ROW)
+    for axes, letter, (measure, name) in zip(
+        panels, "abcdef", drifts.MEASURES.items(), strict=True
+    ):
+        axes.set_xlim(FLOOR / 2, max(1.0, 2 * rows[measure].max()))
+        axes.set_xscale("log")
+        for look in styles:
+            own = rows[rows["method"] == look.label]
+            points = {**look.line, "linestyle": "none"}
+            axes.plot(own[measure].clip(lower=FLOOR), own["reliability"], **points)
+        share_axis(axes)
+        rho = drifts.rank_correlation(rows, measure)
+        title(axes, name if np.isnan(rho) else f"{name} ($\\rho$ {rho:.2f})", letter)
+    outer_labels(panels, "Drift from the unedited matrix", f"Reliability {MORE}", IN_ROW)
+    for axes in panels:  # each has its own scale
+        axes.tick_params(axis="x", labelbottom=True)
+    legend(figure, styles)
     return figure
 
 

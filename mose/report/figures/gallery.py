@@ -15,7 +15,7 @@ from mose.report.figures.drawing import stamp
 # Names of the tables that `figures` needs.
 TABLES = (
     *("summary", "summary_intervals", "metrics", "means", "retention_matrix"),
-    *("forgetting_curves", "edit_records"),
+    *("forgetting_curves", "edit_records", "stability"),
 )
 
 
@@ -61,6 +61,7 @@ def _figures(
         "stability": overview.stability(summary, methods),
         "perplexity": overview.perplexity(summary, methods),
         "tradeoff": details.tradeoff(summary, methods),
+        "drift": details.drift(summary, own["stability"], methods),
         "attained": overview.attained(_at_checkpoints(own["edit_records"], checkpoints), methods),
         "forgetting": overview.forgetting(retention.forgetting(own["metrics"]), methods),
         "retention": overview.retention_map(reliability, methods),
