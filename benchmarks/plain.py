@@ -4,14 +4,14 @@ They compute the same numbers as usually written: the whole model at every step,
 time, one pass per layer, linear systems of the key's size.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from mose.editing.targets import ESSENCE
 from mose.facts.requests import EditRequest
-from mose.methods.options import EditOptions
+from mose.methods.options import AlphaEditOptions, TargetOptions
 from mose.models.causal_lm import CausalLM
 from mose.models.tokens import encode_edit, encode_pair, pad
 
@@ -22,7 +22,7 @@ def value_target(
     subject: str,
     target: str,
     templates: Sequence[str],
-    options: EditOptions,
+    options: TargetOptions,
 ) -> Tensor:
     """Free target (d_out,) of one request: whole model, head at all positions."""
     rows = [encode_edit(lm.tokenizer, t, prompt, subject, target) for t in templates]
@@ -126,3 +126,54 @@ def alphaedit_delta(keys: Tensor, residuals: Tensor, projector: Tensor, ridge: f
     eye = torch.eye(len(projector), dtype=keys.dtype)
     system = projector @ (keys @ keys.mT) + ridge * eye
     return torch.linalg.solve(system, projector @ keys @ residuals.mT).mT
+
+
+@torch.no_grad()
+def at_subjects(
+    lm: CausalLM, requests: Sequence[EditRequest], template: str, layer: int
+) -> tuple[Tensor, Tensor]:
+    """Inputs of one layer's projection (n, d_in) and outputs of its block (n, d_out) at the
+    subjects' last tokens: whole model, head included, one padded batch."""
+    rows = [
+        encode_edit(lm.tokenizer, template, r.prompt, r.subject, r.target_new) for r in requests
+    ]
+    ids, mask = pad([[*row.prefix, *row.suffix] for row in rows])
+    at = torch.tensor([len(row.prefix) for row in rows])
+    seen = {}
+    hooks = [
+        lm.projection(layer).register_forward_pre_hook(
+            lambda _module, args: seen.update(keys=args[0])
+        ),
+        lm.blocks[layer].register_forward_hook(
+            lambda _module, _args, out: seen.update(out=out[0] if isinstance(out, tuple) else out)
+        ),
+    ]
+    lm.model(ids, attention_mask=mask)
+    for hook in hooks:
+        hook.remove()
+    numbers = torch.arange(len(rows))
+    return seen["keys"][numbers, at].double(), seen["out"][numbers, at].double()
+
+
+def alphaedit_batch(
+    lm: CausalLM,
+    requests: Sequence[EditRequest],
+    templates: Sequence[str],
+    options: AlphaEditOptions,
+    projectors: Mapping[int, Tensor],
+) -> None:
+    """Edit a batch as AlphaEdit's code does: targets one by one, then layer by layer keys, what is
+    missing at the last layer, and a system of the key's size."""
+    last = options.layers[-1]
+    shifts = torch.stack(
+        [value_target(lm, r.prompt, r.subject, r.target_new, templates, options) for r in requests]
+    )
+    wanted = at_subjects(lm, requests, "{}", last)[1] + shifts
+    for place, layer in enumerate(options.layers):
+        bare, *others = (at_subjects(lm, requests, t, layer)[0] for t in templates)
+        keys = (bare + torch.stack(others).mean(0)) / 2
+        missing = wanted - at_subjects(lm, requests, "{}", last)[1]
+        share = missing / (len(options.layers) - place)
+        delta = alphaedit_delta(keys.mT, share.mT, projectors[layer], options.ridge)
+        with torch.no_grad():
+            lm.weight(layer).add_(delta.to(lm.weight(layer).dtype))

@@ -11,10 +11,11 @@ from torch import Tensor
 
 ADAM_BETAS = (0.9, 0.999)
 ADAM_EPS = 1e-8
-# Of `MarginDescent`: first radius, relative to the greatest shift; its factors after a step that
-# lowers the loss, and after one that does not (relative to the length tried); the loss aimed at,
-# relative to the one that ends the search.
-FIRST_RADIUS, GROWTH, SHRINKAGE, AIM = 0.7, 1.5, 0.5, 0.5
+# Of `MarginDescent`. The loss aimed at, relative to the one that ends the search, and how much of
+# the way a step goes; the first radius, relative to the greatest shift, and its factors after a
+# step that lowers the loss and after one that does not (relative to the length tried).
+AIM, SHARE = 0.5, 0.7
+FIRST_RADIUS, GROWTH, SHRINKAGE = 0.5, 1.5, 0.5
 
 
 class Descent(ABC):
@@ -74,13 +75,13 @@ class Adam(Descent):
 
 
 class MarginDescent(Descent):
-    """Steps along the gradient to where a logistic loss would be low enough. Ours.
+    """Steps along the gradient, towards where a logistic loss would be low enough. Ours.
 
     A loss f is read as log(1 + exp(-m)), that of a margin m, which is closer to linear in the shift
     than f is. With f at the best point so far and its gradient g, the margin that f* = AIM
-    stop_loss needs is expected at a distance of (m* - m) (1 - exp(-f)) / ||g|| along -g. No step is
-    longer than a radius, which grows after a lower loss and shrinks to a share of the length tried
-    after a higher one. The best point is the result.
+    stop_loss needs is expected at a distance of (m* - m) (1 - exp(-f)) / ||g|| along -g; a step
+    goes SHARE of it. No step is longer than a radius, which grows after a lower loss and shrinks to
+    a share of the length tried after a higher one. The best point is the result.
     """
 
     def __init__(self, limit: Tensor, width: int, stop_loss: float, scale: Tensor) -> None:
@@ -115,7 +116,7 @@ class MarginDescent(Descent):
         slope = torch.linalg.vector_norm(gradient, dim=-1).clamp(min=1e-30)
         # A loss of zero has an infinite margin, and nothing left to gain.
         missing = torch.where(loss > 0, self._goal - _margin(loss), 0.0)
-        length = missing * -torch.expm1(-loss) / slope
+        length = SHARE * missing * -torch.expm1(-loss) / slope
         step = torch.minimum(length, radius) / slope
         self._move(active, going, best - step[:, None] * gradient)
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from mose.editing.descent import AIM, FIRST_RADIUS, GROWTH, SHRINKAGE, MarginDescent
+from mose.editing.descent import AIM, FIRST_RADIUS, GROWTH, SHARE, SHRINKAGE, MarginDescent
 
 
 def logistic(normals, offsets, points):
@@ -28,15 +28,17 @@ def minimise(descent, losses_at, steps):
     return torch.stack(seen)
 
 
-def test_one_margin_is_reached_in_one_step():
-    """A loss that is logistic in a linear margin: the second evaluation is AIM stop_loss."""
+def test_a_step_goes_its_share_of_the_way_to_the_margin_wanted():
+    """A loss that is logistic in a linear margin, which is met exactly."""
     torch.manual_seed(0)
     normals = torch.randn(5, 8, dtype=torch.float64)
     offsets = torch.tensor([0.1, 1.0, 3.0, 9.0, 40.0], dtype=torch.float64)
     limit = torch.full((5,), torch.inf, dtype=torch.float64)
     descent = MarginDescent(limit, 8, 0.05, torch.full_like(limit, 1e3))
     seen = minimise(descent, lambda x: logistic(normals, offsets, x), 2)
-    assert torch.allclose(seen[1], torch.full_like(limit, AIM * 0.05), rtol=1e-9)
+    first, second = -torch.log(torch.expm1(seen))
+    wanted = -math.log(math.expm1(AIM * 0.05))
+    assert torch.allclose(second - first, SHARE * (wanted - first), rtol=1e-9)
     assert torch.equal(descent.loss, seen[1])
 
 
@@ -58,7 +60,8 @@ def plain_margin_descent(loss_at, width, steps, stop_loss, limit, scale):
         slope = math.hypot(*gradient_there)
         wanted = -math.log(math.exp(AIM * stop_loss) - 1)
         present = -math.log(math.exp(best_loss) - 1)
-        length = min((wanted - present) * (1 - math.exp(-best_loss)) / slope, radius)
+        length = SHARE * (wanted - present) * (1 - math.exp(-best_loss)) / slope
+        length = min(length, radius)
         point = [b - length * g / slope for b, g in zip(best, gradient_there, strict=True)]
         over = math.hypot(*point) / limit
         point = [p / over for p in point] if over > 1 else point
