@@ -8,7 +8,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 READY = $(VENV)/.workflow
 DEV = $(VENV)/.installed
 
-.PHONY: demo test test-all lint bench gpu-check figures reference clean
+.PHONY: demo test test-all lint bench gpu-check figures reference docs clean
 
 demo: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
@@ -37,8 +37,12 @@ figures: $(READY)
 reference: $(READY)
 	$(BIN)/python scripts/write_reference.py
 
+# site/index.html opens without a network.
+docs: $(DEV)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
 clean:
-	rm -rf results/demo results/logs results/benchmarks .snakemake .pytest_cache .mypy_cache .ruff_cache
+	rm -rf site results/demo results/logs results/benchmarks .snakemake .pytest_cache .mypy_cache .ruff_cache
 
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -1,8 +1,11 @@
 """The documentation: its links and paths exist, and its examples of the library run."""
 
+import os
 import re
 import shlex
 import socket
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -100,6 +103,22 @@ def test_a_broken_link_and_a_missing_path_are_seen(tmp_path):
     (tmp_path.parent / "outside.md").touch()
     assert broken_links(page, tmp_path) == ["none.md", "#none", "page.md#twice-2", "../outside.md"]
     assert missing_paths(page, tmp_path) == ["mose/gone.py", "config/gone.yaml"]
+
+
+def test_the_site_is_built_and_no_link_in_it_is_broken(tmp_path):
+    """MkDocs refuses links to pages and headings that the site does not have."""
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+    built = subprocess.run(
+        command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, text=True,
+        capture_output=True, check=False,
+    )  # fmt: skip
+    assert built.returncode == 0, built.stderr
+    reference = (tmp_path / "api.html").read_text()
+    assert all(f'id="mose.{name}"' in reference for name in ("Editor.edit", "apply_patch"))
+    first = (tmp_path / "index.html").read_text()
+    for place in re.findall(r'(?:href|src)="((?!https?:|#|data:)[^"#]+)', first):
+        assert (tmp_path / place).exists(), place
+    assert "https://fonts" not in first, "readable without a network"
 
 
 def test_the_readme_is_short():
