@@ -14,12 +14,31 @@ from mose.methods.options import RESERVED, Variant
 from mose.methods.register import METHODS, parse_variant
 from mose.validation.refusals import one_of
 
-# What a person's names of MOSE mean: an entry of the model's file, and options that it must have.
+
+@dataclass(frozen=True)
+class Form:
+    """What a person's name of a method means.
+
+    entries: of a model's file; the first that it has counts. options: what makes the form; they
+    replace those of any entry but the first. fixed: they replace that one's as well, and no one
+    may give others.
+    """
+
+    entries: tuple[str, ...]
+    options: Mapping[str, Any]
+    fixed: bool = False
+
+
 # `mose` is the form that is advised; change it here.
-FORMS: dict[str, tuple[str, dict[str, Any]]] = {
-    "mose": ("mose", {}),
-    "mose-published": ("mose", {"side": "output", "targets": "free", "memory": "none"}),
+FORMS = {
+    "mose": Form(
+        ("mose-both", "mose"), {"side": "both", "targets": "free", "memory": "accumulate"}
+    ),
+    "mose-published": Form(
+        ("mose",), {"side": "output", "targets": "free", "memory": "none"}, fixed=True
+    ),
 }
+FORMS_OF = "mose"  # the method of the register that all FORMS are of
 SPELLED = {name: key for key, name in RESERVED.items()}
 WHERE = "options"
 
@@ -104,39 +123,48 @@ def choose(
     Raises ConfigError for an unknown method or wrong options.
     """
     given = {SPELLED.get(key, key): value for key, value in options.items()}
-    label, fixed = FORMS.get(method, (method, {}))
-    for key in given.keys() & fixed.keys():
-        if given[key] != fixed[key]:
+    form = FORMS.get(method, Form((method,), {}))
+    for key in given.keys() & form.options.keys():
+        if form.fixed and given[key] != form.options[key]:
             raise ConfigError(
-                f"options.{key}: found {given[key]!r}, but {method} means {fixed[key]!r}; leave it "
-                f"out, or take method={label!r}"
+                f"options.{key}: found {given[key]!r}, but {method} means {form.options[key]!r}; "
+                f"leave it out, or take method={FORMS_OF!r}"
             )
-    if known and label in known:
-        settings = Settings({**fixed, **given}, f"{file}: methods.{label}", known[label])
-        parse_variant(settings.entry(1, 1), WHERE)
-        return settings
-    entry = {"method": label, **fixed, **given}
-    if label in METHODS and _suffices(entry):
+    for label in form.entries:
+        if known and label in known:
+            own = {**_completed(form, label), **given}
+            settings = Settings(own, f"{file}: methods.{label}", known[label])
+            parse_variant(settings.entry(1, 1), WHERE)
+            return settings
+    registered = FORMS_OF if method in FORMS else method
+    entry = {"method": registered, **form.options, **given}
+    if registered in METHODS and _suffices(entry):
         return Settings(entry, "as given", {})
-    others = tuple(_known_models(label))
-    if label not in METHODS and not others:
+    others = tuple(_known_models(form))
+    if registered not in METHODS and not others:
         names = list(dict.fromkeys([*FORMS, *(known or {}), *METHODS]))
         raise ConfigError(f"method: {one_of(method, names)}")
     for other in others:
-        parse_variant({**other.entry, **fixed, **given}, WHERE)
+        parse_variant({**other.entry, **given}, WHERE)
     if not others:
         parse_variant(entry, WHERE)  # which says what is missing
-    return Settings({**fixed, **given}, "", {}, others)
+    return Settings(given, "", {}, others)
 
 
-def _known_models(label: str) -> list[KnownModel]:
-    """The models of config/models/ that have an entry `label`, and state their sizes."""
+def _completed(form: Form, label: str) -> Mapping[str, Any]:
+    """What makes an entry `label` of a model's file one of the form."""
+    return form.options if form.fixed or label != form.entries[0] else {}
+
+
+def _known_models(form: Form) -> list[KnownModel]:
+    """The models of config/models/ that have an entry of the form, and state their sizes."""
     found = []
     for name, path in model_files().items():
         file = read_model_file(path)
-        if label in file.methods and file.shape is not None:
-            sizes = file.shape.blocks, file.shape.parameters
-            found.append(KnownModel(name, *sizes, file.methods[label]))
+        label = next((label for label in form.entries if label in file.methods), None)
+        if label is not None and file.shape is not None:
+            entry = {**file.methods[label], **_completed(form, label)}
+            found.append(KnownModel(name, file.shape.blocks, file.shape.parameters, entry))
     return found
 
 

@@ -13,6 +13,7 @@ from front_door import FACTS, all_weights, editor_of, options_of, same
 
 import mose
 from mose.errors import ConfigError, ModelError, MoseError, RequestError, StoreError
+from mose.experiment import settings
 from mose.facts.given import requests_of
 from mose.models import sources
 from mose.statistics import corpus, second_moments
@@ -197,8 +198,10 @@ def test_settings_are_the_model_file_s_or_said_to_be_another_model_s(tiny_folder
         assert (options["layers"], options["lambda"], options["steps"]) == ([2], 7, 4)
         assert f"{own}: methods.mose" in editor.settings
         assert editor.settings in caplog.text
+        assert (options["side"], options["memory"]) == ("both", "accumulate")
     published = mose.Editor.from_pretrained(own, "mose-published", device="cpu")
-    assert published.session.variant.as_dict()["memory"] == "none"
+    published = published.session.variant.as_dict()
+    assert (published["side"], published["memory"], published["layers"]) == ("output", "none", [2])
     caplog.clear()
     editor = mose.Editor.from_pretrained(tiny_folder, device="cpu")
     (record,) = (each for each in caplog.records if each.levelno == logging.WARNING)
@@ -206,6 +209,25 @@ def test_settings_are_the_model_file_s_or_said_to_be_another_model_s(tiny_folder
     assert "no settings for this model: those of smollm2-135m" in editor.settings
     # Layers 4 to 8 of 30 blocks are the first of four.
     assert editor.session.variant.edit.layers == (0,)
+
+
+def test_mose_is_two_sided_by_its_own_entry_or_by_that_of_the_published_form():
+    published = {"method": "mose", "layers": [2], "lambda": 7, "learning_rate": 0.3}
+    both = {**published, "side": "both", "memory": "none", "lambda": 9}
+    entries = {"mose": published, "mose-both": both}
+    taken = settings.choose("mose", {}, entries, "mine.yaml").entry(4, 1000)
+    assert (taken["side"], taken["memory"], taken["lambda"]) == ("both", "none", 9)
+    given = settings.choose("mose", {"memory": "accumulate"}, entries, "mine.yaml")
+    assert given.entry(4, 1000)["memory"] == "accumulate"
+    fallen = settings.choose("mose", {}, {"mose": published}, "mine.yaml").entry(4, 1000)
+    assert (fallen["side"], fallen["memory"], fallen["lambda"]) == ("both", "accumulate", 7)
+    alone = {"layers": [1], "retention_weight": 3, "learning_rate": 0.1}
+    assert settings.choose("mose", alone).variant(4, 1000).as_dict()["side"] == "both"
+    one = settings.choose("mose-published", {}, entries, "mine.yaml").variant(4, 1000).as_dict()
+    assert (one["side"], one["memory"], one["lambda"]) == ("output", "none", 7)
+    # Of the models known, the one whose size is nearest: here Llama-3-8B, by its `mose`.
+    large = settings.choose("mose", {}).entry(32, 8_000_000_000)
+    assert (large["side"], large["memory"]) == ("both", "accumulate")
 
 
 def test_a_loaded_model_of_a_known_hub_id_has_its_file_s_settings(tmp_path, monkeypatch):
