@@ -118,6 +118,13 @@ class Run:
             "memit-memory": {"method": "memit", "memory": "keys", "layers": layers, "lambda": 100},
             "alphaedit": {"method": "alphaedit", "layers": layers, "null_space": "energy"},
             "mose": {"method": "mose", "layers": layers, "lambda": 100},
+            "mose-both": {
+                "method": "mose",
+                "side": "both",
+                "memory": "accumulate",
+                "layers": layers,
+                "lambda": 100,
+            },
             "mose-output": {**reachable, "layers": last},
             "mose-input": {**reachable, "side": "input", "layers": last},
             "rome": {"method": "rome", "layers": last},
@@ -270,7 +277,7 @@ def speed(of: Run) -> Iterator[dict[str, Any]]:
     weight = lm.weight(of.size.layers[-1]).clone()
     del lm, optimise, accumulate
     # The eigendecomposition of AlphaEdit takes longest and comes last.
-    for name in ("memit-memory", "mose-output", "mose-input", "alphaedit"):
+    for name in ("memit-memory", "mose-both", "mose-output", "mose-input", "alphaedit"):
         for remembered in of.size.remembered:
             if time.monotonic() > of.ends:
                 return
@@ -302,7 +309,7 @@ def comparison(of: Run) -> Iterator[dict[str, Any]]:
         return
     facts, _ = readers.read_facts_of("builtin", None, "all", {})
     requests = drawing.draw_requests(facts, 0, False, 3, 0.2, "evaluation")[: of.size.edits]
-    for name in ("memit-memory", "alphaedit", "mose", "mose-output"):
+    for name in ("memit-memory", "alphaedit", "mose", "mose-both"):
         lm = loading.load(of.args.model, str(of.device), of.args.dtype)
         generator = torch.Generator().manual_seed(0)
         start = torch.full((of.size.windows, 1), sampling.start_token(lm))

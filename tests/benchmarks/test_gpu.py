@@ -39,7 +39,7 @@ def test_every_stage_runs_and_the_host_is_its_own_equal(arguments, tmp_path):
         assert row["within"]
     assert {row["dtype"] for row in rows(args, "numbers")} == {"float32", "bfloat16"}
     speed = {(row["what"], row.get("remembered")): row for row in rows(args, "speed")}
-    assert ("update of alphaedit", 6) in speed
+    assert {("update of mose-both", 6), ("update of alphaedit", 6)} <= speed.keys()
     assert all(row["seconds"] > 0 for row in speed.values())
 
     real = arguments("--model", str(tmp_path / "manifest.json"), "--only", "comparison")
