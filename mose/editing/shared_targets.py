@@ -47,8 +47,13 @@ def _attributes(
     variant: Variant, model: str, requests: Sequence[EditRequest], templates: Sequence[str]
 ) -> dict[str, str | int]:
     seeker = target_variant(variant)
+    if seeker is None:
+        raise ConfigError(
+            f"{variant.method} seeks its targets on the edited model, so a file of targets cannot "
+            "hold them; set targets_from: unedited, or give no file"
+        )
     return {
-        "options": "" if seeker is None else seeker.as_json(),
+        "options": seeker.as_json(),
         "model": model,
         "requests": digest_of_requests(requests),
         "templates": files.digest_of(list(templates)),
@@ -63,7 +68,10 @@ def save(
     requests: Sequence[EditRequest],
     templates: Sequence[str],
 ) -> str:
-    """Write the targets of requests; returns the file's digest. model: its fingerprint."""
+    """Write the targets of requests; returns the file's digest. model: its fingerprint.
+
+    Raises ConfigError for a variant that seeks targets on the edited model.
+    """
     arrays = {
         "wanted": torch.stack([target.wanted for target in found]).numpy(),
         "steps": np.array([target.steps for target in found]),
@@ -80,7 +88,11 @@ def load(
     requests: Sequence[EditRequest],
     templates: Sequence[str],
 ) -> dict[str, FoundTarget]:
-    """Targets by the request's id. Raises StoreError for those of other inputs or options."""
+    """Targets by the request's id.
+
+    Raises StoreError for those of other inputs or options, ConfigError for a variant that seeks
+    targets on the edited model.
+    """
     contents = hdf5.read(path, KIND)
     for key, value in _attributes(variant, model, requests, templates).items():
         if contents.attributes[key] != value:

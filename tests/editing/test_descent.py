@@ -4,8 +4,9 @@ import math
 
 import pytest
 import torch
+from plain_margin import plain_margin_descent
 
-from mose.editing.descent import AIM, FIRST_RADIUS, GROWTH, SHARE, SHRINKAGE, MarginDescent
+from mose.editing.descent import AIM, SHARE, MarginDescent
 
 
 def logistic(normals, offsets, points):
@@ -40,32 +41,6 @@ def test_a_step_goes_its_share_of_the_way_to_the_margin_wanted():
     wanted = -math.log(math.expm1(AIM * 0.05))
     assert torch.allclose(second - first, SHARE * (wanted - first), rtol=1e-9)
     assert torch.equal(descent.loss, seen[1])
-
-
-def plain_margin_descent(loss_at, width, steps, stop_loss, limit, scale):
-    """One request, floats: points and losses of all steps, and the best of them."""
-    best, best_loss, gradient_there = [0.0] * width, math.inf, None
-    radius, point, points, losses = FIRST_RADIUS * scale, [0.0] * width, [], []
-    for step in range(steps):
-        x = torch.tensor(point, dtype=torch.float64, requires_grad=True)
-        loss = loss_at(x)
-        (gradient,) = torch.autograd.grad(loss, x)
-        points.append(point)
-        losses.append(loss.item())
-        if losses[-1] < best_loss:
-            best, best_loss, gradient_there = point, losses[-1], gradient.tolist()
-            radius *= GROWTH if step else 1.0
-        else:
-            radius = SHRINKAGE * math.dist(point, best)
-        slope = math.hypot(*gradient_there)
-        wanted = -math.log(math.exp(AIM * stop_loss) - 1)
-        present = -math.log(math.exp(best_loss) - 1)
-        length = SHARE * (wanted - present) * (1 - math.exp(-best_loss)) / slope
-        length = min(length, radius)
-        point = [b - length * g / slope for b, g in zip(best, gradient_there, strict=True)]
-        over = math.hypot(*point) / limit
-        point = [p / over for p in point] if over > 1 else point
-    return points, losses, best
 
 
 @pytest.mark.parametrize("limit", [0.8, 5.0])

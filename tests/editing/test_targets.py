@@ -1,11 +1,14 @@
 """Batched value targets against a plain loop over requests that runs the whole model."""
 
 import dataclasses
+import math
 import re
+from collections.abc import Callable
 
 import pytest
 import tiny
 import torch
+from plain_margin import plain_margin_descent
 
 from mose.editing import anchors, targets
 from mose.errors import NumericalError
@@ -34,11 +37,21 @@ FORMS = {
 }  # fmt: skip
 
 
-def plain_targets(lm, request, templates, options):
-    """One request at a time, one prompt at a time, the full model, torch's own Adam.
+@dataclasses.dataclass
+class PlainProblem:
+    """One request's search: one prompt at a time, the full model.
 
-    Returns the shift and the losses of all steps.
+    loss_of: of a shift, the loss and whether all templates say the target. width: of a shift;
+    scale: the greatest one, or the length of what a sphere turns. shift: what is written of one.
     """
+
+    loss_of: Callable
+    width: int
+    scale: float
+    shift: Callable
+
+
+def plain_problem(lm, request, templates, options):
     layer, tokenizer = options.layers[-1], lm.tokenizer
     target = tokenizer(f" {request.target_new}")["input_ids"]
     prompts = [template.replace("{}", request.text) for template in templates]
@@ -79,23 +92,18 @@ def plain_targets(lm, request, templates, options):
         _, _, seen = forward(prompts[0], target[:-1], lambda key: 0 * (weight @ key))
         value = lm.projection(layer)(seen["key"])
         origin = value if options.LENGTH_OF == "value" or behind_norm else seen["hidden"]
-        length = origin.norm()
+        length, seen_key = origin.norm(), seen["key"]
         logits, at, _ = forward(f"{request.subject} is a", [], lambda key: 0 * (weight @ key))
         essence0 = logits[at].log_softmax(-1)
 
-    delta = torch.zeros(weight.shape[1 if options.target_space == "key" else 0])
-    delta.requires_grad_()
-    adam = torch.optim.Adam([delta], lr=options.learning_rate)
+    def loss_of(delta):
+        def shift_of(key):
+            if options.target_space == "free":
+                return delta
+            if options.target_space == "value":
+                return on_sphere(weight @ key, delta) - weight @ key
+            return weight @ (on_sphere(key, delta) - key)
 
-    def shift_of(key):
-        if options.target_space == "free":
-            return delta
-        if options.target_space == "value":
-            return on_sphere(weight @ key, delta) - weight @ key
-        return weight @ (on_sphere(key, delta) - key)
-
-    losses, said_at = [], None
-    for step in range(options.steps):
         loss, said = 0.0, True
         for text in prompts:
             logits, _, _ = forward(text, target[:-1], shift_of)
@@ -111,6 +119,31 @@ def plain_targets(lm, request, templates, options):
         loss = loss + options.kl_weight * divergence
         if options.target_space == "free":
             loss = loss + options.weight_decay * delta.norm() / length**2
+        return loss, said
+
+    def shift(delta):
+        if options.targets == "rescaled":
+            return (on_sphere(origin, delta) - origin).detach()
+        if options.targets == "anchored":
+            asked = (value + delta).detach()
+            if asked.norm() > 2 * options.anchor:
+                return torch.zeros_like(asked)
+            return asked / asked.norm() * options.anchor - value
+        return delta.detach()
+
+    width = weight.shape[1 if options.target_space == "key" else 0]
+    turned = {"free": options.clamp * length, "value": value.norm(), "key": seen_key.norm()}
+    return PlainProblem(loss_of, width, float(turned[options.target_space]), shift)
+
+
+def plain_targets(lm, request, templates, options):
+    """Torch's own Adam on a `plain_problem`: the shift and the losses of all steps."""
+    problem = plain_problem(lm, request, templates, options)
+    delta = torch.zeros(problem.width, requires_grad=True)
+    adam = torch.optim.Adam([delta], lr=options.learning_rate)
+    losses, said_at = [], None
+    for step in range(options.steps):
+        loss, said = problem.loss_of(delta)
         losses.append(float(loss.detach()))
         if losses[-1] < options.stop_loss or step == options.steps - 1:
             break
@@ -122,15 +155,31 @@ def plain_targets(lm, request, templates, options):
         adam.step()
         if options.target_space == "free":
             with torch.no_grad():
-                delta *= (options.clamp * length / delta.norm()).clamp(max=1)
-    if options.targets == "rescaled":
-        return (on_sphere(origin, delta) - origin).detach(), losses
-    if options.targets == "anchored":
-        asked = (value + delta).detach()
-        if asked.norm() > 2 * options.anchor:
-            return torch.zeros_like(asked), losses
-        return asked / asked.norm() * options.anchor - value, losses
-    return delta.detach(), losses
+                delta *= (problem.scale / delta.norm()).clamp(max=1)
+    return problem.shift(delta), losses
+
+
+@pytest.mark.parametrize("options", FORMS.values(), ids=FORMS)
+@pytest.mark.parametrize("tokens_per_pass", [1, 4096])
+def test_margin_steps_of_a_batch_are_those_of_a_plain_loop(
+    llama, requests, templates, options, tokens_per_pass
+):
+    # Four steps: at the clamp, later losses differ by less than float32 tells, and a tie decides
+    # whether a step is refused.
+    options = dataclasses.replace(options, optimiser="margin", stop_loss=1e-3, steps=4)
+    found = targets.optimise(llama, requests, templates, options, tokens_per_pass)
+    for i, request in enumerate(requests):
+        problem = plain_problem(llama, request, templates, options)
+        limit = problem.scale if options.target_space == "free" else math.inf
+        _, losses, best = plain_margin_descent(
+            lambda point, p=problem: p.loss_of(point.float())[0],
+            *(problem.width, options.steps, options.stop_loss, limit, problem.scale),
+        )
+        shift = problem.shift(torch.tensor(best))
+        assert float((found.shift[i] - shift).abs().max()) < 1e-5 * float(shift.abs().max())
+        assert found.loss[i] == pytest.approx(min(losses), rel=1e-5)
+        assert found.steps[i] == options.steps
+        assert min(losses) < losses[0]
 
 
 @pytest.mark.parametrize("options", FORMS.values(), ids=FORMS)

@@ -1,10 +1,12 @@
 """What tests of the editor and of the command share: facts as a person gives them, and editors."""
 
+import pytest
 import tiny
 import torch
 from sequences import parse
 
 import mose
+from mose.errors import MoseError
 
 FACTS = [
     {"subject": country, "prompt": "The capital of {} is", "target_new": tiny.FACTS[i - 5][1]}
@@ -27,6 +29,16 @@ def editor_of(name="memit", **changed):
     """An editor of a fresh tiny model, of a variant of `sequences`."""
     lm = tiny.model()
     return mose.Editor(lm.model, lm.tokenizer, **{**options_of(name), **changed})
+
+
+def refused(kind, said, call, *arguments):
+    """`call(*arguments)` raises a MoseError of one line that has all of `said`."""
+    assert issubclass(kind, MoseError)
+    with pytest.raises(kind) as caught:
+        call(*arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert [words for words in said if words not in message] == [], message
 
 
 def logits(model):
