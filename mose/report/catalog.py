@@ -179,8 +179,8 @@ FIGURES = (
         "reliability against drift",
         STABILITY,
         "Reliability of all edits so far against measures of how far the edited matrices are from "
-        "the unedited ones (the largest over layers), with Spearman's rank correlation over all "
-        "methods, seeds and checkpoints.",
+        "the unedited ones (the largest over layers; rounding, below 1e-7, counts as none), with "
+        "Spearman's rank correlation over all methods, seeds and checkpoints.",
     ),
     Entry(
         "attained",

@@ -6,6 +6,8 @@ import pandas as pd
 
 from mose.report.tables import CHECKPOINT
 
+FLOOR = 1e-7
+"""Least drift that counts: what is below is rounding to float32 (unit roundoff 6e-8)."""
 MEASURES = {
     "norm": "Frobenius norm",
     "condition": "Condition number",
@@ -23,6 +25,7 @@ def drift(summary: pd.DataFrame, stability: pd.DataFrame) -> pd.DataFrame:
     summary: of `tables.summarize`; stability: rows per layer. Each measure is that of the layer
     where it is largest: distances of norm, condition number and hyperspherical energy from the
     unedited ones, ||W_n - W_0|| / ||W_0||, and 1 minus the similarity of the leading subspaces.
+    What is below FLOOR is set to it, so that rounding gives no order.
     """
     far = stability[CHECKPOINT].assign(
         norm=(stability["frobenius_ratio"] - 1.0).abs(),
@@ -32,9 +35,9 @@ def drift(summary: pd.DataFrame, stability: pd.DataFrame) -> pd.DataFrame:
         right=1.0 - stability["right_similarity"],
         energy=(stability["energy_ratio"] - 1.0).abs(),
     )
-    largest = far.groupby(CHECKPOINT, sort=False)[list(MEASURES)].max().reset_index()
+    largest = far.groupby(CHECKPOINT, sort=False)[list(MEASURES)].max().clip(lower=FLOOR)
     edited = summary.loc[summary["edits"] > 0, [*CHECKPOINT, "reliability"]]
-    return edited.merge(largest, on=CHECKPOINT, validate="1:1")
+    return edited.merge(largest.reset_index(), on=CHECKPOINT, validate="1:1")
 
 
 def rank_correlation(rows: pd.DataFrame, measure: str) -> float:

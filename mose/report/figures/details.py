@@ -28,8 +28,6 @@ from mose.report.figures.drawing import (
 )
 from mose.report.figures.overview import curve, levels_of, reference_line
 
-FLOOR = 1e-9
-"""Least drift that is drawn as such, well below rounding to float32."""
 IN_ROW = 3
 """Panels in a row: each family of scores, EasyEdit's and MEMIT's, has three."""
 PORTABILITY = "portability:"
@@ -77,7 +75,7 @@ def drift(
 ) -> Figure:
     """Reliability against each measure of drift: one point per run and checkpoint.
 
-    Titles have Spearman's rank correlation over all points. Drift below FLOOR is drawn there.
+    Titles have Spearman's rank correlation over all points.
     """
     rows = drifts.drift(summary, stability)
     styles = looks(summary, methods)
@@ -85,15 +83,16 @@ def drift(
     for axes, letter, (measure, name) in zip(
         panels, "abcdef", drifts.MEASURES.items(), strict=True
     ):
-        axes.set_xlim(FLOOR / 2, max(1.0, 2 * rows[measure].max()))
+        axes.set_xlim(drifts.FLOOR / 2, max(1.0, 2 * rows[measure].max()))
         axes.set_xscale("log")
         for look in styles:
             own = rows[rows["method"] == look.label]
             points = {**look.line, "linestyle": "none"}
-            axes.plot(own[measure].clip(lower=FLOOR), own["reliability"], **points)
+            axes.plot(own[measure], own["reliability"], **points)
         share_axis(axes)
         rho = drifts.rank_correlation(rows, measure)
-        title(axes, name if np.isnan(rho) else f"{name} ($\\rho$ {rho:.2f})", letter)
+        shown = f" ($\\rho$ {rho:.2f})".replace("-", "\N{MINUS SIGN}")
+        title(axes, name if np.isnan(rho) else name + shown, letter)
     outer_labels(panels, "Drift from the unedited matrix", f"Reliability {MORE}", IN_ROW)
     for axes in panels:  # each has its own scale
         axes.tick_params(axis="x", labelbottom=True)
