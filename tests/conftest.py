@@ -7,7 +7,7 @@ import pytest
 import shared
 import tiny
 import torch
-from project import Project
+from project import Project, check
 
 from mose.facts.requests import EditRequest, Probe
 
@@ -109,7 +109,7 @@ def whole(tmp_path_factory):
     def fill(folder):
         begun = time.monotonic()
         done = Project(folder).run()
-        assert done.returncode == 0, done.stderr[-4000:]
+        check(done)
         (folder / "said.txt").write_text(done.stderr)
         (folder / "seconds.txt").write_text(str(time.monotonic() - begun))
 

@@ -8,7 +8,7 @@ import pytest
 import tiny
 import warm
 import yaml
-from project import SNAKEMAKE
+from project import SNAKEMAKE, check
 
 from mose.errors import ConfigError, ModelError
 from mose.experiment import config
@@ -152,11 +152,11 @@ def test_paths_and_texts_that_a_shell_or_a_browser_would_obey_are_data(tmp_path)
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(made))
     command = [*SNAKEMAKE, "--snakefile", str(ROOT / "Snakefile"), "--configfile", "config.yaml"]
     done = warm.jobs().run(command, tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
+    check(done)
     requests = (tmp_path / "results/e/tiny/facts/seed0/requests.jsonl").read_text()
     assert script in requests, "the text itself is kept as it is"
     done = warm.jobs().run([*command, "--report", "report.html"], tmp_path)
-    assert done.returncode == 0, done.stderr[-3000:]
+    check(done)
     assert "alert(1)" not in (tmp_path / "report.html").read_text()
     assert not list(tmp_path.rglob("pwned*"))
 

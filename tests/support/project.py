@@ -36,6 +36,13 @@ CONFIG = {
 }
 
 
+def check(done: subprocess.CompletedProcess[str]) -> None:
+    """Assert that Snakemake ended well; the message begins with the first job that failed."""
+    failed = done.stderr.find("Error in rule")
+    said = done.stderr[-4000:] if failed < 0 else done.stderr[failed : failed + 4000]
+    assert done.returncode == 0, said
+
+
 class Project:
     """A folder with a tiny model, a data set and a config; the workflow is where it is."""
 

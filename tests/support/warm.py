@@ -39,6 +39,9 @@ class Jobs:
         self.listener.listen()
         self.threads: set[threading.Thread] = set()
         self.processes: dict[int, list[str]] = {}  # commands by process id
+        # `start` also asks whether earlier processes have ended. If that reads a status which
+        # another thread's `join` reads, the second one finds none and reports 255.
+        self.reading = threading.Lock()
         # What stands in place of `python`.
         self.python = [sys.executable, "-I", "-S", str(JOB), address]
         # A function that is exported to Bash comes before every program of its name.
@@ -104,7 +107,8 @@ class Jobs:
                 process = chain.SERVER.Process(
                     target=_job, args=(folder, command, environment, files)
                 )
-                process.start()
+                with self.reading:
+                    process.start()
                 for file in files:
                     file.close()
                 assert process.pid is not None
@@ -112,7 +116,9 @@ class Jobs:
                 # The client says no more: what can be read is its end.
                 if process.sentinel not in wait([process.sentinel, client]):
                     process.kill()
-                process.join()
+                    wait([process.sentinel])
+                with self.reading:
+                    process.join()
                 del self.processes[process.pid]
                 with suppress(OSError):  # the client may be gone
                     client.sendall(str(process.exitcode % 256).encode())

@@ -6,6 +6,7 @@ import h5py
 import pandas as pd
 import pytest
 import torch
+from project import check
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 RUN = "results/small/tiny/capitals"
@@ -15,7 +16,7 @@ RUN = "results/small/tiny/capitals"
 def project(whole, tmp_path_factory):
     copied = whole.copy(tmp_path_factory.mktemp("export"))
     done = copied.run("--", "export")
-    assert done.returncode == 0, done.stderr[-3000:]
+    check(done)
     return copied
 
 

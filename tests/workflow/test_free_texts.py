@@ -6,7 +6,7 @@ import json
 import pandas as pd
 import pytest
 import tiny
-from project import METHODS, Project
+from project import METHODS, Project, check
 
 from mose.evaluation.fluency import Tfidf, fluency
 from mose.report import tables
@@ -50,7 +50,7 @@ def finished(tmp_path_factory):
     project = Project(tmp_path_factory.mktemp("texts"))
     (project.folder / "facts.json").write_text(json.dumps(records()))
     done = project.run(**CHANGED, measure=MEASURED)
-    assert done.returncode == 0, done.stderr[-4000:]
+    check(done)
     return project.folder / "results" / "texts"
 
 

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 import yaml
-from project import METHODS, TARGETS
+from project import METHODS, TARGETS, check
 
 from mose.report import tables
 
@@ -12,7 +12,7 @@ def test_of_earlier_requests_a_sample_can_be_scored_and_the_rest_is_counted(whol
     project = whole.copy(tmp_path)
     changed = {"experiment": "sampled", "methods": {"memit": METHODS["memit"]}}
     done = project.run("--", "results/sampled/means.csv", **changed, measure={"earlier": 1})
-    assert done.returncode == 0, done.stderr[-4000:]
+    check(done)
     results = project.folder / "results" / "sampled"
     (folder,) = results.glob("tiny/capitals/memit/seed0")
     orders = sorted(pd.read_csv(folder / "scores4.csv")["order"].unique())
@@ -45,7 +45,7 @@ def test_trained_wrapped_projected_and_scanned_methods_go_through_the_same_stage
         "edits": {"total": 2, "batch": 2, "checkpoint": 2},
     }
     done = project.run("--", "all", "scan", **changed)
-    assert done.returncode == 0, done.stderr[-4000:]
+    check(done)
     results = project.folder / "results" / "many"
     summary = tables.read(results / "summary.csv").query("edits == 2").set_index("method")
     labels = [*list(methods)[:-1], "memit_lambda0p1", "memit_lambda10p0"]

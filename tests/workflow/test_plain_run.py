@@ -1,6 +1,6 @@
 """One run as a user has it: every program by itself, started by Snakemake from a shell."""
 
-from project import METHODS, Project
+from project import METHODS, Project, check
 
 SHORTER = {
     "methods": {"memit": METHODS["memit"]},
@@ -12,7 +12,7 @@ def test_a_users_own_run_gives_what_runs_with_loaded_libraries_give(whole, tmp_p
     """The other tests fork jobs off a process that has the libraries loaded (support/warm.py)."""
     project = Project(tmp_path)
     done = project.run_plainly(**SHORTER)
-    assert done.returncode == 0, done.stderr[-4000:]
+    check(done)
     assert "Tables and figures: results/small/" in done.stderr
     pattern = "tiny/**/*[!0-9][02].*"
     expected = {

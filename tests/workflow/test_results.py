@@ -5,7 +5,7 @@ import zipfile
 from pathlib import Path
 
 import pandas as pd
-from project import METHODS
+from project import METHODS, check
 
 from mose.report import catalog
 from mose.storage import files, hdf5
@@ -94,7 +94,7 @@ def test_the_tables_and_figures_made_are_those_of_the_catalog(whole):
 def test_the_report_packs_every_table_and_figure_with_its_own_caption(whole, tmp_path):
     project = whole.copy(tmp_path)
     done = project.run("--report", "report.zip")
-    assert done.returncode == 0, done.stderr[-3000:]
+    check(done)
     with zipfile.ZipFile(project.folder / "report.zip") as packed:
         names = [Path(name).name for name in packed.namelist()]
         page = packed.read("report/report.html").decode()

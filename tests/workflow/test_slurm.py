@@ -6,7 +6,7 @@ import sys
 
 import pytest
 import slurm_node
-from project import CONFIG, METHODS, ROOT, Project
+from project import CONFIG, METHODS, ROOT, Project, check
 
 from mose.experiment import config
 from mose.experiment.plan import Plan
@@ -46,10 +46,10 @@ def finished(cluster, tmp_path_factory):
         cwd=by_slurm.folder, env=cluster.environment, capture_output=True, text=True, timeout=400,
         check=False,
     )  # fmt: skip
-    assert run.returncode == 0, run.stderr[-4000:]
+    check(run)
     here = Project(tmp_path_factory.mktemp("here"))
     local = here.run(**settings)
-    assert local.returncode == 0, local.stderr[-2000:]
+    check(local)
     return by_slurm, here, cluster.jobs()
 
 

@@ -3,7 +3,7 @@
 from contextlib import contextmanager
 
 import pandas as pd
-from project import METHODS
+from project import METHODS, check
 
 
 @contextmanager
@@ -27,7 +27,7 @@ def test_what_is_finished_has_its_tables_while_the_rest_is_not(whole, tmp_path):
         "edits": {"total": 6, "batch": 1, "checkpoint": 2},
     }
     done = project.run("--", "so_far", **changed)
-    assert done.returncode == 0, done.stderr[-4000:]
+    check(done)
     so_far = pd.read_csv(results / "so_far" / "summary.csv")
     pd.testing.assert_frame_equal(so_far, pd.read_csv(results / "summary.csv"))
     assert 6 not in set(so_far.edits)

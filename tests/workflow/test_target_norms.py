@@ -4,7 +4,7 @@ import json
 
 import pandas as pd
 import pytest
-from project import METHODS, TARGETS, Project
+from project import METHODS, TARGETS, Project, check
 
 from mose.editing.anchors import anchor_of
 
@@ -20,7 +20,7 @@ def project(tmp_path_factory):
 def test_it_measures_no_more_requests_than_there_are_and_says_so(project):
     methods = {"alphaedit": ALPHAEDIT, "memit": METHODS["memit"]}
     done = project.run("--", "target_norms", methods=methods, pilot_edits=50)
-    assert done.returncode == 0, done.stderr[-3000:]
+    check(done)
     assert [path.name for path in sorted((project.folder / OF).iterdir())] == [
         *("alphaedit.csv", "alphaedit.json"),
     ]
@@ -37,7 +37,7 @@ def test_it_measures_no_more_requests_than_there_are_and_says_so(project):
     again = {"nas": anchored}
     made = f"{OF}/nas.json"
     done = project.run("--", made, methods=again, pilot_edits=50)
-    assert done.returncode == 0, done.stderr[-3000:]
+    check(done)
     assert json.loads((project.folder / made).read_text()) == found
 
 

@@ -5,7 +5,7 @@ import json
 import pandas as pd
 import pytest
 import tiny
-from project import CONFIG, METHODS, Project
+from project import CONFIG, METHODS, Project, check
 
 from mose.evaluation.tasks import items, scoring
 from mose.models import causal_lm, loading
@@ -62,7 +62,7 @@ def finished(tmp_path_factory):
     (folder / "text.txt").write_text(" ".join(tiny.TEXT))
     (folder / "last.jsonl").write_text("".join(json.dumps({"text": t}) + "\n" for t in tiny.TEXT))
     done = project.run(**CHANGED)
-    assert done.returncode == 0, done.stderr[-4000:]
+    check(done)
     project.stderr = done.stderr
     return project
 
