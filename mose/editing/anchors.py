@@ -47,7 +47,7 @@ def measure(
     ]
     return rows, {
         "anchor": anchor,
-        "layer": options.layers[-1],
+        "layer": options.target_layer,
         "requests": len(pilots),
         "requests_asked_for": count,
         "left_out": left_out,
@@ -63,7 +63,7 @@ def pilot_norms(
     """
     if options.targets != "free":
         raise ValueError(f"norms are of free targets, found {options.targets}")
-    layer = options.layers[-1]
+    layer = options.target_layer
     key = keys.collect(lm, requests, PROMPT_ONLY, [layer]).prompt_keys[layer].mT
     value = lm.project(layer, key.to(lm.weight(layer).dtype)).to("cpu", torch.float64)
     wanted = value + targets.optimise(lm, requests, PROMPT_ONLY, options).shift

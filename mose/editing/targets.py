@@ -63,7 +63,7 @@ def optimise(
     options: TargetOptions,
     tokens_per_pass: int | None = None,
 ) -> Targets:
-    """Value targets of all requests at the last of `options.layers`.
+    """Value targets of all requests at `options.target_layer`.
 
     tokens_per_pass: limits how many requests share a pass, and so the memory; changes no result.
     Raises ConfigError or RequestError for wrong layers, requests or templates; NumericalError for
@@ -181,7 +181,7 @@ class _Group:
         options: TargetOptions,
     ) -> None:
         self.lm, self.names, self.options = lm, names, options
-        layer = options.layers[-1]
+        layer = options.target_layer
         flat = [cut for tokens in rows for cut in tokens]
         template = [place for tokens in rows for place in range(len(tokens))]
         prefix = lm.prefill([cut.prefix for cut in flat], template)
@@ -267,7 +267,7 @@ class _Group:
             check_finite(
                 self.last_loss[place : place + 1],
                 [self.names[place]],
-                f"layer {self.options.layers[-1]}",
+                f"layer {self.options.target_layer}",
                 int(self.steps_taken[place]),
                 self.options.learning_rate,
                 f"look at dtype (now {str(self.weight.dtype).removeprefix('torch.')}) and "
@@ -302,7 +302,7 @@ class _Group:
 
     def _through_norm(self, change: Tensor) -> Tensor:
         """Change of the block's output for one of the projection's output; both (rows, d_out)."""
-        layer = self.options.layers[-1]
+        layer = self.options.target_layer
         if self.lm.post_norm(layer) is None:
             return change
         values = self.lm.project(layer, self.above.keys)

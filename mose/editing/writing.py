@@ -2,20 +2,27 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from mose.editing import targets, training
+from mose.editing.spreading import (
+    Group,
+    Outputs,
+    attained_fraction,
+    collect_before,
+    spread,
+    wanted_outputs,
+)
 from mose.errors import ConfigError
 from mose.facts.requests import EditRequest, check_requests
 from mose.linalg.orthogonal import on_sphere
 from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor
 from mose.methods.options import TargetOptions, Variant
 from mose.methods.trained_options import TrainedOptions
-from mose.models import post_norms
 from mose.models.causal_lm import CausalLM
 from mose.statistics import keys as keys_of
 
@@ -24,9 +31,9 @@ class RequestOutcome(NamedTuple):
     """How one request was written.
 
     steps: loss evaluations; loss: the last one, nats; attained: as in `Diagnosis`; seconds: its own
-    optimisation, and an equal share of the update. wanted: the output (d,) float32 of the last
-    edited block that was wanted at the subject's last token of the bare prompt; None for trained
-    methods and reachable targets.
+    optimisation, and an equal share of the update. wanted: the output (d,) float32 of block
+    `options.target_layer` that was wanted at the subject's last token of the bare prompt; None for
+    trained methods, reachable targets, and several of them (spread: each).
     """
 
     steps: int
@@ -72,7 +79,7 @@ def write_batch(
     _check_editors(closed, variant)
     outcomes: list[RequestOutcome] = []
     for members in groups:
-        group = _Group(lm, closed, options, members, templates)
+        group = Group(lm, closed, options, members, templates)
         outcomes += _write(group) if found is None else _write_found(group, found)
     _finish(lm, closed)
     return outcomes
@@ -97,10 +104,10 @@ def write_wanted(
     _check_editors(closed, variant)
     if not isinstance(options, TargetOptions) or options.target_space != "free":
         raise TypeError(f"{variant.method}: its targets are not wanted outputs")
-    group = _Group(lm, closed, options, requests, templates)
-    before = group.collect(options.layers)
+    group = Group(lm, closed, options, requests, templates)
+    before = collect_before(group)
     wide = wanted.to(torch.float64)
-    attained = _spread(group, before, _Outputs(wide, wide - before.prompt_hidden))
+    attained = spread(group, before, Outputs(wide, wide - before.prompt_hidden))
     _finish(lm, closed)
     return attained
 
@@ -136,40 +143,46 @@ def _train(
     return [RequestOutcome(steps, loss, None, share) for loss in losses]
 
 
-@dataclass(frozen=True)
-class _Group:
-    """Requests that a closed-form method writes at once, and what it writes them with."""
-
-    lm: CausalLM
-    editors: Mapping[int, ClosedFormEditor]
-    options: TargetOptions
-    requests: Sequence[EditRequest]
-    templates: Sequence[str]
-
-    def collect(self, layers: Sequence[int]) -> keys_of.Keys:
-        """Keys and hidden states of the requests in the present model."""
-        mean = self.options.TEMPLATE_MEAN
-        return keys_of.collect(self.lm, self.requests, self.templates, layers, template_mean=mean)
-
-    def update(
-        self, layer: int, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None
-    ) -> None:
-        """Write a layer's residuals into its editor and the model."""
-        editor = self.editors[layer]
-        editor.update(keys, residuals, prompt_keys)
-        self.lm.write(layer, editor.weight)
-
-
-def _write(group: _Group) -> list[RequestOutcome]:
+def _write(group: Group) -> list[RequestOutcome]:
     """Optimise the value targets of a group and write them at once."""
+    if group.options.spread == "each":
+        return _write_each(group)
+    return _write_sought(group)
+
+
+def _write_each(group: Group) -> list[RequestOutcome]:
+    """Seek and write the targets of each layer in turn.
+
+    The outcome's steps and seconds are of all layers together; the rest is the last layer's, but
+    for the wanted output: the ledger has room for one.
+    """
+    layers = group.options.layers
+    by_layer = [
+        _write_sought(replace(group, options=replace(group.options, layers=(layer,))))
+        for layer in layers
+    ]
+    return [
+        RequestOutcome(
+            sum(outcome.steps for outcome in of_request),
+            of_request[-1].loss,
+            of_request[-1].attained,
+            sum(outcome.seconds for outcome in of_request),
+            of_request[-1].wanted if len(layers) == 1 else None,
+        )
+        for of_request in zip(*by_layer, strict=True)
+    ]
+
+
+def _write_sought(group: Group) -> list[RequestOutcome]:
+    """Seek the targets of a group at one layer, and write them."""
     options = group.options
     optimised = targets.optimise(group.lm, group.requests, group.templates, options)
     started = time.perf_counter()
     wanted: Sequence[Tensor | None] = [None] * len(group.requests)
     if options.target_space == "free":
-        before = group.collect(options.layers)
-        outputs = _wanted_outputs(group.lm, options, before, optimised.shift.mT)
-        attained = _spread(group, before, outputs)
+        before = collect_before(group)
+        outputs = wanted_outputs(group.lm, options, before, optimised.shift.mT)
+        attained = spread(group, before, outputs)
         wanted = list(outputs.wanted.mT.to(torch.float32))
     else:
         attained = _write_reachable(group, optimised.shift.mT)
@@ -191,9 +204,9 @@ def find_wanted(
     """The free targets of requests in the present model, as wanted outputs."""
     optimised = targets.optimise(lm, requests, templates, options)
     before = keys_of.collect(
-        lm, requests, templates, options.layers[-1:], template_mean=options.TEMPLATE_MEAN
+        lm, requests, templates, [options.target_layer], template_mean=options.TEMPLATE_MEAN
     )
-    outputs = _wanted_outputs(lm, options, before, optimised.shift.mT)
+    outputs = wanted_outputs(lm, options, before, optimised.shift.mT)
     columns = outputs.wanted.mT.to(torch.float32)
     return [
         FoundTarget(*values)
@@ -201,12 +214,12 @@ def find_wanted(
     ]
 
 
-def _write_found(group: _Group, found: Sequence[FoundTarget]) -> list[RequestOutcome]:
+def _write_found(group: Group, found: Sequence[FoundTarget]) -> list[RequestOutcome]:
     """Write targets that are known."""
     started = time.perf_counter()
-    before = group.collect(group.options.layers)
+    before = collect_before(group)
     wanted = torch.stack([target.wanted for target in found], dim=1).to(torch.float64)
-    attained = _spread(group, before, _Outputs(wanted, wanted - before.prompt_hidden))
+    attained = spread(group, before, Outputs(wanted, wanted - before.prompt_hidden))
     share = (time.perf_counter() - started) / len(group.requests)
     return [
         RequestOutcome(
@@ -216,58 +229,7 @@ def _write_found(group: _Group, found: Sequence[FoundTarget]) -> list[RequestOut
     ]
 
 
-@dataclass(frozen=True)
-class _Outputs:
-    """Outputs (d, n) wanted of the last edited block.
-
-    change: (d, n), from the present ones. lengths: (n,), of the projection's wanted output, where a
-    norm behind it hides them; None: not known.
-    """
-
-    wanted: Tensor
-    change: Tensor
-    lengths: Tensor | None = None
-
-
-def _wanted_outputs(
-    lm: CausalLM, options: TargetOptions, before: keys_of.Keys, shift: Tensor
-) -> _Outputs:
-    """Of a shift (d_out, n) of the last edited projection's output, in the model of `before`.
-
-    Where a norm follows the projection (`mose.models.post_norms`), the shift passes through it to
-    the block's output; else both change alike.
-    """
-    last = options.layers[-1]
-    value = post_norms.values_of(lm, last, before.prompt_keys[last])
-    change = post_norms.through(lm, last, value.mT, shift.mT).mT.to(torch.float64)
-    lengths = torch.linalg.vector_norm(value + shift, dim=0)
-    return _Outputs(before.prompt_hidden + change, change, lengths)
-
-
-def _spread(group: _Group, before: keys_of.Keys, outputs: _Outputs) -> Tensor:
-    """Write wanted outputs of the last edited block, spread over the layers; attained (n,).
-
-    As MEMIT and the authors of MOSE do: each layer in turn writes the residual at the last layer's
-    output, divided by the number of layers left. Keys and residual are those of the model as edited
-    so far. Where a norm follows the projection, each layer's share is brought back through it.
-    before: keys and hidden states of the present model.
-    """
-    lm, layers = group.lm, group.options.layers
-    last = layers[-1]
-    present = before
-    for done, layer in enumerate(layers):
-        if done:
-            present = group.collect(sorted({layer, last}))
-        share = (outputs.wanted - present.prompt_hidden) / (len(layers) - done)
-        prompt_keys = present.prompt_keys[layer]
-        known = outputs.lengths if layer == last else None
-        residuals = post_norms.pulled_back(lm, layer, prompt_keys, share, known)
-        group.update(layer, present.keys[layer], residuals, prompt_keys)
-    after = group.collect([last])
-    return attained_fraction(after.mean_hidden() - before.mean_hidden(), outputs.change)
-
-
-def _write_reachable(group: _Group, shift: Tensor) -> Tensor:
+def _write_reachable(group: Group, shift: Tensor) -> Tensor:
     """Write reachable targets of one layer; returns the attained fractions (n,).
 
     shift: (d_out, n) or (d_in, n), moves the mean value or key along its sphere.
@@ -282,11 +244,6 @@ def _write_reachable(group: _Group, shift: Tensor) -> Tensor:
     wanted = residuals if on_values else before @ residuals
     group.update(layer, keys, residuals)
     return attained_fraction((editor.weight.to(torch.float64) - before) @ keys, wanted)
-
-
-def attained_fraction(change: Tensor, wanted: Tensor) -> Tensor:
-    """Projection of `change` on `wanted` over the length of `wanted`, per column: (n,)."""
-    return (change * wanted).sum(0) / (wanted**2).sum(0).clamp(min=torch.finfo(wanted.dtype).tiny)
 
 
 def listed(layers: Collection[int]) -> str:

@@ -32,8 +32,7 @@ class EditOptions(Checked):
     """Options of every method."""
 
     layers: Annotated[tuple[Natural, ...], LISTED, Field(min_length=1), ASCENDING] = Field(
-        description="Edited blocks, counted from 0, ascending. Value targets are optimised at the "
-        "last of them."
+        description="Edited blocks, counted from 0, ascending."
     )
     learning_rate: Positive = Field(
         description="Adam's learning rate, in units of what it optimises: a value (free targets, "
@@ -90,6 +89,13 @@ class TargetOptions(EditOptions):
         description="A request also stops this many steps after its new object is the most "
         "probable in all templates (ENCORE's early stop). null: never.",
     )
+    spread: Literal["even", "forward", "each"] = Field(
+        default="even",
+        description="How targets come to several layers. even, as published: one target at the "
+        "last layer, of which each layer writes an equal share; forward: one at the first layer, "
+        "which the model run forward turns into one for each (FE); each: sought at each layer in "
+        "turn (BLUE, with the first and the last layer).",
+    )
 
     # Clamp and weight decay are relative to the output of the block ("hidden") or of the projection
     # ("value").
@@ -97,10 +103,28 @@ class TargetOptions(EditOptions):
     # Weights of context templates in a mean key (mose.statistics.keys.template_weights).
     TEMPLATE_MEAN: ClassVar[str] = "half"
 
+    def __post_init__(self) -> None:
+        if self.spread == "each" and len(self.layers) > 1 and self.needs_unedited:
+            raise KeyRefused(
+                "spread",
+                "each has a target for each layer, and replay and targets_from: unedited keep one "
+                "per request; take it out, or these",
+            )
+
+    @property
+    def target_layer(self) -> int:
+        """The layer that targets are sought at; for spread: each, the last of them."""
+        return self.layers[0 if self.spread == "forward" else -1]
+
     @property
     def target_space(self) -> str:
         """Space of the target: "free", or the sphere of the "value" or of the "key"."""
         return "free"
+
+    @property
+    def needs_unedited(self) -> bool:
+        """Whether a sequence needs the unedited weights again."""
+        return False
 
     def _needs_one_layer(self, why: str) -> None:
         if len(self.layers) > 1:
@@ -123,7 +147,6 @@ class LedgerOptions(TargetOptions):
 
     @property
     def needs_unedited(self) -> bool:
-        """Whether a sequence needs the unedited weights again."""
         return self.replay > 0 or self.targets_from == "unedited"
 
 
@@ -162,6 +185,7 @@ class MoseOptions(RetentionOptions):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.side == "input" and self.targets == "free":
             raise KeyRefused(
                 "side",
@@ -185,8 +209,10 @@ class MoseOptions(RetentionOptions):
                 "needs wanted outputs, and targets: reachable has rotations instead; "
                 "take it out, or set targets: free",
             )
-        if self.targets == "reachable":
-            self._needs_one_layer("several layers share no sphere; targets: reachable")
+        if self.targets == "reachable" and self.spread != "each":
+            self._needs_one_layer(
+                f"several layers share no sphere; targets: reachable with spread: {self.spread}"
+            )
 
     @property
     def target_space(self) -> str:
@@ -211,6 +237,11 @@ class AdditiveOptions(TargetOptions):
     )
 
     def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.targets == "anchored" and self.spread == "each" and len(self.layers) > 1:
+            raise KeyRefused(
+                "spread", "each needs a length for each layer, and anchor is one; set even"
+            )
         if self.targets == "anchored" and self.anchor is None:
             raise KeyRefused(
                 "anchor",

@@ -103,7 +103,7 @@ def read_variant(entry: Mapping[str, Any]) -> Variant:
     return Variant(method, kind(**values))
 
 
-# Options that decide a target of the unedited model, beside the last layer.
+# Options that decide a target of the unedited model, beside the layer that it is sought at.
 TARGET_KEYS = (
     *("optimiser", "learning_rate", "steps", "stop_loss", "patience"),
     *("targets", "anchor", "weight_decay", "clamp", "kl_weight"),
@@ -113,7 +113,7 @@ TARGET_KEYS = (
 def target_variant(variant: Variant) -> Variant | None:
     """The variant that stands for all that seek the same targets on the unedited model.
 
-    MEMIT at the last layer with the options that decide them. None for variants that seek targets
+    MEMIT at that layer with the options that decide them. None for variants that seek targets
     on the edited model.
     """
     options = variant.edit
@@ -123,7 +123,7 @@ def target_variant(variant: Variant) -> Variant | None:
     return read_variant(
         {
             "method": "memit",
-            "layers": [options.layers[-1]],
+            "layers": [options.target_layer],
             "lambda": 1,
             "targets_from": "unedited",
             **values,

@@ -7,8 +7,8 @@ change of it changes the block's output by the same vector; unless the class has
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,14 +23,11 @@ from transformers.cache_utils import Cache
 
 from mose.errors import ConfigError, ModelError, shortened
 from mose.models.architectures import Architecture, architecture_of
+from mose.models.hooks import PassComplete, hidden_of, hooked, keep_input
 from mose.models.ragged import Layout, Prefix, UpperBlocks, packed_attention
 from mose.models.tokens import pad
 
 logger = logging.getLogger(__name__)
-
-
-class _PassComplete(Exception):
-    """Ends a forward pass after the last block that is needed."""
 
 
 @dataclass
@@ -179,22 +176,49 @@ class CausalLM:
         hidden: list[Tensor] = []
 
         def keep_output(_module: nn.Module, _args: Any, output: Any) -> None:
-            hidden.append(_first(output).to(self.device))
-            raise _PassComplete
+            hidden.append(hidden_of(output).to(self.device))
+            raise PassComplete
 
         hooks: list[Any] = [
             self.projection(layer).register_forward_pre_hook(
-                _keep_input(inputs, layer, ids.shape, self.device)
+                keep_input(inputs, layer, ids.shape, self.device)
             )
             for layer in layers
         ]
         hooks.append(self.blocks[deepest].register_forward_hook(keep_output))
-        with _hooked(hooks):
+        with hooked(hooks):
             try:
                 self._base(ids, mask, None, use_cache=False)
-            except _PassComplete:
+            except PassComplete:
                 return Trace(inputs, hidden[0])
         raise ModelError(f"block {deepest} was never run")
+
+    @torch.no_grad()
+    def outputs_with(
+        self, ids: Tensor, mask: Tensor, layers: Sequence[int], change: Tensor
+    ) -> dict[int, Tensor]:
+        """Outputs (B, d_model) of blocks at the last token, the first one's changed there.
+
+        ids, mask: (B, T), padded on the left. layers: ascending. change: (B, d_model), added to
+        the output of layers[0] at the last token.
+        """
+        outputs: dict[int, Tensor] = {}
+
+        def keep_output(layer: int) -> Callable[..., None]:
+            def hook(_module: nn.Module, _args: Any, output: Any) -> None:
+                hidden = hidden_of(output)
+                if layer == layers[0]:
+                    hidden[:, -1] += change.to(hidden)
+                outputs[layer] = hidden[:, -1].to(self.device, copy=True)
+                if layer == layers[-1]:
+                    raise PassComplete
+
+            return hook
+
+        hooks = [self.blocks[i].register_forward_hook(keep_output(i)) for i in layers]
+        with hooked(hooks), suppress(PassComplete):
+            self._base(ids, mask, None, use_cache=False)
+        return outputs
 
     @property
     def context_length(self) -> int:
@@ -215,7 +239,7 @@ class CausalLM:
         outputs: list[Tensor] = []
 
         def keep_output(_module: nn.Module, _args: Any, output: Any) -> None:
-            outputs.append(_first(output))
+            outputs.append(hidden_of(output))
 
         def project_by(weight: Tensor) -> Callable[..., Tensor]:
             def hook(module: nn.Module, args: tuple[Tensor, ...], _output: Tensor) -> Tensor:
@@ -228,7 +252,7 @@ class CausalLM:
             self.projection(layer).register_forward_hook(project_by(weight))
             for layer, weight in weights.items()
         ]
-        with _hooked(hooks):
+        with hooked(hooks):
             self._base(ids, mask, None, use_cache=False)
         return outputs[0].to(self.device)
 
@@ -317,16 +341,16 @@ class CausalLM:
             calls.append((args[1:], kwargs))
 
         def keep_last(_module: nn.Module, _args: Any, output: Any) -> None:
-            hidden.append(_first(output))
+            hidden.append(hidden_of(output))
 
         upper = list(self.blocks[layer + 1 :])
         hooks: list[Any] = [
             block.register_forward_pre_hook(keep_call, with_kwargs=True) for block in upper
         ]
         hooks.append(self.blocks[-1].register_forward_hook(keep_last))
-        keep_key = _keep_input(inputs, layer, ids.shape, self.device)
+        keep_key = keep_input(inputs, layer, ids.shape, self.device)
         hooks.append(self.projection(layer).register_forward_pre_hook(keep_key))
-        with _hooked(hooks), packed_attention(self.model, layout):
+        with hooked(hooks), packed_attention(self.model, layout):
             self.model.base_model(
                 input_ids=ids, position_ids=layout.positions[None], use_cache=False
             )
@@ -354,27 +378,3 @@ def _common(rows: Sequence[Sequence[int]]) -> Sequence[int]:
     while same < len(shortest) and all(row[same] == shortest[same] for row in rows):
         same += 1
     return shortest[:same]
-
-
-def _first(output: Any) -> Tensor:
-    return output[0] if isinstance(output, tuple) else output
-
-
-def _keep_input(
-    into: dict[int, Tensor], layer: int, shape: torch.Size, device: torch.device
-) -> Callable[..., None]:
-    def hook(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-        # OPT runs its MLP on (B T, d).
-        into[layer] = args[0].reshape(*shape, -1).to(device)
-
-    return hook
-
-
-@contextmanager
-def _hooked(hooks: Sequence[Any]) -> Iterator[None]:
-    """Remove hooks at the end of the context."""
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()

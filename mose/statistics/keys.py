@@ -80,11 +80,7 @@ def collect(
     lm.check_layers(layers, "layers")
     check_requests(requests)
     check_templates(templates)
-    rows = []
-    for request in requests:
-        for template in templates:
-            cut = encode_edit(lm.tokenizer, template, request.prompt, request.subject)
-            rows.append([*cut.prefix, cut.suffix[0]])
+    rows = [_to_subject(lm, request, t) for request in requests for t in templates]
     inputs: dict[int, list[Tensor]] = {layer: [] for layer in layers}
     hidden: list[Tensor] = []
     order: list[int] = []
@@ -108,3 +104,32 @@ def collect(
         in_order(hidden),
         template_mean,
     )
+
+
+def outputs_with(
+    lm: CausalLM,
+    requests: Sequence[EditRequest],
+    layers: Sequence[int],
+    change: Tensor,
+    tokens_per_pass: int = 4096,
+) -> dict[int, Tensor]:
+    """Outputs (d, n) float64 of blocks once the first one's output has changed, by layer.
+
+    At the subject's last token of the bare prompt. layers: ascending; change: (d, n), of the first
+    one's output. Raises ConfigError for invalid layers, RequestError for invalid requests.
+    """
+    lm.check_layers(layers, "layers")
+    check_requests(requests)
+    rows = [_to_subject(lm, request, "{}") for request in requests]
+    outputs = {layer: torch.empty_like(change, dtype=torch.float64) for layer in layers}
+    for group in batches_by_length([len(row) for row in rows], tokens_per_pass):
+        ids, mask = pad([rows[i] for i in group], "left")
+        for layer, found in lm.outputs_with(ids, mask, layers, change[:, group].mT).items():
+            outputs[layer][:, group] = found.mT.to("cpu", torch.float64)
+    return outputs
+
+
+def _to_subject(lm: CausalLM, request: EditRequest, template: str) -> list[int]:
+    """Tokens of a request's prompt in a template, up to the subject's last one."""
+    cut = encode_edit(lm.tokenizer, template, request.prompt, request.subject)
+    return [*cut.prefix, cut.suffix[0]]

@@ -64,6 +64,26 @@ def test_a_truncated_padded_pass_sees_what_the_whole_model_sees(lm, side):
     assert set(trace.inputs) == {0, 2}
 
 
+def test_a_changed_output_goes_on_to_the_deeper_blocks(lm):
+    ids, mask = pad(ROWS, "left")
+    change = torch.randn(len(ROWS), lm.weight(0).shape[0], generator=torch.manual_seed(0))
+    found = lm.outputs_with(ids, mask, [1, 2, 3], change)
+    assert list(found) == [1, 2, 3]
+
+    def add(_module, _args, output):
+        hidden = output[0] if isinstance(output, tuple) else output
+        changed = hidden.clone()
+        changed[0, -1] += change[row_number]
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    for row_number, row in enumerate(ROWS):
+        hook = lm.blocks[1].register_forward_hook(add)
+        _, outputs, _ = whole(lm, row)
+        hook.remove()
+        for layer, output in found.items():
+            assert close(output[row_number], outputs[layer][-1])
+
+
 def test_the_head_on_the_last_block_gives_the_logits(lm):
     ids, mask = pad(ROWS)
     logits = lm.head(lm.hidden(ids, mask))
