@@ -45,6 +45,9 @@ OWN: dict[str, Method] = {
     "rect": Method(wrapper_options.RectOptions, "mose.methods.rect:RectEditor"),
     "prune": Method(wrapper_options.PruneOptions, "mose.methods.prune:PruneEditor"),
     "sphere": Method(wrapper_options.SphereOptions, "mose.methods.sphere:SphereEditor"),
+    "isospectral": Method(
+        wrapper_options.IsospectralOptions, "mose.methods.isospectral:IsospectralEditor"
+    ),
 }
 METHODS: Mapping[str, Method] = Register(OWN, Method)
 

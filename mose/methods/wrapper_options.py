@@ -38,3 +38,7 @@ class SphereOptions(WrapperOptions):
         default=0.5,
         description="eta, share of the weight's energy that defines the main directions.",
     )
+
+
+class IsospectralOptions(WrapperOptions):
+    """An additive method on the unedited spectrum."""

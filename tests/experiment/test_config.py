@@ -170,7 +170,10 @@ def test_mistakes_are_one_line_that_names_the_key(path, value, message):
     ("entry", "message"),
     [
         ({"side": "input"}, "side: input needs targets: reachable"),
-        ({"targets": "reachable", "layers": [4, 5]}, "reachable needs one layer, found [4, 5]"),
+        (
+            {"targets": "reachable", "layers": [4, 5]},
+            "reachable with spread: even needs one layer, found [4, 5]",
+        ),
         ({"method": "memit", "side": "input"}, "unknown key 'side' for method memit"),
         ({"method": "memit", "memory": "accumulate"}, "memory: found 'accumulate'"),
         ({"lambda": None}, "missing key 'lambda'"),

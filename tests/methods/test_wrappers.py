@@ -1,11 +1,11 @@
-"""RECT, PRUNE and SPHERE: what they change of what a base method does."""
+"""RECT, PRUNE, SPHERE, isospectral: what they change of what a base method does."""
 
 import math
 
 import pytest
 import tiny
 import torch
-from small_layer import D_IN, D_OUT, batch, draw, make
+from small_layer import CLOSED_FORM, D_IN, D_OUT, batch, draw, make
 
 from mose.editing import sequence, targets, writing
 from mose.errors import ConfigError
@@ -92,6 +92,26 @@ def test_sphere_takes_the_update_out_of_the_main_directions_of_the_present_weigh
     assert (change @ main).abs().max() < 1e-6
     whole = memit.weight.double() - weight.double()
     assert torch.allclose(change, whole - whole @ main @ main.mT, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["memit-keys", "alphaedit", "encore"])
+def test_isospectral_is_the_nearest_matrix_of_the_unedited_spectrum(name, weight, moment):
+    """From a base method that starts at the same weight: Mirsky's distance, by plain SVDs."""
+    entry = CLOSED_FORM[name]
+    changed = {**entry, "method": "isospectral", "base": entry["method"]}
+    wrapped, options = make("isospectral", weight, moment, **changed)
+    spectrum = torch.linalg.svdvals(weight.double())
+    for seed in (1, 2, 3):
+        alone, _ = make(name, weight, moment)
+        alone.load(wrapped.state())
+        following = batch(wrapped, options, seed=seed)
+        alone.update(*following)
+        wrapped.update(*following)
+        left, values, right = torch.linalg.svd(alone.weight.double(), full_matrices=False)
+        assert float((values - spectrum).abs().max()) > 0.01
+        assert torch.allclose(wrapped.weight.double(), (left * spectrum) @ right, atol=1e-5)
+        kept = torch.linalg.svdvals(wrapped.weight.double())
+        assert torch.allclose(kept, spectrum, atol=1e-6 * float(spectrum[0]))
 
 
 @pytest.mark.parametrize("base", ["memit", "alphaedit"])

@@ -22,6 +22,8 @@ CLOSED_FORM = {
     "prune": {"method": "prune"},
     "sphere": {"method": "sphere"},
     "sphere-alphaedit": {"method": "sphere", "base": "alphaedit", "null_threshold": 0.3},
+    "isospectral": {"method": "isospectral", "memory": "keys"},
+    "isospectral-alphaedit": {"method": "isospectral", "base": "alphaedit", "null_threshold": 0.3},
     "output-free": {"method": "mose"},
     "output-free-accumulate": {"method": "mose", "memory": "accumulate"},
     "output-reachable": REACHABLE,
