@@ -229,6 +229,9 @@ def edit_checkpoint_resume_restore(kind, variant, requests, templates, tmp_path)
     # Some neurons of the tiny OPT never fire.
     moments = dict.fromkeys((1, 2), second_moment.identity(48))
     moments = moments if kind == "opt" else second_moments_of(kind)
+    if (kind, variant.method) == ("gpt2", "isospectral"):
+        # The change of its base is ten times this weight, and its nearest rotation far from it.
+        variant = parse("isospectral", clamp=0.01)
     known = identity(variant, model=f"tiny-{kind}-0")
     lm, weights, state = fresh(variant, moments, kind)
     before = mean_logprob(lm, requests[:4])

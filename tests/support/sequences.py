@@ -80,7 +80,7 @@ VARIANTS = {
     "rect": {**MEMIT, "method": "rect"},
     "prune": {**MEMIT, "method": "prune"},
     "sphere": {**MEMIT, "method": "sphere"},
-    "isospectral": {**MEMIT, "method": "isospectral", "memory": "keys", "lambda": 1.0},
+    "isospectral": {**MEMIT, "method": "isospectral", "memory": "keys"},
     "ft": {"method": "ft", "layers": [1], "learning_rate": 0.01},
     "ft-bound": {"method": "ft", "layers": [1], "learning_rate": 0.01, "norm_constraint": 0.01},
     "oft": {"method": "oft", "layers": [1, 2], "learning_rate": 0.05, "ball": 1.0},
