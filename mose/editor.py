@@ -20,7 +20,7 @@ from mose.evaluation import prompt_scores, stability
 from mose.experiment.model_files import NamedModel, find_model, with_hub_id
 from mose.experiment.settings import Settings, choose
 from mose.facts.given import requests_of
-from mose.facts.requests import EditRequest
+from mose.facts.requests import EditRequest, Repeated
 from mose.models.architectures import Architecture
 from mose.models.causal_lm import CausalLM
 from mose.models.opening import check_dtype, open_source, wrap
@@ -185,18 +185,25 @@ class Editor:
         return self.session.lm.tokenizer
 
     def edit(
-        self, facts: Any, form: str | None = None, columns: Mapping[str, str] | None = None
+        self,
+        facts: Any,
+        form: str | None = None,
+        columns: Mapping[str, str] | None = None,
+        repeated: Repeated | None = None,
     ) -> None:
         """Write facts into the model, in batches of `batch`.
 
         facts: a record with subject, prompt (with {} for the subject) and target_new, or a list of
         them; a data frame with these columns; the path of a file in any form of docs/data.md.
         form: of the records, where their fields do not tell. columns: {our field: their column}.
+        repeated: what becomes of an earlier fact with the same subject and prompt. replace: it is
+        taken back first, as by `remove`; keep: both are written; refuse: RequestError. None:
+        replace for methods with a ledger, keep for others.
         Ctrl-C leaves the model as after the last whole batch.
         Raises RequestError for facts that cannot be used, before any is written.
         """
         taken = [request.id for request in self.session.requests]
-        self.session.edit(requests_of(facts, taken, form, columns))
+        self.session.edit(requests_of(facts, taken, form, columns), repeated)
 
     @overload
     def ask(self, prompt: str, tokens: int = 10) -> str: ...
@@ -221,7 +228,7 @@ class Editor:
     def edits(self) -> pd.DataFrame:
         """One row per edit, in order: request, subject, prompt, target_new, loss (the last, nats),
         attained (1: fully written), seconds, still_there (whether the model now predicts the whole
-        new object)."""
+        new object), replaces (ids of the edits that were taken back for it)."""
         requests = self.session.requests
         pairs = [(request.text, request.target_new) for request in requests]
         scores = prompt_scores.score_targets(self.session.lm, pairs)
@@ -229,13 +236,15 @@ class Editor:
             (
                 *(request.id, request.subject, request.prompt, request.target_new),
                 *(done.loss, done.attained, done.seconds, score.right == score.tokens),
+                ", ".join(self.session.replaced.get(request.id, [])),
             )
             for request, done, score in zip(
                 requests, self.session.state.diagnoses, scores, strict=True
             )
         ]
         columns = ["request", "subject", "prompt", "target_new"]
-        return pd.DataFrame(rows, columns=[*columns, "loss", "attained", "seconds", "still_there"])
+        columns += ["loss", "attained", "seconds", "still_there", "replaces"]
+        return pd.DataFrame(rows, columns=columns)
 
     def undo(self) -> None:
         """Take all edits back: the model's weights are the unedited ones, bit for bit."""

@@ -16,6 +16,7 @@ from mose.errors import ConfigError, StoreError
 from mose.evaluation import prompt_scores
 from mose.experiment.model_files import find_model
 from mose.facts.given import requests_of
+from mose.facts.requests import Repeated
 from mose.models.causal_lm import CausalLM
 from mose.models.opening import open_source
 from mose.report.fact_metrics import metrics_of
@@ -80,6 +81,7 @@ def edit(
     device: str,
     dtype: str | None,
     outputs: Outputs,
+    repeated: Repeated | None = None,
 ) -> pd.DataFrame:
     """Edit facts and write the outputs; returns `Editor.edits`.
 
@@ -100,7 +102,7 @@ def edit(
         editor = Editor.from_pretrained(model, method, device=device, dtype=dtype, **options)
     before = len(editor.session.requests)
     try:
-        editor.edit(requests)
+        editor.edit(requests, repeated=repeated)
     except KeyboardInterrupt:
         done = len(editor.session.requests) - before
         logger.warning("stopped after %d of %d facts", done, len(requests))

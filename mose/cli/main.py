@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from mose.errors import MoseError
+from mose.facts.requests import Repeated
 
 app = typer.Typer(
     help="Edit facts in language models, and take the edits back (docs/library.md).",
@@ -53,6 +54,10 @@ def edit(
     out: Out = None,
     patch: PatchOut = None,
     state: Annotated[str | None, typer.Option(help="File to continue from later (.h5).")] = None,
+    repeated: Annotated[
+        Repeated | None,
+        typer.Option(help="What becomes of an earlier fact with the same subject and prompt."),
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = None,
     as_json: AsJson = False,
@@ -65,7 +70,7 @@ def edit(
 
     table = editing.edit(
         model, facts, method, editing.options_of(option or []), form, device, dtype,
-        editing.Outputs(out, patch, state),
+        editing.Outputs(out, patch, state), repeated,
     )  # fmt: skip
     _show(table, as_json)
 

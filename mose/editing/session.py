@@ -5,24 +5,36 @@ the unedited model comes back bit for bit. Between two calls the model has the w
 measured (PRUNE's differ from those that the next edit starts from).
 """
 
+import dataclasses
 import json
+import logging
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from torch import Tensor
 
 from mose.editing import checkpoints, sequence
-from mose.errors import ConfigError, StoreError
-from mose.facts.requests import EditRequest, check_requests, records_of, requests_from
+from mose.errors import ConfigError, RequestError, StoreError
+from mose.facts.requests import (
+    EditRequest,
+    Repeated,
+    check_requests,
+    records_of,
+    replaced_by,
+    requests_from,
+)
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.options import Variant
 from mose.models.causal_lm import CausalLM
 from mose.storage import files, hdf5
+from mose.validation.refusals import either
+
+logger = logging.getLogger(__name__)
 
 SESSION = "session"
 
@@ -39,13 +51,14 @@ class Materials:
 
 @dataclass(frozen=True)
 class Saved:
-    """A stored session: its requests, the digest of its second moments, its templates, and what
-    its editor was made with."""
+    """A stored session: its requests, the digest of its second moments, its templates, what was
+    replaced, and what its editor was made with."""
 
     path: str
     identity: dict[str, Any]
     requests: list[EditRequest]
     templates: list[str]
+    replaced: dict[str, list[str]]
     editor: dict[str, Any]
 
 
@@ -68,6 +81,8 @@ class Session:
             layer: lm.weight(layer).detach().to("cpu", copy=True) for layer in variant.edit.layers
         }
         self.requests: list[EditRequest] = []
+        # Ids of the edits that were taken back for an edit of the same fact, by its id.
+        self.replaced: dict[str, list[str]] = {}
         self._make_materials = materials
         self._materials: Materials | None = None
         # Read at first use, which is after the first call of `edit` has made the materials.
@@ -84,13 +99,19 @@ class Session:
         """Copies of the edited matrices (d_out, d_in) by layer, as the model runs with them."""
         return {layer: self.lm.weight(layer).detach().to("cpu", copy=True) for layer in self.base}
 
-    def edit(self, requests: Sequence[EditRequest]) -> None:
+    def edit(self, requests: Sequence[EditRequest], repeated: Repeated | None = "keep") -> None:
         """Write requests, in batches.
 
-        After an exception, KeyboardInterrupt among them, model and session are as after the last
-        whole batch. Raises NumericalError for a numerical failure.
+        repeated: what becomes of an earlier request of the same subject and prompt. replace: it is
+        taken back first, or is not written if it is among `requests`; keep: both are written;
+        refuse: RequestError; None: replace for methods with a ledger, keep for others. After an
+        exception, KeyboardInterrupt among them, model and session are as after the last whole
+        batch. Raises NumericalError for a numerical failure, ConfigError for replacing without a
+        ledger.
         """
         check_requests(requests)
+        if self._replaces(requests, repeated):
+            requests = self._replace_earlier(requests)
         materials = self._ready()
         order = [*self.requests, *requests]
         whole = self._snapshot()
@@ -112,10 +133,42 @@ class Session:
             self.requests = order[: self.state.edits]
             sequence.put_into(self.lm, self.state, measured=True)
 
+    def _replaces(self, requests: Sequence[EditRequest], repeated: Repeated | None) -> bool:
+        """Whether earlier requests of the same facts are to be replaced."""
+        if repeated not in (None, *get_args(Repeated)):
+            raise ConfigError(
+                f"repeated: found {repeated!r}, expected {either(get_args(Repeated))}"
+            )
+        ledger = sequence.keeps_ledger(self.variant)
+        if repeated == "replace" and not ledger:
+            raise ConfigError(
+                f"repeated: {self.variant.method} keeps no ledger, so it cannot replace a single "
+                "fact; set keep or refuse"
+            )
+        if repeated == "refuse":
+            for later, earlier in replaced_by([*self.requests, *requests]).items():
+                raise RequestError(
+                    f"facts: {later} has the subject and prompt of {earlier[0]}; take one of them "
+                    "out, or let it be replaced (repeated)"
+                )
+        return ledger if repeated is None else repeated == "replace"
+
+    def _replace_earlier(self, requests: Sequence[EditRequest]) -> list[EditRequest]:
+        """Take back what `requests` replace; returns those that are to be written."""
+        replaced = replaced_by([*self.requests, *requests])
+        gone = {earlier for ids in replaced.values() for earlier in ids}
+        written = [request.id for request in self.requests if request.id in gone]
+        if written:
+            self.remove(written)
+        for later, earlier in replaced.items():
+            logger.info("%s replaces %s", later, ", ".join(earlier))
+        self.replaced |= replaced
+        return [request for request in requests if request.id not in gone]
+
     def undo(self) -> None:
         """Take all edits back: the matrices are the unedited ones, bit for bit."""
         self.state = self._new_state()
-        self.requests = []
+        self.requests, self.replaced = [], {}
         self._write_base()
 
     def remove(self, ids: Collection[str]) -> None:
@@ -136,10 +189,12 @@ class Session:
             return
         materials, whole, all_requests = self._ready(), self.state, self.requests
         self.requests = [all_requests[place] for place in left]
-        self.state = replace(
+        self.state = dataclasses.replace(
             whole,
             edits=len(left),
-            diagnoses=[replace(whole.diagnoses[place], order=i) for i, place in enumerate(left)],
+            diagnoses=[
+                dataclasses.replace(whole.diagnoses[place], order=i) for i, place in enumerate(left)
+            ],
             wanted=[whole.wanted[place] for place in left],
             fresh=lambda: self._new_state().editors,
         )
@@ -175,6 +230,7 @@ class Session:
         session = {
             "requests": records_of(self.requests),
             "templates": templates,
+            "replaced": self.replaced,
             "editor": dict(editor),
         }
         packed = np.frombuffer(json.dumps(session).encode(), dtype=np.uint8)
@@ -193,6 +249,7 @@ class Session:
         state = self._new_state()
         checkpoints.load(saved.path, state, identity, saved.requests)
         self.state, self.requests = state, list(saved.requests)
+        self.replaced = dict(saved.replaced)
         self._made_with = (saved.identity["moments"], saved.templates)
         sequence.put_into(self.lm, self.state, measured=True)
 
@@ -262,4 +319,7 @@ def read_saved(path: str | Path) -> Saved:
     packed = hdf5.read(path, "checkpoint", [SESSION]).arrays[SESSION]
     session = json.loads(packed.tobytes())
     requests = requests_from(session["requests"], str(path))
-    return Saved(str(path), contents.attributes, requests, session["templates"], session["editor"])
+    return Saved(
+        str(path), contents.attributes, requests, session["templates"], session["replaced"],
+        session["editor"],
+    )  # fmt: skip

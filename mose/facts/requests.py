@@ -7,7 +7,7 @@ its own. A request always has a new object (`mose.facts.drawing`).
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mose.errors import RequestError
 from mose.storage import files
@@ -118,6 +118,18 @@ def check_requests(requests: Sequence[EditRequest]) -> None:
                 f"requests: found {type(request).__name__} at place {place}, expected an "
                 "EditRequest; make one with id, subject, prompt and target_new"
             )
+
+
+# What becomes of an earlier request of the same subject and prompt.
+Repeated = Literal["replace", "keep", "refuse"]
+
+
+def replaced_by(requests: Sequence[EditRequest]) -> dict[str, list[str]]:
+    """Ids of the earlier requests of the same subject and prompt, by the id of the last one."""
+    same: dict[tuple[str, str], list[str]] = {}
+    for request in requests:
+        same.setdefault((request.subject, request.prompt), []).append(request.id)
+    return {ids[-1]: ids[:-1] for ids in same.values() if len(ids) > 1}
 
 
 def check_templates(templates: Sequence[str]) -> None:
