@@ -135,11 +135,22 @@ def test_a_state_is_continued_and_exported(folder, by_library, tmp_path):
     assert (tmp_path / "adapter" / "adapter_model.safetensors").is_file()
 
 
+def test_a_fact_that_a_state_holds_can_be_refused(folder, tmp_path):
+    again = tmp_path / "again.h5"
+    status, _, errors = run(
+        "edit", folder / "state.h5", folder / "facts.json", "--repeated", "refuse",
+        "--device", "cpu", "--state", again,
+    )  # fmt: skip
+    assert status == 1
+    assert "has the subject and prompt of" in errors
+    assert not again.exists()
+
+
 def test_an_interrupted_edit_writes_what_was_edited(folder, tmp_path, monkeypatch):
     edit = mose.Editor.edit
 
-    def interrupted(editor, requests):
-        edit(editor, requests[:2])
+    def interrupted(editor, requests, **options):
+        edit(editor, requests[:2], **options)
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mose.Editor, "edit", interrupted)
