@@ -12,6 +12,7 @@ from mose.experiment.resources import ITEM_BYTES, Machine, Needs, Shape, Work
 from mose.methods.options import MoseOptions, TargetOptions, Variant
 from mose.methods.register import target_variant
 from mose.methods.trained_options import TrainedOptions, TrainedRotationOptions
+from mose.methods.wrapper_options import ALIGNED
 
 # Python with torch and transformers; on a GPU with CUDA's libraries and context (as others report:
 # not measured here).
@@ -124,7 +125,9 @@ def _state_bytes(shape: Shape, variant: Variant) -> float:
     if isinstance(options, MoseOptions) and options.memory == "none":
         side = shape.width if options.side == "output" else shape.mlp_width
         return layers * 8.0 * side**2
-    return layers * 4.0 * shape.width * shape.mlp_width
+    # Aligned wrappers hold the base's solution and the weight as written.
+    matrices = 2 if isinstance(variant.options, ALIGNED) else 1
+    return layers * matrices * 4.0 * shape.width * shape.mlp_width
 
 
 def _solved_bytes(shape: Shape, variant: Variant) -> float:

@@ -45,6 +45,12 @@ OWN: dict[str, Method] = {
     "rect": Method(wrapper_options.RectOptions, "mose.methods.rect:RectEditor"),
     "prune": Method(wrapper_options.PruneOptions, "mose.methods.prune:PruneEditor"),
     "sphere": Method(wrapper_options.SphereOptions, "mose.methods.sphere:SphereEditor"),
+    "rect-aligned": Method(
+        wrapper_options.AlignedRectOptions, "mose.methods.aligned:AlignedRectEditor"
+    ),
+    "prune-aligned": Method(
+        wrapper_options.AlignedPruneOptions, "mose.methods.aligned:AlignedPruneEditor"
+    ),
 }
 METHODS: Mapping[str, Method] = Register(OWN, Method)
 

@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from mose.methods.options import WrapperOptions
+from mose.validation.refusals import KeyRefused
 from mose.validation.strict import AS_WRITTEN
 
 
@@ -38,3 +39,38 @@ class SphereOptions(WrapperOptions):
         default=0.5,
         description="eta, share of the weight's energy that defines the main directions.",
     )
+
+
+class AlignedRectOptions(RectOptions):
+    """RECT that carries along what it took away."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _needs_memory(self)
+
+
+class AlignedPruneOptions(PruneOptions):
+    """PRUNE of every batch, which carries along what it took away."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _needs_memory(self)
+
+
+ALIGNED = (AlignedRectOptions, AlignedPruneOptions)
+
+
+def _needs_memory(options: WrapperOptions) -> None:
+    """Raise KeyRefused unless the base keeps earlier keys."""
+    found = getattr(options.base.options, "memory", None)
+    if found is None:
+        raise KeyRefused(
+            "base",
+            f"{options.base.method} has no memory, and what was taken away is carried in one; "
+            "take memit, encore or alphaedit",
+        )
+    if found != "keys":
+        raise KeyRefused(
+            "memory",
+            f"found {found}, and what was taken away is carried in the memory; set memory: keys",
+        )

@@ -62,6 +62,8 @@ VARIANTS = {
     "rect": {**MEMIT, "method": "rect"},
     "prune": {**MEMIT, "method": "prune"},
     "sphere": {**MEMIT, "method": "sphere"},
+    "rect-aligned": {**MEMIT, "method": "rect-aligned", "memory": "keys"},
+    "prune-aligned": {**MEMIT, "method": "prune-aligned", "base": "encore", "norm_weight": 0.01},
     "ft": {"method": "ft", "layers": [1], "learning_rate": 0.01},
     "ft-bound": {"method": "ft", "layers": [1], "learning_rate": 0.01, "norm_constraint": 0.01},
     "oft": {"method": "oft", "layers": [1, 2], "learning_rate": 0.05, "ball": 1.0},
