@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from mose.editing.pass_size import target_tokens
 from mose.experiment.resources import ITEM_BYTES, Machine, Needs, Shape, Work
-from mose.methods.options import MoseOptions, TargetOptions, Variant
+from mose.methods.options import IterativeOptions, MoseOptions, TargetOptions, Variant
 from mose.methods.register import target_variant
+from mose.methods.signal_options import SignalOptions
 from mose.methods.trained_options import TrainedOptions, TrainedRotationOptions
 from mose.methods.wrapper_options import ALIGNED
 
@@ -134,7 +135,7 @@ def _solved_bytes(shape: Shape, variant: Variant) -> float:
     """Bytes of host memory that a method's linear algebra takes."""
     d, f, layers = shape.width, shape.mlp_width, len(variant.edit.layers)
     options = variant.edit
-    if isinstance(options, TrainedOptions):
+    if isinstance(options, (TrainedOptions, SignalOptions)):
         return layers * 16 * d * f
     if isinstance(options, MoseOptions) and options.side == "both":
         # Second moment, its factor and a triangular copy; about twelve matrices of W's size.
@@ -196,8 +197,10 @@ def _write(shape: Shape, machine: Machine, work: Work, seeks_targets: bool) -> N
     if not machine.gpu:
         # On a GPU the full pass is counted: targets may be longer than CounterFact's.
         tokens = min(tokens, work.batch * (TEMPLATES + 1) * AFTER)
-    # Per step: forward and backward of the blocks above; the head at positions with a loss.
-    steps = options.steps * (
+    # Per step: forward and backward of the blocks above; the head at positions with a loss. Methods
+    # by gradients take one.
+    evaluations = options.steps if isinstance(options, IterativeOptions) else 1
+    steps = evaluations * (
         (TEMPLATES + 1) * AFTER * 4 * shape.block * above + TEMPLATES * 1.2 * 4 * shape.head
     )
     if not seeks_targets:

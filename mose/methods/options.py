@@ -2,8 +2,8 @@
 
 Free of torch, so that a wrong config is refused before slow imports. The keys of a config's
 `methods:` block are these fields, but `lambda`, which Python reserves, is `retention_weight` here.
-`register` maps methods to options; `trained_options` and `wrapper_options` have further ones;
-docs/methods.md gives formulas and sources.
+`register` maps methods to options; `trained_options`, `signal_options` and `wrapper_options` have
+further ones; docs/methods.md gives formulas and sources.
 """
 
 import json
@@ -35,6 +35,19 @@ class EditOptions(Checked):
         description="Edited blocks, counted from 0, ascending. Value targets are optimised at the "
         "last of them."
     )
+
+    # Whether the requests of a batch are written one after another.
+    ONE_BY_ONE: ClassVar[bool] = False
+
+    @property
+    def edit(self) -> "EditOptions":
+        """Options of the method that edits: these, or for a wrapper those of its base."""
+        return self
+
+
+class IterativeOptions(EditOptions):
+    """Options of methods that take steps on a loss, for value targets or for weights."""
+
     learning_rate: Positive = Field(
         description="Adam's learning rate, in units of what it optimises: a value (free targets, "
         "output side), a key (input side) or a weight (trained methods). Not used by optimiser: "
@@ -48,16 +61,8 @@ class EditOptions(Checked):
         default=0.05, description="A request stops once its loss is below this."
     )
 
-    # Whether the requests of a batch are written one after another.
-    ONE_BY_ONE: ClassVar[bool] = False
 
-    @property
-    def edit(self) -> "EditOptions":
-        """Options of the method that edits: these, or for a wrapper those of its base."""
-        return self
-
-
-class TargetOptions(EditOptions):
+class TargetOptions(IterativeOptions):
     """Options of methods that optimise value targets and write them in closed form."""
 
     second_moment: Literal["corpus", "identity"] = Field(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mose.errors import ConfigError
-from mose.methods import options, trained_options, wrapper_options
+from mose.methods import options, signal_options, trained_options, wrapper_options
 from mose.methods.options import (
     RESERVED,
     AdditiveOptions,
@@ -42,6 +42,7 @@ OWN: dict[str, Method] = {
     "encore": Method(options.EncoreOptions, "mose.methods.encore:EncoreEditor"),
     "ft": Method(trained_options.FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
     "oft": Method(trained_options.TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
+    "ultraedit": Method(signal_options.UltraEditOptions, "mose.methods.ultraedit:UltraEditEditor"),
     "rect": Method(wrapper_options.RectOptions, "mose.methods.rect:RectEditor"),
     "prune": Method(wrapper_options.PruneOptions, "mose.methods.prune:PruneEditor"),
     "sphere": Method(wrapper_options.SphereOptions, "mose.methods.sphere:SphereEditor"),
