@@ -2,8 +2,8 @@
 
 Free of torch, so that a wrong config is refused before slow imports. The keys of a config's
 `methods:` block are these fields, but `lambda`, which Python reserves, is `retention_weight` here.
-`register` maps methods to options; `trained_options`, `signal_options` and `wrapper_options` have
-further ones; docs/methods.md gives formulas and sources.
+`register` maps methods to options; `sequence_options`, `trained_options`, `signal_options` and
+`wrapper_options` have further ones; docs/methods.md gives formulas and sources.
 """
 
 import json
@@ -284,10 +284,9 @@ class RomeOptions(AdditiveOptions):
         self._needs_one_layer("a rank-one update")
 
 
-class AlphaEditOptions(AdditiveOptions, LedgerOptions):
-    """AlphaEdit."""
+class NullSpaceOptions(AdditiveOptions, LedgerOptions):
+    """Options of methods that edit in the second moment's null space."""
 
-    ridge: Positive = Field(default=10.0, description="Weight of ||Delta||_F^2 (the authors' L2).")
     null_space: Literal["threshold", "energy"] = Field(
         default="threshold",
         description="Definition of the second moment's null space. threshold: eigenvectors with "
@@ -300,6 +299,12 @@ class AlphaEditOptions(AdditiveOptions, LedgerOptions):
     null_energy: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN] = Field(
         default=0.99, description="Share of the trace outside the null space (null_space: energy)."
     )
+
+
+class AlphaEditOptions(NullSpaceOptions):
+    """AlphaEdit."""
+
+    ridge: Positive = Field(default=10.0, description="Weight of ||Delta||_F^2 (the authors' L2).")
     memory: Literal["none", "keys"] = Field(
         default="keys",
         description="keys, as published: earlier edited keys keep their values; none.",

@@ -8,7 +8,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mose.errors import ConfigError
-from mose.methods import options, signal_options, trained_options, wrapper_options
+from mose.methods import (
+    options,
+    sequence_options,
+    signal_options,
+    trained_options,
+    wrapper_options,
+)
 from mose.methods.options import (
     RESERVED,
     AdditiveOptions,
@@ -40,6 +46,8 @@ OWN: dict[str, Method] = {
     "emmet": Method(options.EmmetOptions, "mose.methods.emmet:EmmetEditor"),
     "alphaedit": Method(options.AlphaEditOptions, "mose.methods.alphaedit:AlphaEditEditor"),
     "encore": Method(options.EncoreOptions, "mose.methods.encore:EncoreEditor"),
+    "betaedit": Method(sequence_options.BetaEditOptions, "mose.methods.betaedit:BetaEditEditor"),
+    "evoedit": Method(sequence_options.EvoEditOptions, "mose.methods.evoedit:EvoEditEditor"),
     "ft": Method(trained_options.FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
     "oft": Method(trained_options.TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
     "ultraedit": Method(signal_options.UltraEditOptions, "mose.methods.ultraedit:UltraEditEditor"),

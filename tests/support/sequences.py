@@ -59,6 +59,8 @@ VARIANTS = {
     "rome": {"method": "rome", "layers": [1]},
     "r-rome": {"method": "r-rome", "layers": [1]},
     "alphaedit": {"method": "alphaedit", "layers": [1, 2], "ridge": 0.01, "null_threshold": 1.0},
+    "betaedit": {**MEMIT, "method": "betaedit", "ridge": 0.01, "null_threshold": 1.0, "refresh": 2},
+    "evoedit": {"method": "evoedit", "layers": [1, 2], "ridge": 0.01, "null_threshold": 1.0},
     "rect": {**MEMIT, "method": "rect"},
     "prune": {**MEMIT, "method": "prune"},
     "sphere": {**MEMIT, "method": "sphere"},

@@ -18,6 +18,8 @@ CLOSED_FORM = {
     "encore": {"method": "encore", "norm_weight": 1.0},
     "alphaedit": {"method": "alphaedit", "null_threshold": 0.3, "ridge": 0.1},
     "alphaedit-energy": {"method": "alphaedit", "null_space": "energy", "null_energy": 0.8},
+    "betaedit": {"method": "betaedit", "null_threshold": 0.3, "ridge": 0.1, "refresh": 4},
+    "evoedit": {"method": "evoedit", "null_threshold": 0.3, "ridge": 0.1},
     "rect": {"method": "rect"},
     "prune": {"method": "prune"},
     "sphere": {"method": "sphere"},
@@ -35,7 +37,7 @@ CLOSED_FORM = {
     "input-accumulate": {**REACHABLE, "side": "input", "memory": "accumulate"},
 }
 ROTATIONS = [name for name, entry in CLOSED_FORM.items() if entry["method"] == "mose"]
-WITHOUT_LAMBDA = ("rome", "r-rome", "alphaedit")
+WITHOUT_LAMBDA = ("rome", "r-rome", "alphaedit", "evoedit")
 
 
 def draw(*shape, seed=0):
