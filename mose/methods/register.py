@@ -54,6 +54,7 @@ OWN: dict[str, Method] = {
     "rect": Method(wrapper_options.RectOptions, "mose.methods.rect:RectEditor"),
     "prune": Method(wrapper_options.PruneOptions, "mose.methods.prune:PruneEditor"),
     "sphere": Method(wrapper_options.SphereOptions, "mose.methods.sphere:SphereEditor"),
+    "revive": Method(wrapper_options.ReviveOptions, "mose.methods.revive:ReviveEditor"),
     "rect-aligned": Method(
         wrapper_options.AlignedRectOptions, "mose.methods.aligned:AlignedRectEditor"
     ),

@@ -41,6 +41,16 @@ class SphereOptions(WrapperOptions):
     )
 
 
+class ReviveOptions(WrapperOptions):
+    """REVIVE."""
+
+    energy: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN] = Field(
+        default=0.5,
+        description="Share of the unedited weight's squared singular values that the protected "
+        "directions hold.",
+    )
+
+
 class AlignedRectOptions(RectOptions):
     """RECT that carries along what it took away."""
 

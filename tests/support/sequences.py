@@ -64,6 +64,7 @@ VARIANTS = {
     "rect": {**MEMIT, "method": "rect"},
     "prune": {**MEMIT, "method": "prune"},
     "sphere": {**MEMIT, "method": "sphere"},
+    "revive": {**MEMIT, "method": "revive", "energy": 0.2},
     "rect-aligned": {**MEMIT, "method": "rect-aligned", "memory": "keys"},
     "prune-aligned": {**MEMIT, "method": "prune-aligned", "base": "encore", "norm_weight": 0.01},
     "ft": {"method": "ft", "layers": [1], "learning_rate": 0.01},

@@ -24,6 +24,7 @@ CLOSED_FORM = {
     "prune": {"method": "prune"},
     "sphere": {"method": "sphere"},
     "sphere-alphaedit": {"method": "sphere", "base": "alphaedit", "null_threshold": 0.3},
+    "revive": {"method": "revive", "energy": 0.3},
     "rect-aligned": {"method": "rect-aligned", "memory": "keys"},
     "prune-aligned": {"method": "prune-aligned", "base": "encore", "norm_weight": 1.0},
     "output-free": {"method": "mose"},
