@@ -16,12 +16,12 @@ import logging
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mose.facts.requests import EditRequest, check_requests
 from mose.models.causal_lm import CausalLM
-from mose.models.losses import mean_nll
-from mose.models.tokens import EditTokens, batches_by_length, encode_edit, pad
+from mose.models.gradients import ScoredRow, keys_and_gradients
+from mose.models.tokens import EditTokens, batches_by_length, encode_edit
 
 logger = logging.getLogger(__name__)
 
@@ -41,10 +41,17 @@ def first_order_scores(
     scores = {side: torch.empty(len(rows), lm.n_layers, dtype=torch.float64) for side in SIDES}
     lengths = [len(row.prefix) + len(row.suffix) for row in rows]
     for group in batches_by_length(lengths, tokens_per_pass):
-        keys, gradients = _keys_and_gradients(lm, [rows[i] for i in group])
+        members = [rows[i] for i in group]
+        found = keys_and_gradients(
+            lm,
+            [_scored(row) for row in members],
+            [1.0] * len(members),
+            [[len(row.prefix)] for row in members],
+            range(lm.n_layers),
+        )
         for layer in range(lm.n_layers):
             weight = lm.weight(layer).to("cpu", torch.float64)
-            key, gradient = keys[layer], gradients[layer]
+            key, gradient = found.keys[layer], found.gradients[layer]
             scores["output"][group, layer] = steepest(key @ weight.mT, gradient)
             scores["input"][group, layer] = steepest(key, gradient @ weight)
     return scores
@@ -84,48 +91,6 @@ def propose(means: Sequence[float], count: int = 3) -> list[int]:
     return list(range(first, min(first + count, len(means))))
 
 
-def _keys_and_gradients(
-    lm: CausalLM, rows: Sequence[EditTokens]
-) -> tuple[list[Tensor], list[Tensor]]:
-    """Per layer, keys (B, d_in) and loss gradients (B, d_out) at the subject's last token."""
-    ids, mask = pad([[*row.prefix, *row.suffix] for row in rows])
-    at = torch.tensor([len(row.prefix) for row in rows], device=lm.device)
-    row_numbers = torch.arange(len(rows), device=lm.device)
-    keys: dict[int, Tensor] = {}
-    probes = [
-        torch.zeros(
-            len(rows),
-            lm.weight(layer).shape[0],
-            device=lm.weight(layer).device,
-            dtype=lm.weight(layer).dtype,
-        ).requires_grad_()
-        for layer in range(lm.n_layers)
-    ]
-
-    def watch(layer: int) -> list[torch.utils.hooks.RemovableHandle]:
-        def keep_key(_module: nn.Module, args: tuple[Tensor, ...]) -> None:
-            inputs = args[0].detach().reshape(*ids.shape, -1)
-            places = row_numbers.to(inputs.device), at.to(inputs.device)
-            keys[layer] = inputs[places].to("cpu", torch.float64)
-
-        def add_probe(_module: nn.Module, _args: tuple[Tensor, ...], output: Tensor) -> Tensor:
-            outputs = output.reshape(*ids.shape, -1)
-            places = row_numbers.to(outputs.device), at.to(outputs.device)
-            return outputs.index_put(places, probes[layer], accumulate=True).view_as(output)
-
-        module = lm.projection(layer)
-        return [module.register_forward_pre_hook(keep_key), module.register_forward_hook(add_probe)]
-
-    hooks = [hook for layer in range(lm.n_layers) for hook in watch(layer)]
-    try:
-        final = lm.hidden_with(ids, mask, {})
-    finally:
-        for hook in hooks:
-            hook.remove()
-    places = [[len(row.prefix) + at for at in row.read_at] for row in rows]
-    mean_nll(lm, final, places, [row.target for row in rows]).sum().backward()
-    gradients = [probe.grad for probe in probes]
-    return (
-        [keys[layer] for layer in range(lm.n_layers)],
-        [g.to("cpu", torch.float64) for g in gradients if g is not None],
-    )
+def _scored(row: EditTokens) -> ScoredRow:
+    start = len(row.prefix)
+    return ScoredRow([*row.prefix, *row.suffix], [start + at for at in row.read_at], row.target)

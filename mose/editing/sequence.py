@@ -35,8 +35,8 @@ class Diagnosis:
 
     order: place in the sequence; batch: number of its batch; steps: loss evaluations; loss: the
     last one, nats. attained: projection of the change at the last edited layer on the wanted
-    residual, over the residual's length (1: fully written); None for trained methods, which have no
-    residual. seconds: its own optimisation, and an equal share of the batch's update.
+    residual, over the residual's length (1: fully written); None for methods without residuals.
+    seconds: its own optimisation, and an equal share of the batch's update.
     """
 
     order: int
@@ -115,7 +115,7 @@ def new_state(
 
 
 def uses_corpus(variant: Variant) -> bool:
-    """Whether a variant uses second moments of a corpus; trained methods use none."""
+    """Whether a variant uses second moments of a corpus; methods without value targets use none."""
     options = variant.edit
     return isinstance(options, TargetOptions) and options.second_moment == "corpus"
 

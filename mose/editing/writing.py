@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from mose.editing import targets, training
+from mose.editing import signals, targets, training
 from mose.editing.spreading import (
     Group,
     Outputs,
@@ -20,8 +20,9 @@ from mose.editing.spreading import (
 from mose.errors import ConfigError
 from mose.facts.requests import EditRequest, check_requests
 from mose.linalg.orthogonal import on_sphere
-from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor
+from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor, SignalEditor
 from mose.methods.options import TargetOptions, Variant
+from mose.methods.signal_options import SignalOptions
 from mose.methods.trained_options import TrainedOptions
 from mose.models.causal_lm import CausalLM
 from mose.statistics import keys as keys_of
@@ -33,7 +34,7 @@ class RequestOutcome(NamedTuple):
     steps: loss evaluations; loss: the last one, nats; attained: as in `Diagnosis`; seconds: its own
     optimisation, and an equal share of the update. wanted: the output (d,) float32 of block
     `options.target_layer` that was wanted at the subject's last token of the bare prompt; None for
-    trained methods, reachable targets, and several of them (spread: each).
+    reachable targets, several of them (spread: each), and methods without value targets.
     """
 
     steps: int
@@ -73,6 +74,10 @@ def write_batch(
         trained = {i: e for i, e in editors.items() if isinstance(e, GradientEditor)}
         _check_editors(trained, variant)
         return [outcome for group in groups for outcome in _train(lm, trained, options, group)]
+    if isinstance(options, SignalOptions):
+        seeing = {i: e for i, e in editors.items() if isinstance(e, SignalEditor)}
+        _check_editors(seeing, variant)
+        return _write_signals(lm, seeing, options, requests)
     if not isinstance(options, TargetOptions):
         raise TypeError(f"{variant.method}: no way to write its updates")
     closed = {i: e for i, e in editors.items() if isinstance(e, ClosedFormEditor)}
@@ -141,6 +146,25 @@ def _train(
         lm.write(layer, editor.weight)
     share = (time.perf_counter() - started) / len(requests)
     return [RequestOutcome(steps, loss, None, share) for loss in losses]
+
+
+def _write_signals(
+    lm: CausalLM,
+    editors: Mapping[int, SignalEditor],
+    options: SignalOptions,
+    requests: Sequence[EditRequest],
+) -> list[RequestOutcome]:
+    """Write requests by the keys and gradients at their answers' tokens, all at once."""
+    started = time.perf_counter()
+    found = signals.collect(lm, requests, options)
+    for layer in options.layers:
+        for editor in editors.values():
+            editor.observe(found.keys[layer], found.gradients[layer])
+    for layer in options.layers:
+        editors[layer].update(found.keys[layer], found.gradients[layer])
+        lm.write(layer, editors[layer].weight)
+    share = (time.perf_counter() - started) / len(requests)
+    return [RequestOutcome(1, loss, None, share) for loss in found.losses]
 
 
 def _write(group: Group) -> list[RequestOutcome]:

@@ -9,9 +9,11 @@ from dataclasses import replace
 
 from mose.editing.pass_size import target_tokens
 from mose.experiment.resources import ITEM_BYTES, Machine, Needs, Shape, Work
-from mose.methods.options import MoseOptions, TargetOptions, Variant
+from mose.methods.options import IterativeOptions, MoseOptions, TargetOptions, Variant
 from mose.methods.register import target_variant
+from mose.methods.signal_options import SignalOptions
 from mose.methods.trained_options import TrainedOptions, TrainedRotationOptions
+from mose.methods.wrapper_options import ALIGNED
 
 # Python with torch and transformers; on a GPU with CUDA's libraries and context (as others report:
 # not measured here).
@@ -124,14 +126,16 @@ def _state_bytes(shape: Shape, variant: Variant) -> float:
     if isinstance(options, MoseOptions) and options.memory == "none":
         side = shape.width if options.side == "output" else shape.mlp_width
         return layers * 8.0 * side**2
-    return layers * 4.0 * shape.width * shape.mlp_width
+    # Aligned wrappers hold the base's solution and the weight as written.
+    matrices = 2 if isinstance(variant.options, ALIGNED) else 1
+    return layers * matrices * 4.0 * shape.width * shape.mlp_width
 
 
 def _solved_bytes(shape: Shape, variant: Variant) -> float:
     """Bytes of host memory that a method's linear algebra takes."""
     d, f, layers = shape.width, shape.mlp_width, len(variant.edit.layers)
     options = variant.edit
-    if isinstance(options, TrainedOptions):
+    if isinstance(options, (TrainedOptions, SignalOptions)):
         return layers * 16 * d * f
     if isinstance(options, MoseOptions) and options.side == "both":
         # Second moment, its factor and a triangular copy; about twelve matrices of W's size.
@@ -193,8 +197,10 @@ def _write(shape: Shape, machine: Machine, work: Work, seeks_targets: bool) -> N
     if not machine.gpu:
         # On a GPU the full pass is counted: targets may be longer than CounterFact's.
         tokens = min(tokens, work.batch * (TEMPLATES + 1) * AFTER)
-    # Per step: forward and backward of the blocks above; the head at positions with a loss.
-    steps = options.steps * (
+    # Per step: forward and backward of the blocks above; the head at positions with a loss. Methods
+    # by gradients take one.
+    evaluations = options.steps if isinstance(options, IterativeOptions) else 1
+    steps = evaluations * (
         (TEMPLATES + 1) * AFTER * 4 * shape.block * above + TEMPLATES * 1.2 * 4 * shape.head
     )
     if not seeks_targets:

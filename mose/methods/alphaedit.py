@@ -19,15 +19,15 @@ from torch import Tensor
 from mose.errors import NumericalError
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import AdditiveEditor
-from mose.methods.options import AlphaEditOptions
+from mose.methods.options import AlphaEditOptions, NullSpaceOptions
 
 
-def protected_directions(moment: Tensor, options: AlphaEditOptions) -> Tensor:
-    """U_1 (d_in, d_in - rank P): eigenvectors of the second moment (d_in, d_in) that updates
-    leave unchanged.
+def split_directions(moment: Tensor, options: NullSpaceOptions) -> tuple[Tensor, Tensor]:
+    """U_0 (d_in, rank P), U_1 (d_in, d_in - rank P): eigenvectors of the second moment (d_in, d_in)
+    that span its null space, and those that updates leave unchanged.
 
-    threshold: eigenvalues of at least null_threshold (in units of a squared key entry, so its
-    value depends on the model). energy: the fewest leading ones that hold the share null_energy
+    threshold: U_1 has eigenvalues of at least null_threshold (in units of a squared key entry, so
+    its value depends on the model). energy: the fewest leading ones that hold the share null_energy
     of the trace. Raises NumericalError when every eigenvector is among them.
     """
     values, vectors = torch.linalg.eigh(moment)
@@ -38,10 +38,15 @@ def protected_directions(moment: Tensor, options: AlphaEditOptions) -> Tensor:
         count = min(int((shares < options.null_energy).sum()) + 1, len(values))
     if count == len(values):
         raise NumericalError(
-            "AlphaEdit's null space is empty: no eigenvalue of the second moment (smallest "
+            "the null space is empty: no eigenvalue of the second moment (smallest "
             f"{float(values[0]):.3g}) qualifies; raise null_threshold or lower null_energy"
         )
-    return vectors[:, len(values) - count :]
+    return vectors[:, : len(values) - count], vectors[:, len(values) - count :]
+
+
+def protected_directions(moment: Tensor, options: NullSpaceOptions) -> Tensor:
+    """U_1 of `split_directions`."""
+    return split_directions(moment, options)[1]
 
 
 def null_share(moment: Tensor, protected: Tensor) -> float:

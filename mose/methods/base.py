@@ -166,6 +166,27 @@ class GradientEditor(LayerEditor):
         self._kept = state["parameter"].clone()
 
 
+class SignalEditor(LayerEditor):
+    """A layer editor that computes its update from keys and gradients at the answers' tokens.
+
+    A place is a position that an answer's token is predicted from. Its key is the input of the
+    edited projection there, its gradient that of the loss with respect to the projection's output.
+    `mose.editing.signals` finds both for all layers of a batch, in one model. Then every editor
+    sees those of all layers once (`observe`), before the first one is updated.
+    """
+
+    @abstractmethod
+    def observe(self, keys: Tensor, gradients: Tensor) -> None:
+        """Take note of one layer's signals, which may be another layer's than the editor's own.
+
+        keys: (d_in, m) float64 at the batch's m places; gradients: (d_out, m) float64.
+        """
+
+    @abstractmethod
+    def update(self, keys: Tensor, gradients: Tensor) -> None:
+        """Write one batch; arguments as in `observe`, of the editor's own layer."""
+
+
 class WrappedEditor(ClosedFormEditor):
     """Changes the updates of an additive editor, `base`; the rest is delegated to it."""
 

@@ -13,6 +13,7 @@ from mose.methods.base import (
     ClosedFormEditor,
     GradientEditor,
     LayerEditor,
+    SignalEditor,
     WrappedEditor,
 )
 from mose.methods.options import TargetOptions, Variant, WrapperOptions
@@ -23,6 +24,7 @@ __all__ = [
     "ClosedFormEditor",
     "GradientEditor",
     "LayerEditor",
+    "SignalEditor",
     "WrappedEditor",
     "make_editor",
 ]

@@ -2,8 +2,8 @@
 
 Free of torch, so that a wrong config is refused before slow imports. The keys of a config's
 `methods:` block are these fields, but `lambda`, which Python reserves, is `retention_weight` here.
-`register` maps methods to options; `trained_options` and `wrapper_options` have further ones;
-docs/methods.md gives formulas and sources.
+`register` maps methods to options; `sequence_options`, `trained_options`, `signal_options` and
+`wrapper_options` have further ones; docs/methods.md gives formulas and sources.
 """
 
 import json
@@ -34,6 +34,19 @@ class EditOptions(Checked):
     layers: Annotated[tuple[Natural, ...], LISTED, Field(min_length=1), ASCENDING] = Field(
         description="Edited blocks, counted from 0, ascending."
     )
+
+    # Whether the requests of a batch are written one after another.
+    ONE_BY_ONE: ClassVar[bool] = False
+
+    @property
+    def edit(self) -> "EditOptions":
+        """Options of the method that edits: these, or for a wrapper those of its base."""
+        return self
+
+
+class IterativeOptions(EditOptions):
+    """Options of methods that take steps on a loss, for value targets or for weights."""
+
     learning_rate: Positive = Field(
         description="Adam's learning rate, in units of what it optimises: a value (free targets, "
         "output side), a key (input side) or a weight (trained methods). Not used by optimiser: "
@@ -47,16 +60,8 @@ class EditOptions(Checked):
         default=0.05, description="A request stops once its loss is below this."
     )
 
-    # Whether the requests of a batch are written one after another.
-    ONE_BY_ONE: ClassVar[bool] = False
 
-    @property
-    def edit(self) -> "EditOptions":
-        """Options of the method that edits: these, or for a wrapper those of its base."""
-        return self
-
-
-class TargetOptions(EditOptions):
+class TargetOptions(IterativeOptions):
     """Options of methods that optimise value targets and write them in closed form."""
 
     second_moment: Literal["corpus", "identity"] = Field(
@@ -310,10 +315,9 @@ class RomeOptions(AdditiveOptions):
         self._needs_one_layer("a rank-one update")
 
 
-class AlphaEditOptions(AdditiveOptions, LedgerOptions):
-    """AlphaEdit."""
+class NullSpaceOptions(AdditiveOptions, LedgerOptions):
+    """Options of methods that edit in the second moment's null space."""
 
-    ridge: Positive = Field(default=10.0, description="Weight of ||Delta||_F^2 (the authors' L2).")
     null_space: Literal["threshold", "energy"] = Field(
         default="threshold",
         description="Definition of the second moment's null space. threshold: eigenvectors with "
@@ -326,6 +330,12 @@ class AlphaEditOptions(AdditiveOptions, LedgerOptions):
     null_energy: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN] = Field(
         default=0.99, description="Share of the trace outside the null space (null_space: energy)."
     )
+
+
+class AlphaEditOptions(NullSpaceOptions):
+    """AlphaEdit."""
+
+    ridge: Positive = Field(default=10.0, description="Weight of ||Delta||_F^2 (the authors' L2).")
     memory: Literal["none", "keys"] = Field(
         default="keys",
         description="keys, as published: earlier edited keys keep their values; none.",

@@ -8,7 +8,13 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from mose.errors import ConfigError
-from mose.methods import options, trained_options, wrapper_options
+from mose.methods import (
+    options,
+    sequence_options,
+    signal_options,
+    trained_options,
+    wrapper_options,
+)
 from mose.methods.options import (
     RESERVED,
     AdditiveOptions,
@@ -40,13 +46,23 @@ OWN: dict[str, Method] = {
     "emmet": Method(options.EmmetOptions, "mose.methods.emmet:EmmetEditor"),
     "alphaedit": Method(options.AlphaEditOptions, "mose.methods.alphaedit:AlphaEditEditor"),
     "encore": Method(options.EncoreOptions, "mose.methods.encore:EncoreEditor"),
+    "betaedit": Method(sequence_options.BetaEditOptions, "mose.methods.betaedit:BetaEditEditor"),
+    "evoedit": Method(sequence_options.EvoEditOptions, "mose.methods.evoedit:EvoEditEditor"),
     "ft": Method(trained_options.FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
     "oft": Method(trained_options.TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
+    "ultraedit": Method(signal_options.UltraEditOptions, "mose.methods.ultraedit:UltraEditEditor"),
     "rect": Method(wrapper_options.RectOptions, "mose.methods.rect:RectEditor"),
     "prune": Method(wrapper_options.PruneOptions, "mose.methods.prune:PruneEditor"),
     "sphere": Method(wrapper_options.SphereOptions, "mose.methods.sphere:SphereEditor"),
     "isospectral": Method(
         wrapper_options.IsospectralOptions, "mose.methods.isospectral:IsospectralEditor"
+    ),
+    "revive": Method(wrapper_options.ReviveOptions, "mose.methods.revive:ReviveEditor"),
+    "rect-aligned": Method(
+        wrapper_options.AlignedRectOptions, "mose.methods.aligned:AlignedRectEditor"
+    ),
+    "prune-aligned": Method(
+        wrapper_options.AlignedPruneOptions, "mose.methods.aligned:AlignedPruneEditor"
     ),
 }
 METHODS: Mapping[str, Method] = Register(OWN, Method)

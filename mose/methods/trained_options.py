@@ -4,11 +4,11 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from mose.methods.options import EditOptions
+from mose.methods.options import IterativeOptions
 from mose.validation.strict import Count, NonNegative, Positive
 
 
-class TrainedOptions(EditOptions):
+class TrainedOptions(IterativeOptions):
     """Options of methods trained on the new objects, without statistics or value targets."""
 
     learning_rate: Positive = Field(

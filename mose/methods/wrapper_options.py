@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import Field
 
 from mose.methods.options import WrapperOptions
+from mose.validation.refusals import KeyRefused
 from mose.validation.strict import AS_WRITTEN
 
 
@@ -42,3 +43,48 @@ class SphereOptions(WrapperOptions):
 
 class IsospectralOptions(WrapperOptions):
     """An additive method on the unedited spectrum."""
+
+
+class ReviveOptions(WrapperOptions):
+    """REVIVE."""
+
+    energy: Annotated[float, Field(gt=0, lt=1), AS_WRITTEN] = Field(
+        default=0.5,
+        description="Share of the unedited weight's squared singular values that the protected "
+        "directions hold.",
+    )
+
+
+class AlignedRectOptions(RectOptions):
+    """RECT that carries along what it took away."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _needs_memory(self)
+
+
+class AlignedPruneOptions(PruneOptions):
+    """PRUNE of every batch, which carries along what it took away."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _needs_memory(self)
+
+
+ALIGNED = (AlignedRectOptions, AlignedPruneOptions)
+
+
+def _needs_memory(options: WrapperOptions) -> None:
+    """Raise KeyRefused unless the base keeps earlier keys."""
+    found = getattr(options.base.options, "memory", None)
+    if found is None:
+        raise KeyRefused(
+            "base",
+            f"{options.base.method} has no memory, and what was taken away is carried in one; "
+            "take memit, encore or alphaedit",
+        )
+    if found != "keys":
+        raise KeyRefused(
+            "memory",
+            f"found {found}, and what was taken away is carried in the memory; set memory: keys",
+        )

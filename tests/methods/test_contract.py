@@ -8,8 +8,8 @@ from mose.methods.register import METHODS
 
 
 def test_every_closed_form_method_has_its_row():
-    trained = {"ft", "oft"}
-    assert {entry["method"] for entry in CLOSED_FORM.values()} == set(METHODS) - trained
+    others = {"ft", "oft", "ultraedit"}
+    assert {entry["method"] for entry in CLOSED_FORM.values()} == set(METHODS) - others
 
 
 @pytest.mark.parametrize("name", CLOSED_FORM)
@@ -34,8 +34,8 @@ def test_an_update_brings_the_keys_closer_to_their_targets(name, weight, moment)
     editor.finish()
     change = (editor.weight.double() - weight.double()) @ keys
     left = torch.linalg.vector_norm(wanted - change, dim=0)
-    # SPHERE takes most of an update along the main directions away.
-    bound = 1.0 if name.startswith("sphere") else 0.97
+    # SPHERE and REVIVE take most of an update along the main directions away.
+    bound = 1.0 if name.startswith(("sphere", "revive")) else 0.97
     assert (left < bound * torch.linalg.vector_norm(wanted, dim=0)).all()
 
 

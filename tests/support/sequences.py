@@ -77,20 +77,32 @@ VARIANTS = {
     "rome": {"method": "rome", "layers": [1]},
     "r-rome": {"method": "r-rome", "layers": [1]},
     "alphaedit": {"method": "alphaedit", "layers": [1, 2], "ridge": 0.01, "null_threshold": 1.0},
+    "betaedit": {**MEMIT, "method": "betaedit", "ridge": 0.01, "null_threshold": 1.0, "refresh": 2},
+    "evoedit": {"method": "evoedit", "layers": [1, 2], "ridge": 0.01, "null_threshold": 1.0},
     "rect": {**MEMIT, "method": "rect"},
     "prune": {**MEMIT, "method": "prune"},
     "sphere": {**MEMIT, "method": "sphere"},
     "isospectral": {**MEMIT, "method": "isospectral", "memory": "keys"},
+    "revive": {**MEMIT, "method": "revive", "energy": 0.2},
+    "rect-aligned": {**MEMIT, "method": "rect-aligned", "memory": "keys"},
+    "prune-aligned": {**MEMIT, "method": "prune-aligned", "base": "encore", "norm_weight": 0.01},
     "ft": {"method": "ft", "layers": [1], "learning_rate": 0.01},
     "ft-bound": {"method": "ft", "layers": [1], "learning_rate": 0.01, "norm_constraint": 0.01},
+    "ultraedit": {"method": "ultraedit", "layers": [1, 2], "learning_rate": 1e-3},
     "oft": {"method": "oft", "layers": [1, 2], "learning_rate": 0.05, "ball": 1.0},
 }
 TRAINED = ("ft", "ft-bound", "oft")
+WITHOUT_STEPS = ("ultraedit",)
+WITHOUT_TARGETS = (*TRAINED, *WITHOUT_STEPS)
 
 
 def parse(name, **changed):
-    common = {} if name in TRAINED else {"learning_rate": 0.2, "weight_decay": 0.0}
-    return parse_variant({"steps": 8, **common, **VARIANTS[name], **changed})
+    common = {} if name in WITHOUT_TARGETS else {"learning_rate": 0.2, "weight_decay": 0.0}
+    if name in WITHOUT_STEPS:
+        changed.pop("steps", None)
+    else:
+        common["steps"] = 8
+    return parse_variant({**common, **VARIANTS[name], **changed})
 
 
 @cache

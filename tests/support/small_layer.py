@@ -18,12 +18,17 @@ CLOSED_FORM = {
     "encore": {"method": "encore", "norm_weight": 1.0},
     "alphaedit": {"method": "alphaedit", "null_threshold": 0.3, "ridge": 0.1},
     "alphaedit-energy": {"method": "alphaedit", "null_space": "energy", "null_energy": 0.8},
+    "betaedit": {"method": "betaedit", "null_threshold": 0.3, "ridge": 0.1, "refresh": 4},
+    "evoedit": {"method": "evoedit", "null_threshold": 0.3, "ridge": 0.1},
     "rect": {"method": "rect"},
     "prune": {"method": "prune"},
     "sphere": {"method": "sphere"},
     "sphere-alphaedit": {"method": "sphere", "base": "alphaedit", "null_threshold": 0.3},
     "isospectral": {"method": "isospectral", "memory": "keys"},
     "isospectral-alphaedit": {"method": "isospectral", "base": "alphaedit", "null_threshold": 0.3},
+    "revive": {"method": "revive", "energy": 0.3},
+    "rect-aligned": {"method": "rect-aligned", "memory": "keys"},
+    "prune-aligned": {"method": "prune-aligned", "base": "encore", "norm_weight": 1.0},
     "output-free": {"method": "mose"},
     "output-free-accumulate": {"method": "mose", "memory": "accumulate"},
     "output-reachable": REACHABLE,
@@ -35,7 +40,7 @@ CLOSED_FORM = {
     "input-accumulate": {**REACHABLE, "side": "input", "memory": "accumulate"},
 }
 ROTATIONS = [name for name, entry in CLOSED_FORM.items() if entry["method"] == "mose"]
-WITHOUT_LAMBDA = ("rome", "r-rome", "alphaedit")
+WITHOUT_LAMBDA = ("rome", "r-rome", "alphaedit", "evoedit")
 
 
 def draw(*shape, seed=0):
