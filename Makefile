@@ -1,6 +1,8 @@
 # make demo: the demo experiment.  make test: the tests.  The other targets are for developers.
 PYTHON ?= python3
 CORES ?= 2
+# OPTIONS=--full: make demo prints all that Snakemake logs.
+OPTIONS ?=
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -11,7 +13,7 @@ DEV = $(VENV)/.installed
 .PHONY: demo test test-all lint bench gpu-check figures reference docs clean
 
 demo: $(READY)
-	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
+	$(BIN)/mose run config/demo.yaml --cores $(CORES) $(OPTIONS)
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder -m 'not slow'

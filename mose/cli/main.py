@@ -177,14 +177,16 @@ def models(as_json: AsJson = False) -> None:
 def run(
     context: typer.Context,
     config: Annotated[str, typer.Argument(help="Experiment's configuration.")],
+    full: Annotated[bool, typer.Option("--full", help="Print all that Snakemake logs.")] = False,
 ) -> None:
     """Run the workflow in the working directory; further options are Snakemake's.
 
+    Shows progress, failures and the summary; Snakemake's own log, in .snakemake/log, has the rest.
     Without --cores, all cores are used.
     """
     from mose.cli import workflow
 
-    workflow.run_config(config, context.args)
+    workflow.run_config(config, context.args, full)
 
 
 @cache_app.command("list", epilog="Example: mose cache list")

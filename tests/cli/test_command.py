@@ -211,11 +211,10 @@ def test_run_is_snakemake_on_the_packaged_workflow(folder, tmp_path, monkeypatch
     config = tmp_path / "mine.yaml"
     config.touch()
     assert run("run", config, "-n", "--forceall")[0] == 0
-    assert run("run", config, "--cores", "3")[0] == 0
+    assert run("run", config, "--cores", "3", "--full")[0] == 0
     whole, own = called
-    assert whole == workflow.command_of(
-        ["--configfile", str(config), "--cores", "all", "-n", "--forceall"]
-    )
+    short = ["--configfile", str(config), "--logger", "mose"]
+    assert whole == workflow.command_of([*short, "--cores", "all", "-n", "--forceall"])
     assert own[-4:] == ["--configfile", str(config), "--cores", "3"]
 
 
