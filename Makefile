@@ -10,7 +10,7 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 READY = $(VENV)/.workflow
 DEV = $(VENV)/.installed
 
-.PHONY: demo test test-all lint bench gpu-check figures reference docs clean
+.PHONY: demo test test-all lint bench gpu-check figures report reference docs clean
 
 demo: $(READY)
 	$(BIN)/mose run config/demo.yaml --cores $(CORES) $(OPTIONS)
@@ -35,6 +35,11 @@ gpu-check: $(DEV)
 
 figures: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml --forcerun figures
+
+# CONFIG=config/mine.yaml: the report of another experiment.
+CONFIG ?= config/demo.yaml
+report: $(READY)
+	$(BIN)/mose run $(CONFIG) --cores $(CORES) $(OPTIONS) -- report_page
 
 reference: $(READY)
 	$(BIN)/python scripts/write_reference.py

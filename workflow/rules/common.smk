@@ -262,5 +262,7 @@ def print_summary():
     summaries = [paths.summary_text, *([paths.comparison_text] if TASKS else [])]
     texts = [Path(path).read_text() for path in summaries if Path(path).exists()]
     if texts:
-        texts.append(f"Tables and figures: {paths.folder}/")
+        texts.append(
+            f"Tables and figures: {paths.folder}/, on one page: {paths.report_page}"
+        )
         show("\n".join(["", *texts]))
