@@ -1,6 +1,8 @@
 # make demo: the demo experiment.  make test: the tests.  The other targets are for developers.
 PYTHON ?= python3
 CORES ?= 2
+# OPTIONS=--full: make demo prints all that Snakemake logs.
+OPTIONS ?=
 VENV = .venv
 BIN = $(VENV)/bin
 INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
@@ -8,10 +10,10 @@ INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c co
 READY = $(VENV)/.workflow
 DEV = $(VENV)/.installed
 
-.PHONY: demo test test-all lint bench gpu-check figures reference docs clean
+.PHONY: demo test test-all lint bench gpu-check figures report reference docs clean
 
 demo: $(READY)
-	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml
+	$(BIN)/mose run config/demo.yaml --cores $(CORES) $(OPTIONS)
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n $(CORES) --dist loadfile --no-loadscope-reorder -m 'not slow'
@@ -33,6 +35,11 @@ gpu-check: $(DEV)
 
 figures: $(READY)
 	$(BIN)/snakemake --cores $(CORES) --configfile config/demo.yaml --forcerun figures
+
+# CONFIG=config/mine.yaml: the report of another experiment.
+CONFIG ?= config/demo.yaml
+report: $(READY)
+	$(BIN)/mose run $(CONFIG) --cores $(CORES) $(OPTIONS) -- report_page
 
 reference: $(READY)
 	$(BIN)/python scripts/write_reference.py

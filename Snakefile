@@ -18,6 +18,7 @@ include: "workflow/rules/edit.smk"
 include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/tasks.smk"
+include: "workflow/rules/page.smk"
 include: "workflow/rules/export.smk"
 include: "workflow/rules/scan.smk"
 include: "workflow/rules/layer_choice.smk"
@@ -33,6 +34,7 @@ localrules:
     figures,
     layer_choice,
     layer_figure,
+    report_page,
     requests,
     scan,
     so_far,
@@ -53,6 +55,7 @@ rule all:
         figure_files(FIGURES, "pdf"),
         figure_files(FIGURES, "png"),
         rules.captions.output,
+        paths.report_page,
         task_files(),
         enough_requests_files(),
         null_space_files(),

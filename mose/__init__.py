@@ -11,14 +11,16 @@ if TYPE_CHECKING:
     from mose.editing.patches import apply_patch as apply_patch
     from mose.editing.patches import remove_patch as remove_patch
     from mose.editor import Editor as Editor
+    from mose.tuning import tune as tune
 
 __version__ = "0.1.0"
-__all__ = ["Editor", "__version__", "apply_patch", "remove_patch"]
+__all__ = ["Editor", "__version__", "apply_patch", "remove_patch", "tune"]
 
 _PLACES = {
     "Editor": "mose.editor",
     "apply_patch": "mose.editing.patches",
     "remove_patch": "mose.editing.patches",
+    "tune": "mose.tuning",
 }
 
 

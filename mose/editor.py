@@ -162,6 +162,7 @@ class Editor:
     def _start(
         self, lm: CausalLM, settings: Settings, arguments: Arguments, origin: Origin
     ) -> None:
+        settings = settings.tuned(lm.fingerprint)
         sizes = lm.n_layers, lm.model.num_parameters()
         variant = settings.variant(*sizes)
         self.settings = settings.says(*sizes)

@@ -10,7 +10,7 @@ FILES = sorted((ROOT / "mose").rglob("*.py"))
 # A package imports from itself and from what stands before it.
 PACKAGES = (
     "errors", "progress", "validation", "storage", "linalg", "facts", "models", "statistics",
-    "methods", "editing", "evaluation", "report", "experiment", "editor", "cli",
+    "methods", "editing", "evaluation", "report", "experiment", "tuning", "editor", "cli",
 )  # fmt: skip
 # The plan of a workflow, tables and figures are made without these.
 HEAVY = ("torch", "transformers", "datasets")

@@ -37,7 +37,7 @@ LIBRARY = (
         "statistics",
         "methods",
     ),
-    *("editing", "evaluation", "editor"),
+    *("editing", "evaluation", "tuning", "editor"),
 )
 # Names of distributions, where they differ from those of modules.
 DISTRIBUTIONS = {

@@ -1,4 +1,4 @@
-"""What `mose edit`, `ask`, `evaluate` and `export` do."""
+"""What `mose edit`, `tune`, `ask`, `evaluate` and `export` do."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -20,6 +20,7 @@ from mose.facts.requests import Repeated
 from mose.models.causal_lm import CausalLM
 from mose.models.opening import open_source
 from mose.report.fact_metrics import metrics_of
+from mose.tuning import tune as tune
 
 logger = logging.getLogger(__name__)
 

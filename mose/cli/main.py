@@ -18,7 +18,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 cache_app = typer.Typer(
-    help="Converted models and second moments kept in the user's cache (MOSE_CACHE).",
+    help="Converted models, second moments and settings kept in the user's cache (MOSE_CACHE).",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -73,6 +73,25 @@ def edit(
         editing.Outputs(out, patch, state), repeated,
     )  # fmt: skip
     _show(table, as_json)
+
+
+@app.command(epilog="Example: mose tune my-model/ --method memit -o edits=20")
+def tune(
+    model: Model,
+    method: Annotated[str, typer.Option(help="Method (mose methods).")] = "mose",
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", help="KEY=VALUE: edits=20, scan='{lambda: [10, 100]}', ..."),
+    ] = None,
+    device: Device = "auto",
+    dtype: Dtype = None,
+    as_json: AsJson = False,
+) -> None:
+    """Scan settings for a model that has none, on built-in facts, and remember the best."""
+    from mose.cli import editing
+
+    options = editing.options_of(option or [])
+    _show(editing.tune(model, method, device=device, dtype=dtype, **options), as_json)
 
 
 @app.command(epilog='Example: mose ask smollm2-135m "The capital of France is"')
@@ -182,14 +201,16 @@ def models(as_json: AsJson = False) -> None:
 def run(
     context: typer.Context,
     config: Annotated[str, typer.Argument(help="Experiment's configuration.")],
+    full: Annotated[bool, typer.Option("--full", help="Print all that Snakemake logs.")] = False,
 ) -> None:
     """Run the workflow in the working directory; further options are Snakemake's.
 
+    Shows progress, failures and the summary; Snakemake's own log, in .snakemake/log, has the rest.
     Without --cores, all cores are used.
     """
     from mose.cli import workflow
 
-    workflow.run_config(config, context.args)
+    workflow.run_config(config, context.args, full)
 
 
 @cache_app.command("list", epilog="Example: mose cache list")
@@ -202,7 +223,9 @@ def cache_list(as_json: AsJson = False) -> None:
 
 @cache_app.command("clear", epilog="Example: mose cache clear --kind statistics")
 def cache_clear(
-    kind: Annotated[str | None, typer.Option(help="models or statistics; both if omitted.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="models, statistics or settings; all if omitted.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove what the cache holds; it is made again when it is needed."""

@@ -36,16 +36,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(f"error: {error}")
 
 
-def run_config(config: str, options: Sequence[str]) -> None:
+def run_config(config: str, options: Sequence[str], full: bool = False) -> None:
     """Replace this process by Snakemake on a configuration; on all cores, if `options` say none.
 
+    full: print all that Snakemake logs, instead of the short log (mose/cli/short_log.py).
     Raises ConfigError for a configuration that is not there.
     """
     if not Path(config).is_file():
         raise ConfigError(f"{config}: no such file; give an experiment's configuration")
     named = ("-c", "--cores", "--profile", "--workflow-profile", "-j", "--jobs")
     cores = [] if any(one.split("=")[0] in named for one in options) else ["--cores", "all"]
-    command = command_of(["--configfile", config, *cores, *options])
+    log = [] if full else ["--logger", "mose"]
+    command = command_of(["--configfile", config, *log, *cores, *options])
     os.execv(command[0], command)
 
 

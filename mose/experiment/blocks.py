@@ -231,6 +231,7 @@ class Experiment(Block):
     experiment: Label = Field(
         description="Name of the experiment. Its results are in results/<experiment>/."
     )
+    question: Text | None = Field(default=None, description="What it asks, for its report.")
     models: Annotated[list[Text], Field(min_length=1), DISTINCT] = Field(
         description="Models: names of files in config/models/ without .yaml, or their paths."
     )

@@ -12,6 +12,7 @@ results/
     <table>.csv                            mose/report/catalog.py lists them
     summary.txt  summary.tex  comparison.txt  scan.txt  best_settings.yaml
     figures/<model>/<dataset>/<figure>.{pdf,png}
+    report.html                            all of these on one page
     captions/<entry>.rst                   captions, for `snakemake --report`
     so_far/                                tables and figures of an unfinished experiment
     task_items/<task>.json                 a downstream task and its items
@@ -81,6 +82,7 @@ JOBS = {
     "tables": "tables/{experiment}",
     "task_tables": "tables/{experiment}.tasks",
     "captions": "tables/{experiment}.captions",
+    "report_page": "tables/{experiment}.page",
     "figures": "figures/{experiment}",
     "task_figures": "figures/{experiment}.tasks",
     "so_far": "so_far/{experiment}",
@@ -138,6 +140,7 @@ class Paths:
     table = _EXPERIMENT + "/{table}.csv"
     summary_text = _EXPERIMENT + "/summary.txt"
     summary_latex = _EXPERIMENT + "/summary.tex"
+    report_page = _EXPERIMENT + "/report.html"
     comparison_text = _EXPERIMENT + "/comparison.txt"
     scan_text = _EXPERIMENT + "/scan.txt"
     best_settings = _EXPERIMENT + "/best_settings.yaml"

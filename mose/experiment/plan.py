@@ -18,6 +18,7 @@ from mose.storage import files
 UNKNOWN = Needs(16e9, 16e9, 1e9, 3600)
 SAMPLED_ROWS = 128  # texts of a corpus sampled at a time
 STARTERS = 5  # starting words of context templates
+START_SECONDS = 10.0  # of a program that imports torch
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,10 @@ class Plan:
         if shape is None:
             return UNKNOWN
         return needs(stage, shape, self.machine, self._work(stage, wildcards))
+
+    def seconds(self, stage: str, wildcards: Mapping[str, Any]) -> float:
+        """Expected seconds of one job, with its start. Jobs that load no model count the start."""
+        return START_SECONDS + (self.needs(stage, wildcards).seconds if stage in STAGES else 0)
 
     def gpus(self, stage: str, wildcards: Mapping[str, Any]) -> int:
         """Snakemake's resource: number of GPUs of one job."""

@@ -1,4 +1,5 @@
-"""Settings of a method for a model: what is given, else the model's file, else a known model's.
+"""Settings of a method for a model: what is given, else the model's file, else what `mose.tune`
+found, else a known model's.
 
 Imports no torch: names and options are checked before a model is loaded.
 """
@@ -6,12 +7,14 @@ Imports no torch: names and options are checked before a model is loaded.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mose.errors import ConfigError
+from mose.errors import ConfigError, StoreError
 from mose.experiment.model_files import model_files, read_model_file
 from mose.methods.options import RESERVED, Variant
 from mose.methods.register import METHODS, parse_variant
+from mose.storage import cache, files
 from mose.validation.refusals import one_of
 
 
@@ -59,12 +62,35 @@ class Settings:
 
     options: given and fixed ones. own: the entry of the model's file, and its place in `origin`.
     others: models whose entry is used, if the model has none and the options do not suffice.
+    method: as it was asked for, if there are others.
     """
 
     options: dict[str, Any]
     origin: str
     own: Mapping[str, Any]
     others: tuple[KnownModel, ...] = ()
+    method: str = ""
+
+    def tuned(self, fingerprint: str) -> "Settings":
+        """These settings; with what `remember` kept for the model in place of another model's.
+
+        fingerprint: of the model. Raises StoreError for a damaged file.
+        """
+        path = _tuned_file(fingerprint, self.method)
+        if not self.others or not path.is_file():
+            return self
+        found = files.read_json(path)
+        try:
+            settings = Settings(
+                {**found["entry"], **self.options},
+                f"found by mose.tune on {found['edits']} built-in facts, score "
+                f"{found['score']:.3f} ({path})",
+                {},
+            )
+            parse_variant(found["entry"], WHERE)
+        except (KeyError, TypeError, ValueError, ConfigError) as error:
+            raise StoreError(f"{path}: no settings of mose.tune ({error}); remove it") from None
+        return settings
 
     def entry(self, blocks: int, parameters: int) -> dict[str, Any]:
         """The entry for a model of `blocks` blocks and `parameters` parameters."""
@@ -87,7 +113,8 @@ class Settings:
             known = self._nearest(parameters)
             origin = (
                 f"no settings for this model: those of {known.name} ({known.blocks} blocks), its "
-                f"layers moved to the same depth of {blocks} blocks; not tuned"
+                f"layers moved to the same depth of {blocks} blocks; not tuned: mose.tune finds "
+                "better ones"
             )
         return f"{entry['method']}: {options}; {origin}"
 
@@ -148,7 +175,24 @@ def choose(
         parse_variant({**other.entry, **given}, WHERE)
     if not others:
         parse_variant(entry, WHERE)  # which says what is missing
-    return Settings(given, "", {}, others)
+    return Settings(given, "", {}, others, method)
+
+
+def remember(
+    fingerprint: str, method: str, entry: Mapping[str, Any], score: float, edits: int
+) -> Path:
+    """Keep settings that were found for a model, for `Settings.tuned`; returns their file.
+
+    fingerprint: of the model. method: as a person calls it. entry: the method and all its options.
+    score: of the ranking. edits: facts that it was found on.
+    """
+    path = _tuned_file(fingerprint, method)
+    files.write_json(path, {"entry": dict(entry), "score": score, "edits": edits})
+    return path
+
+
+def _tuned_file(fingerprint: str, method: str) -> Path:
+    return cache.of_settings(fingerprint) / f"{method or 'none'}.json"
 
 
 def _completed(form: Form, label: str) -> Mapping[str, Any]:

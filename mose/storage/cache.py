@@ -1,4 +1,5 @@
-"""The user's cache: converted models and second moments that `mose.Editor` made.
+"""The user's cache: converted models and second moments that `mose.Editor` made, and settings that
+`mose.tune` found.
 
 It is ~/.cache/mose ($XDG_CACHE_HOME/mose where that is set); the environment variable MOSE_CACHE
 names another folder. Everything in it can be made again.
@@ -13,7 +14,7 @@ from pathlib import Path
 from mose.errors import StoreError
 
 VARIABLE = "MOSE_CACHE"
-KINDS = ("models", "statistics")
+KINDS = ("models", "statistics", "settings")
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,11 @@ def of_model(name: str) -> Path:
 def of_statistics(fingerprint: str, options: str) -> Path:
     """Folder of second moments. fingerprint: of the model; options: digest of the corpus'."""
     return folder() / "statistics" / f"{fingerprint[:16]}-{options[:8]}"
+
+
+def of_settings(fingerprint: str) -> Path:
+    """Folder of settings that were found for a model. fingerprint: of the model."""
+    return folder() / "settings" / fingerprint[:16]
 
 
 def entries() -> list[Entry]:

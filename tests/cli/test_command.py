@@ -27,7 +27,7 @@ OPTIONS = {
     "weight_decay": 0.0, "batch": 2, **SMALL,
 }  # fmt: skip
 COMMANDS = (
-    *("edit", "ask", "evaluate", "export", "inspect", "check", "methods", "models", "run"),
+    *("edit", "tune", "ask", "evaluate", "export", "inspect", "check", "methods", "models", "run"),
     *("cache list", "cache clear"),
 )
 
@@ -163,6 +163,21 @@ def test_an_interrupted_edit_writes_what_was_edited(folder, tmp_path, monkeypatc
     assert len(patches.read_patch(tmp_path / "two.safetensors").facts) == 2
 
 
+def test_tune_prints_the_ranking_and_edit_takes_the_best(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv(cache.VARIABLE, str(tmp_path))
+    scan = {"learning_rate": [0.0001, 0.003, 0.01]}
+    options = {"layers": [1, 2], "templates": ["{}"], "batch": 4, "edits": 3, "scan": scan}
+    pairs = [f"-o{key}={json.dumps(value)}" for key, value in options.items()]
+    status, out, errors = run(
+        "tune", folder / "base", "--method", "ft", *pairs, "--device", "cpu", "--json"
+    )
+    assert status == 0, errors
+    ranking = json.loads(out)
+    assert [row["rank"] for row in ranking] == [1, 2, 3]
+    editor = mose.Editor.from_pretrained(folder / "base", "ft", device="cpu")
+    assert f"learning_rate {ranking[0]['learning_rate']}," in f"{editor.settings},"
+
+
 def test_inspect_says_what_every_file_is(folder):
     def said(name):
         status, out, errors = run("inspect", folder / name, "--json")
@@ -222,11 +237,10 @@ def test_run_is_snakemake_on_the_packaged_workflow(folder, tmp_path, monkeypatch
     config = tmp_path / "mine.yaml"
     config.touch()
     assert run("run", config, "-n", "--forceall")[0] == 0
-    assert run("run", config, "--cores", "3")[0] == 0
+    assert run("run", config, "--cores", "3", "--full")[0] == 0
     whole, own = called
-    assert whole == workflow.command_of(
-        ["--configfile", str(config), "--cores", "all", "-n", "--forceall"]
-    )
+    short = ["--configfile", str(config), "--logger", "mose"]
+    assert whole == workflow.command_of([*short, "--cores", "all", "-n", "--forceall"])
     assert own[-4:] == ["--configfile", str(config), "--cores", "3"]
 
 
@@ -255,7 +269,9 @@ WRONG = {
     "a file of another program": (("inspect", "facts.json"), "not an HDF5 file"),
     "no such file": (("inspect", "gone.h5"), "gone.h5: no such file"),
     "no configuration": (("run", "gone.yaml"), "gone.yaml: no such file"),
-    "a kind that is none": (("cache", "clear", "--kind", "all"), "models or statistics"),
+    "a kind that is none": (
+        ("cache", "clear", "--kind", "all"), "expected models, statistics or settings",
+    ),
 }  # fmt: skip
 
 

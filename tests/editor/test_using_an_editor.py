@@ -343,6 +343,6 @@ def test_importing_is_quick_and_names_little():
     shown = subprocess.run([sys.executable, "-c", text], check=True, capture_output=True, text=True)
     seconds, *names = shown.stdout.split()
     assert float(seconds) < 0.2
-    assert names == ["Editor", "__version__", "apply_patch", "remove_patch"]
+    assert names == ["Editor", "__version__", "apply_patch", "remove_patch", "tune"]
     with pytest.raises(AttributeError, match="no attribute 'Editr'"):
         _ = mose.Editr

@@ -4,6 +4,7 @@ import json
 import zipfile
 from pathlib import Path
 
+import browser
 import pandas as pd
 from project import METHODS, check
 
@@ -110,3 +111,38 @@ def test_the_report_packs_every_table_and_figure_with_its_own_caption(whole, tmp
     for category in {entry.category for entry in packed_tables}:
         assert f'"{category}": {{' in page
     assert '"model": "tiny", "data set": "capitals"' in page
+
+
+def test_the_report_shows_every_table_and_figure_in_a_browser(whole, tmp_path):
+    page = (whole.folder / "results" / "small" / "report.html").read_text()
+    found, heard = browser.visit(
+        page,
+        """return {
+          loaded: [...document.images].map(image => image.complete && image.naturalWidth > 100),
+          figures: [...document.querySelectorAll("figcaption")].map(one => one.textContent),
+          tables: [...document.querySelectorAll("details .caption")].map(one => one.textContent),
+          stages: [...document.querySelectorAll("table")[2].tBodies[0].rows].map(
+            row => [row.cells[0].textContent, row.cells[1].textContent]),
+          summary: document.querySelector("table").tBodies[0].rows.length,
+          text: document.body.textContent,
+        }""",
+        tmp_path,
+    )
+    assert heard == []
+    drawn, tables = catalog.figures(2), [e for e in catalog.TABLES if not e.per_prompt]
+    assert found["loaded"] == [True] * len(drawn)
+    for kind, entries, place in (
+        ("figures", drawn, "figures/tiny/capitals/{}.png"),
+        ("tables", tables, "{}.csv"),
+    ):
+        expected = [
+            f"{entry.caption} File: results/small/{place.format(entry.name)}" for entry in entries
+        ]
+        assert sorted(found[kind]) == sorted(expected)
+    stages = dict(found["stages"])
+    assert stages["edit"] == stages["measure"] == "4"
+    assert {"model", "second_moments", "tables", "figures"} <= stages.keys()
+    assert found["summary"] == 2 * 3
+    manifest = files.read_json(whole.folder / "results" / "models" / "tiny" / "manifest.json")
+    for said in (manifest["fingerprint"], "learning_rate 0.2", "checkpoint: 2", "facts.json"):
+        assert said in found["text"]

@@ -230,16 +230,27 @@ def check_folders():
 
 
 class Overview(logging.Handler):
-    """Prints the needs of the run when Snakemake has determined its jobs."""
+    """Says the needs of the run when Snakemake has determined its jobs."""
+
+    said = False
 
     def emit(self, record):
-        if getattr(record, "event", None) == LogEvent.RUN_INFO:
-            logger.removeHandler(self)
-            jobs = workflow.dag.needrun_jobs()
+        if getattr(record, "event", None) == LogEvent.RUN_INFO and not self.said:
+            self.said = True
+            jobs = list(workflow.dag.needrun_jobs())
             overview = PLAN.overview(
                 (job.rule.name, job.wildcards_dict) for job in jobs
             )
-            print(overview, file=sys.stderr)
+            seconds = {
+                workflow.dag.jobid(job): PLAN.seconds(job.rule.name, job.wildcards_dict)
+                for job in jobs
+            }
+            show(overview, seconds=seconds)
+
+
+def show(text, **more):
+    """Log what the short log shows as well (mose/cli/short_log.py). more: what it takes from it."""
+    logger.info(text, extra={"to_show": True, **more})
 
 
 if workflow.is_main_process:
@@ -247,9 +258,11 @@ if workflow.is_main_process:
 
 
 def print_summary():
-    """Print the summary of a finished run."""
+    """Show the summary of a finished run."""
     summaries = [paths.summary_text, *([paths.comparison_text] if TASKS else [])]
     texts = [Path(path).read_text() for path in summaries if Path(path).exists()]
     if texts:
-        texts.append(f"Tables and figures: {paths.folder}/")
-        print("", *texts, sep="\n", file=sys.stderr)
+        texts.append(
+            f"Tables and figures: {paths.folder}/, on one page: {paths.report_page}"
+        )
+        show("\n".join(["", *texts]))

@@ -1,0 +1,58 @@
+"""What ran and for how long, from files as Snakemake writes them."""
+
+import pytest
+
+from mose.experiment import job_times
+from mose.experiment.paths import BENCHMARKS
+
+HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
+KNOWN = {
+    "experiment": ["a"], "model": ["m"], "dataset": ["d"], "method": ["memit"], "seed": [0],
+    "n": [2, 4], "corpus": ["sampled"],
+}  # fmt: skip
+
+
+@pytest.fixture
+def ran(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    def write(name, seconds, memory="100.0"):
+        path = tmp_path / BENCHMARKS / f"{name}.tsv"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{HEAD}{seconds}\t0:00:01\t{memory}\t1\t1\t1\t0\t0\t1\t1\n")
+
+    return write
+
+
+def test_jobs_of_a_stage_are_added_and_others_do_not_count(ran):
+    ran("edit/a.m.d.memit.0.2", 10)
+    ran("edit/a.m.d.memit.0.4", 30.5, "250.0")
+    ran("edit/a.m.d.memit.0.6", 1000)  # of an earlier, longer run
+    ran("edit/a.b.m.d.memit.0.2", 1000)  # of the experiment a.b
+    ran("measure/a.m.d.memit.0.2", 3)
+    ran("measure/a.m.d.unedited.0.2", 5)
+    ran("moments/m.sampled.1-2.0", 7)
+    ran("moments/m.sampled.1-2.1", 7)
+    ran("moments/m.sampled.1-2", 1)
+    ran("moments/m.other.1-2.0", 1000)
+    table = job_times.job_times(KNOWN)
+    assert list(table.itertuples(index=False, name=None)) == [
+        ("second_moments", 2, 14.0, 7.0, 100.0),
+        ("add_second_moments", 1, 1.0, 1.0, 100.0),
+        ("edit", 2, 40.5, 30.5, 250.0),
+        ("measure", 1, 3.0, 3.0, 100.0),
+        ("measure_unedited", 1, 5.0, 5.0, 100.0),
+    ]
+
+
+def test_a_job_too_short_to_be_measured_counts(ran):
+    """Snakemake then writes "-" or "NA" for the memory."""
+    ran("model/m", 0.4, "NA")
+    ran("facts/a.m.d", 0.2, "-")
+    table = job_times.job_times(KNOWN)
+    assert list(table["seconds"]) == [0.4, 0.2]
+    assert table["memory_mb"].isna().all()
+
+
+def test_nothing_ran(ran):
+    assert job_times.job_times(KNOWN).empty

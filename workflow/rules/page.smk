@@ -1,0 +1,47 @@
+"""
+The report: an experiment on one page, which needs no network and no other file.
+
+REQUIRED INPUTS: all tables and figures of the experiment
+OUTPUTS: results/<experiment>/report.html
+"""
+
+
+def report_settings(wildcards):
+    """A params function: what the page says of the experiment."""
+    methods = {
+        name: {label: variant.as_dict() for label, variant in model.variants.items()}
+        for name, model in MODELS.items()
+    }
+    return as_json({"configuration": config, "methods": methods})
+
+
+rule report_page:
+    """Write tables, figures and settings as one page, which needs no network and no other file."""
+    input:
+        [paths.at(table=entry.name).table for entry in catalog.TABLES],
+        figure_files(FIGURES, "png"),
+        [
+            paths.at(model=model, dataset=dataset).portability_figures
+            for model in MODELS
+            for dataset in DATASETS
+        ],
+        task_files(),
+        expand(paths.manifest, model=MODELS),
+    output:
+        paths.report_page,
+    log:
+        paths.log("report_page"),
+    benchmark:
+        paths.benchmark("report_page")
+    resources:
+        **LIGHT_RESOURCES,
+    params:
+        code=code_of("mose/experiment/job_times.py", "mose/report/html_page.py"),
+        runs=TABLES_PARAMS["runs"],
+        corpus=CORPUS_LABEL,
+        settings=report_settings,
+    shell:
+        "python {PROGRAMS:q}/report_page.py"
+        " --runs {params.runs:q}"
+        " --corpus {params.corpus:q}"
+        " --settings {params.settings:q} > {log:q} 2>&1"
