@@ -4,11 +4,12 @@ import argparse
 from pathlib import Path
 
 from mose.cli import programs
-from mose.report import tables
-from mose.report.figures import drawing, overview
 
 
 def program(args: argparse.Namespace) -> None:
+    from mose.report import tables
+    from mose.report.figures import drawing, overview
+
     figure = overview.layer_scores(tables.read(args.scores))
     drawing.save(figure, Path(args.out).with_suffix(""))
 

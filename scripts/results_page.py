@@ -4,11 +4,12 @@ import argparse
 from pathlib import Path
 
 from mose.cli import programs
-from mose.report import pages
-from mose.storage import files
 
 
 def program(args: argparse.Namespace) -> None:
+    from mose.report import pages
+    from mose.storage import files
+
     template = Path(args.template)
     files.write_text(args.out, pages.render(template.read_text(), template.parent))
 

@@ -1,6 +1,8 @@
 """The packages of the library, as the files import each other."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -98,6 +100,16 @@ def test_no_method_knows_a_tokenizer_a_model_or_a_request_on_any_way():
     for path in sorted((ROOT / "mose" / "methods").glob("*.py")):
         packages = {name.split(".")[1] for name in reached_from(name_of(path)) if "." in name}
         assert packages <= allowed, f"{name_of(path)} reaches {packages - allowed}"
+
+
+def test_what_loads_no_model_waits_for_no_transformers():
+    # It would take most of the time of these programs: stability.py, add_moments.py.
+    loaded = "import sys, mose.evaluation.stability, mose.editing.chain; print(*sys.modules)"
+    modules = subprocess.run(
+        [sys.executable, "-c", loaded], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
+    assert "mose.statistics.second_moments" in modules
+    assert not {"transformers", "pandas", "matplotlib"} & set(modules)
 
 
 @pytest.mark.parametrize("package", LIGHT_PACKAGES)

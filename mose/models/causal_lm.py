@@ -6,26 +6,28 @@ change of it changes the block's output by the same vector; unless the class has
 (`mose.models.post_norms`).
 """
 
+from __future__ import annotations
+
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import (
-    DynamicCache,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.cache_utils import Cache
 
 from mose.errors import ConfigError, ModelError, shortened
 from mose.models.architectures import Architecture, architecture_of
 from mose.models.hooks import PassComplete, hidden_of, hooked, keep_input
 from mose.models.ragged import Layout, Prefix, UpperBlocks, packed_attention
 from mose.models.tokens import pad
+
+# Programs that read checkpoints or second moments load no model: transformers would take half of
+# their time.
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers.cache_utils import Cache
 
 logger = logging.getLogger(__name__)
 
@@ -263,6 +265,8 @@ class CausalLM:
         rows: ids of each prefix. groups: a label per row; the common beginning of the prefixes of
         one group is computed once.
         """
+        from transformers import DynamicCache
+
         labels = sorted(set(groups))
         shared = {
             label: _common([row for row, group in zip(rows, groups, strict=True) if group == label])
@@ -299,6 +303,8 @@ class CausalLM:
         A row ends before an end-of-text token, or when `done` is true of its new ids. Of the
         model's generation config only the end tokens are used.
         """
+        from transformers import DynamicCache
+
         eos = getattr(self.model.generation_config, "eos_token_id", None)
         end_tokens = {self.tokenizer.eos_token_id, *(eos if isinstance(eos, list) else [eos])}
         ids, mask = pad(rows, "left")

@@ -1,27 +1,25 @@
 """Loading a model from its local files, with checks of files and memory."""
 
+from __future__ import annotations
+
 import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import psutil
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    AutoModelForCausalLM,
-    AutoTokenizer,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
-from transformers.utils.logging import disable_progress_bar
 
 from mose.errors import ConfigError, ExtraMissing, ModelError
 from mose.models.architectures import Architecture, architecture_in
 from mose.models.causal_lm import CausalLM
 from mose.storage import files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -171,6 +169,10 @@ def load_directory(
     dtype: a name in DTYPES; None for that of the files. Raises ModelError if the files are
     incomplete or cannot be loaded.
     """
+    # Here: it takes 3 s, and programs that only check a model's files load this module too.
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
     disable_progress_bar()
     directory = Path(directory)
     if not any(directory.glob("*.safetensors")):

@@ -6,17 +6,21 @@ block run on this row, except attention: it unpacks the tokens to (B, S), and ea
 its own prefix.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import AttentionInterface, PreTrainedModel
 
 from mose.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 IMPLEMENTATION = "mose-packed"
 
@@ -31,7 +35,7 @@ class Prefix:
     mask: Tensor
     keys_values: list[tuple[Tensor, Tensor]]
 
-    def take(self, rows: Tensor) -> "Prefix":
+    def take(self, rows: Tensor) -> Prefix:
         """The prefixes of the rows with indices `rows`."""
         kept = [(k[rows.to(k.device)], v[rows.to(k.device)]) for k, v in self.keys_values]
         return Prefix(self.mask[rows], kept)
@@ -60,7 +64,7 @@ class Layout:
         visible = torch.cat([in_prefix.to(causal), causal], dim=-1)[:, None, None]
         self.mask = (1 - visible) * torch.finfo(torch.float32).min
 
-    def take(self, rows: Tensor) -> tuple["Layout", Tensor]:
+    def take(self, rows: Tensor) -> tuple[Layout, Tensor]:
         """The layout of the rows with indices `rows`, and the indices of their tokens."""
         layout = Layout(self.lengths[rows], self.prefix.take(rows))
         column = layout.place % layout.shape[1]
@@ -138,9 +142,6 @@ def _interface(
     return _attend(module, query, key, value, scaling, softcap), None
 
 
-AttentionInterface.register(IMPLEMENTATION, _interface)
-
-
 def _own_attention(module: Any) -> Callable[..., tuple[Tensor, None]]:
     """`_attend` for GPT-J, whose attention is a method `_attn` of the module."""
 
@@ -156,6 +157,9 @@ def _own_attention(module: Any) -> Callable[..., tuple[Tensor, None]]:
 @contextmanager
 def packed_attention(model: PreTrainedModel, layout: Layout) -> Iterator[None]:
     """Within this context, the model's attention treats its one row of tokens as in `layout`."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(IMPLEMENTATION, _interface)
     modules: list[Any] = [module for module in model.modules() if hasattr(module, "_attn")]
     implementation = model.config._attn_implementation
     token = _LAYOUT.set(layout)
@@ -199,7 +203,7 @@ class UpperBlocks:
                 hidden = output[0] if isinstance(output, tuple) else output
         return hidden[0].to(self.hidden.device)
 
-    def take(self, rows: Tensor) -> "UpperBlocks":
+    def take(self, rows: Tensor) -> UpperBlocks:
         """The same for the rows with indices `rows`."""
         layout, tokens = self.layout.take(rows)
         size = len(self.hidden)

@@ -5,19 +5,19 @@ weights, configuration and tokenizer), shape, and names of its edited weights. A
 carry the fingerprint.
 """
 
+from __future__ import annotations
+
 import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import safe_open
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
 
 from mose.errors import ExtraMissing, ModelError
 from mose.models import wheels
@@ -26,6 +26,9 @@ from mose.models.causal_lm import CausalLM
 from mose.models.loading import fingerprint_of, load_directory
 from mose.models.probes import check_editable
 from mose.storage import files
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +92,9 @@ def convert_gguf(gguf: Path, directory: Path) -> Path:
 
     Raises ExtraMissing without gguf and accelerate, which transformers needs for it.
     """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
+
     for package in ("gguf", "accelerate"):
         if find_spec(package) is None:
             raise ExtraMissing(f"{gguf.name}: a GGUF file", package, "workflow")

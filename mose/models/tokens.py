@@ -4,15 +4,20 @@ Positions come from the tokenizer's character offsets in the whole text. Lengths
 tokenised pieces would be wrong, because tokens may merge across a boundary and BOS is added.
 """
 
+from __future__ import annotations
+
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from mose.errors import RequestError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
