@@ -12,7 +12,15 @@ from mose.evaluation import fluency
 from mose.experiment.paths import Paths
 from mose.experiment.runs import Runs
 from mose.facts import requests
-from mose.report import abilities, intervals, prompt_metrics, retention, tables
+from mose.report import (
+    abilities,
+    collapse,
+    families,
+    intervals,
+    prompt_metrics,
+    retention,
+    tables,
+)
 from mose.storage import hdf5
 
 Frames = dict[str, list[pd.DataFrame]]
@@ -103,12 +111,17 @@ def _derived(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     matrix = pd.concat(
         [retention.retention_matrix(metrics, name) for name in tables.SCORES], ignore_index=True
     )
+    summary = tables.summarize(metrics, frames["stability"], frames["perplexity"])
+    means = intervals.means_with_intervals(metrics)
     return {
         **frames,
         "metrics": metrics,
-        "summary": tables.summarize(metrics, frames["stability"], frames["perplexity"]),
+        "summary": summary,
         "summary_intervals": intervals.summary_intervals(metrics),
-        "means": intervals.means_with_intervals(metrics),
+        "means": means,
+        "ranks": families.ranks(means, summary),
+        "collapse_points": collapse.collapse_points(summary),
+        "drift_correlations": collapse.drift_correlations(summary, frames["stability"], matrix),
         "protocols": tables.protocols(metrics),
         "immediate": tables.immediate(metrics),
         "retention_matrix": matrix,

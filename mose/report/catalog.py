@@ -69,6 +69,29 @@ TABLES = (
         "target tokens, and by generated text that equals or contains the target.",
     ),
     Entry(
+        "ranks",
+        "ranks by family",
+        EDITS,
+        "Score and rank of each method by families of measures, at the last checkpoint that all "
+        "methods have: which object is likelier, shares of tokens, all tokens, generated answers "
+        "(each the harmonic mean of its metrics), and perplexity.",
+    ),
+    Entry(
+        "collapse_points",
+        "points of collapse",
+        RETENTION,
+        "Number of edits at the first checkpoint where a score is below 60 % of its value at the "
+        "first checkpoint; empty if it never was.",
+    ),
+    Entry(
+        "drift_correlations",
+        "what collapse goes with",
+        STABILITY,
+        "Rank correlation (Spearman) of each measure of how far the edited matrices moved with "
+        "scores, perplexity and the reliability of the first group of requests, over all methods, "
+        "seeds and checkpoints.",
+    ),
+    Entry(
         "immediate",
         "scores after each batch",
         RETENTION,

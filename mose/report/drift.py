@@ -40,6 +40,9 @@ def drift(summary: pd.DataFrame, stability: pd.DataFrame) -> pd.DataFrame:
     return edited.merge(largest.reset_index(), on=CHECKPOINT, validate="1:1")
 
 
-def rank_correlation(rows: pd.DataFrame, measure: str) -> float:
-    """Spearman's rank correlation of a measure with reliability; NaN if either is constant."""
-    return float(rows[measure].rank().corr(rows["reliability"].rank()))
+def rank_correlation(rows: pd.DataFrame, measure: str, score: str = "reliability") -> float:
+    """Spearman's rank correlation of a measure with a score; NaN if either is constant."""
+    ranks = rows[[measure, score]].rank()
+    if (ranks.nunique() < 2).any():
+        return float("nan")
+    return float(ranks[measure].corr(ranks[score]))

@@ -49,6 +49,10 @@ def score_metrics(
     `_generated_exact`, 1 if the generated text is the answer, and `_generated_contains`, 1 if it
     contains the answer, both by `mose.evaluation.text`.
 
+    Edit prompts have `choice_new`, `choice_true` and `choice_neither`, paraphrases the same with
+    `paraphrase_` in front: 1 for the largest of the probabilities of the new object's tokens, of
+    the true one's, and of all other continuations; a tie counts as neither.
+
     Each share also has an `_exact` metric, 1 if all tokens agree. Each comparison also has a
     `_margin`, the difference of mean log-probabilities in nats per token, positive for success, and
     a `_magnitude`, the difference of their exponentials (MEMIT's).
@@ -81,6 +85,7 @@ def score_metrics(
         parts += _share(rows, share, written)
         parts += _preference(rows, success, margin, magnitude)
         parts += _generation(rows, share)
+        parts += _choice(rows, "" if name == "edit" else "paraphrase_")
     rows = scores[kind == "locality"]
     parts += _share(rows, "locality", _agreement(rows))
     parts += _share(rows, "locality_truth", true)
@@ -161,6 +166,19 @@ def _preference(
         _long(rows, f"{metric}_margin", margin),
         _long(rows, f"{metric}_magnitude", magnitude[rows.index]),
     ]
+
+
+def _choice(rows: pd.DataFrame, prefix: str) -> list[pd.DataFrame]:
+    """Which of new object, true object and neither the model's own text would most likely be."""
+    rows = rows[rows["tokens_true"] > 0]
+    new, true = np.exp(rows["logprob_new"]), np.exp(rows["logprob_true"])
+    neither = 1.0 - new - true
+    chooses = {
+        "new": (new > true) & (new > neither),
+        "true": (true > new) & (true > neither),
+    }
+    chooses["neither"] = ~(chooses["new"] | chooses["true"])
+    return [_long(rows, f"{prefix}choice_{name}", value) for name, value in chooses.items()]
 
 
 def _generation(rows: pd.DataFrame, metric: str) -> list[pd.DataFrame]:

@@ -80,9 +80,18 @@ def loop_metrics(scores, unedited):
             if true is not None:
                 values |= {success: float(new > true), f"{success}_margin": new - true}
                 values[f"{success}_magnitude"] = math.exp(new) - math.exp(true)
+                values |= loop_choice(row, "paraphrase_" if row.kind == "paraphrase" else "")
         for metric, value in values.items():
             found[row.request, row.kind, row.prompt, metric] = value
     return found
+
+
+def loop_choice(row, prefix):
+    """The likeliest of three ways to go on, 1 for it and 0 for the others."""
+    new, true = math.exp(row.logprob_new), math.exp(row.logprob_true)
+    shares = {"neither": 1 - new - true, "new": new, "true": true}
+    best = max(shares, key=shares.get)
+    return {f"{prefix}choice_{name}": float(name == best) for name in shares}
 
 
 def history():
