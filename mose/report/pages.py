@@ -6,6 +6,7 @@ A line of a page that is a directive is followed by its table:
 `<!-- protocols: FILE -->`: success by teacher forcing and by generation;
 `<!-- scan: FILE -->`: the ranking of a scan;
 `<!-- abilities: FILE -->`: the comparison with tasks;
+`<!-- leaderboard: FILE -->`: rows of the runs that the file lists, a table per number of edits;
 `<!-- table: FILE -->`: the file as it is.
 
 In a sentence, `{{FILE COLUMN KEY=VALUE ...}}` becomes a number: the column in the rows where the
@@ -22,6 +23,7 @@ import pandas as pd
 
 from mose.errors import StoreError
 from mose.report import tables
+from mose.report.leaderboard import leaderboard
 
 DIRECTIVE = re.compile(r"^<!-- (\w+): (\S+) -->$", re.MULTILINE)
 VALUE = re.compile(r"\{\{(\S+) (\w+)((?: \w+=\S+?)*)\}\}")
@@ -100,6 +102,9 @@ def render(template: str, folder: Path) -> str:
 
     def table_of(match: re.Match[str]) -> str:
         kind, name = match.groups()
+        if kind == "leaderboard":
+            board = leaderboard(_read(folder / name), lambda table: _read(folder / table))
+            return f"{match.group()}\n{leaderboard_tables(board)}"
         if kind not in TABLES:
             raise StoreError(f"{kind}: no such kind of table; known are {', '.join(TABLES)}")
         return f"{match.group()}\n{TABLES[kind](_read(folder / name))}"
@@ -219,6 +224,19 @@ def scan_table(ranking: pd.DataFrame) -> str:
             cells = [str(entry), settings, *scores]
             rows.append([f"**{cell}**" if row["rank"] == 1 and cell else cell for cell in cells])
     return markdown(["entry", "settings", *measures], rows)
+
+
+def leaderboard_tables(board: pd.DataFrame) -> str:
+    """A heading and a table per number of edits; board: of `leaderboard`."""
+    parts = []
+    for edits, rows in board.groupby("edits", sort=False):
+        cells = [
+            [_cell(value, DIGITS.get(str(name), "{:.3f}")) for name, value in row.items()]
+            for _, row in rows.drop(columns="edits").iterrows()
+        ]
+        head = [name for name in rows.columns if name != "edits"]
+        parts.append(f"### {edits} edits\n\n{markdown(head, cells)}")
+    return "\n\n".join(parts)
 
 
 def plain_table(table: pd.DataFrame) -> str:

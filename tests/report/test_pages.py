@@ -13,15 +13,20 @@ ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "docs" / "results"
 
 
-def test_the_committed_page_is_what_its_tables_give():
-    made = pages.render((RESULTS / "page.md").read_text(), RESULTS)
-    assert made == (ROOT / "docs" / "results.md").read_text(), (
-        "run scripts/results_page.py --template docs/results/page.md --out docs/results.md"
+PAGES = {"page.md": "results.md", "leaderboard.md": "leaderboard.md"}
+
+
+@pytest.mark.parametrize(("template", "page"), PAGES.items())
+def test_the_committed_page_is_what_its_tables_give(template, page):
+    made = pages.render((RESULTS / template).read_text(), RESULTS)
+    assert made == (ROOT / "docs" / page).read_text(), (
+        f"run scripts/results_page.py --template docs/results/{template} --out docs/{page}"
     )
 
 
-def test_no_measured_number_of_the_page_is_typed_by_hand():
-    text = (RESULTS / "page.md").read_text()
+@pytest.mark.parametrize("template", PAGES)
+def test_no_measured_number_of_the_page_is_typed_by_hand(template):
+    text = (RESULTS / template).read_text()
     for given in (r"`[^`]*`", r"\{\{.*?\}\}", r"\]\([^)]*\)", r"<!--.*?-->"):
         text = re.sub(given, "", text)
     assert "reliability" in text
