@@ -6,6 +6,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from mose.errors import MoseError
 from mose.facts.requests import Repeated
@@ -194,7 +195,17 @@ def models(as_json: AsJson = False) -> None:
     _show_rows(inspection.models(), as_json)
 
 
+class PassesOn(TyperCommand):
+    """A command that passes its arguments on, with the `--` that Click takes away: without it, an
+    option of Snakemake that takes many values would take the targets as well."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        place = args.index("--") if "--" in args else len(args)
+        return super().parse_args(ctx, [*args[:place], *args[place : place + 1], *args[place:]])
+
+
 @app.command(
+    cls=PassesOn,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     epilog="Example: mose run config/mine.yaml --cores 2 -n",
 )

@@ -19,6 +19,7 @@ from mose.report.catalog import Entry
 TEMPLATE = Path(__file__).with_suffix(".html")
 # A longer table is named, not shown: a browser takes seconds to lay it out.
 MOST_ROWS = 5000
+LONG = 60  # characters of a cell that is broken into lines
 KEYS = ["model", "dataset", "method", "seed", "edits"]
 
 
@@ -93,6 +94,7 @@ def with_intervals(summary: pd.DataFrame, intervals: pd.DataFrame) -> pd.DataFra
 
 def _overview(overview: Overview) -> str:
     facts = pd.DataFrame(overview.facts, columns=["what", "value"])
+    hours = overview.stages["seconds"].sum() / 3600
     return "\n".join(
         [
             f"<p>{escape(overview.question)}</p>",
@@ -102,9 +104,9 @@ def _overview(overview: Overview) -> str:
             _table(overview.summary),
             "<h2>What ran</h2>",
             _table(facts),
-            "<p class=caption>Seconds of a stage's jobs are added up; jobs may have run side by "
-            "side. Stages that experiments share (model, corpus, second moments) ran once for all."
-            "</p>",
+            f"<p class=caption>Together {hours:.2f} hours. Seconds of a stage's jobs are added up; "
+            "jobs may have run side by side. Stages that experiments share (model, corpus, second "
+            "moments) ran once for all.</p>",
             _table(overview.stages),
             "<h2>Settings</h2>",
             _table(overview.methods),
@@ -166,7 +168,8 @@ def _cell(value: Any, kind: str) -> str:
     if isinstance(number, float):
         shown = f"{number:.4g}" if text is None else text
         return f'<td{kind} data-value="{number!r}">{escape(shown)}</td>'
-    return f"<td{kind}>{escape(str(number))}</td>"
+    shown = str(number)
+    return f"<td{' class=long' if len(shown) > LONG else kind}>{escape(shown)}</td>"
 
 
 def _anchor(name: str) -> str:

@@ -238,7 +238,10 @@ def test_run_is_snakemake_on_the_packaged_workflow(folder, tmp_path, monkeypatch
     config.touch()
     assert run("run", config, "-n", "--forceall")[0] == 0
     assert run("run", config, "--cores", "3", "--full")[0] == 0
-    whole, own = called
+    assert run("run", config, "--set-resources", "edit:runtime=7", "--", "report_page")[0] == 0
+    whole, own, target = called
+    # Without "--", Snakemake would take the target as one more resource.
+    assert target[-4:] == ["--set-resources", "edit:runtime=7", "--", "report_page"]
     short = ["--configfile", str(config), "--logger", "mose"]
     assert whole == workflow.command_of([*short, "--cores", "all", "-n", "--forceall"])
     assert own[-4:] == ["--configfile", str(config), "--cores", "3"]

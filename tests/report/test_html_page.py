@@ -72,6 +72,7 @@ def test_it_opens_without_errors_and_every_figure_is_loaded(visit):
         "return [...document.images].map(i => [i.complete && i.naturalWidth, i.alt, "
         "i.closest('figure').querySelector('figcaption').textContent])"
     )
+    assert "Together 0.03 hours" in page()
     assert found == [[1, "shares: m", "Its caption <1>. File: a.png"]]
 
 

@@ -8,6 +8,7 @@ import pytest
 import slurm_node
 from project import CONFIG, METHODS, ROOT, Project, check
 
+from mose.cli import short_log
 from mose.experiment import config
 from mose.experiment.plan import Plan
 from mose.storage import yaml_files
@@ -42,11 +43,13 @@ def finished(cluster, tmp_path_factory):
     by_slurm.configure(**settings)
     run = subprocess.run(
         [sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile",
-         "--profile", ROOT / "profiles/slurm", *SITE, "--configfile", "config.yaml"],
+         "--profile", ROOT / "profiles/slurm", *SITE, "--configfile", "config.yaml",
+         "--logger", "mose"],
         cwd=by_slurm.folder, env=cluster.environment, capture_output=True, text=True, timeout=400,
         check=False,
     )  # fmt: skip
     check(run)
+    (by_slurm.folder / "said.txt").write_text(run.stderr)
     here = Project(tmp_path_factory.mktemp("here"))
     local = here.run(**settings)
     check(local)
@@ -90,3 +93,14 @@ def test_measurement_runs_beside_the_chain(finished):
     first, second = of("edit", "_2"), of("edit", "_4")
     assert second["StartTime"] >= first["EndTime"], "a segment goes on from the one before it"
     assert of("measure", "_2")["StartTime"] < second["EndTime"]
+
+
+def test_the_short_log_of_slurm_jobs_is_short(finished):
+    by_slurm, _, jobs = finished
+    lines = (by_slurm.folder / "said.txt").read_text().splitlines()
+    done = [line for line in lines if " jobs, " in line and line[0].isdigit()]
+    assert done[-1].split()[0].split("/")[0] == done[-1].split()[0].split("/")[1]
+    summary = (by_slurm.folder / "results/small/summary.txt").read_text().splitlines()
+    assert summary[-1] in lines
+    assert len(lines) < len(summary) + short_log.PLAIN_LINES + 30, lines
+    assert len(jobs) > 10
