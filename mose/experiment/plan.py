@@ -61,9 +61,9 @@ class Plan:
             return UNKNOWN
         return needs(stage, shape, self.machine, self._work(stage, wildcards))
 
-    def gpus(self, stage: str, wildcards: Mapping[str, Any]) -> int:
-        """Snakemake's resource: number of GPUs of one job."""
-        on_gpu = self.machine.gpu and self.needs(stage, wildcards).device > 0
+    def gpus(self, needs: Needs) -> int:
+        """Snakemake's resource: number of GPUs of one job with these needs."""
+        on_gpu = self.machine.gpu and needs.device > 0
         return int(self.config["gpus"]) if on_gpu else 0
 
     def _asks_model(self, dataset: str) -> bool:
