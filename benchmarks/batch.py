@@ -3,7 +3,7 @@
 The procedure (benchmarks/plain.py) is that of AlphaEdit's code: one request at a time, the whole
 model at every step, all positions through the head, one pass a layer for keys. The model has
 SmolLM2-135M's shape and random weights; every request takes all its steps. The first two must end
-in the same weights. Times are medians of alternating runs.
+in the same weights. Times are a processor's seconds, medians of alternating runs.
 """
 
 import argparse
@@ -46,7 +46,7 @@ def moments_of(lm: CausalLM, layers: Sequence[int]) -> dict[int, SecondMoment]:
 def compare(
     lm: CausalLM, layers: Sequence[int], facts: Sequence[EditRequest], repeats: int
 ) -> list[dict[str, Any]]:
-    """A row per procedure: median seconds per fact, and how many times faster than PUBLISHED.
+    """A row per procedure: median processor seconds per fact, and times faster than PUBLISHED.
 
     lm: unedited. Raises RuntimeError if PUBLISHED and ours with Adam end in other weights.
     """
@@ -85,9 +85,9 @@ def compare(
         for name, call in calls.items():
             for layer, weight in base.items():
                 lm.write(layer, weight)
-            started = time.perf_counter()
+            started = time.process_time()
             call()
-            seconds[name].append(time.perf_counter() - started)
+            seconds[name].append(time.process_time() - started)
             written[name] = torch.cat([(lm.weight(i) - base[i]).flatten() for i in layers])
     agree("weights", written["ours, adam"], written[PUBLISHED], 1e-2)
     medians = {name: statistics.median(times) / len(facts) for name, times in seconds.items()}

@@ -107,7 +107,7 @@ def test_the_library_s_imports_are_its_dependencies():
             "datasets",
             "from mose.storage import hub; list(hub.records({'hub': 'a/b'}, 'datasets.x.source'))",
             "datasets.x.source: a/b needs datasets, which is not installed; "
-            "pip install 'mose[workflow]'",
+            "pip install 'mose[hub]'",
         ),
         (
             "gguf",
@@ -144,7 +144,7 @@ def test_what_needs_an_absent_extra_names_it(absent, text, said):
 def test_extras_and_pinned_versions_agree():
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pinned = {line.split("==")[0].lower() for line in lines}
-    for name in ("workflow", "slurm", "dev"):
+    for name in ("workflow", "slurm", "hub", "dev"):
         for asked in PROJECT["optional-dependencies"][name]:
             package = asked.split(">")[0].split("[")[0].lower()
             assert package in {*pinned, "mose"}, f"{name}: {asked} is not in constraints.txt"

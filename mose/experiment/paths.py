@@ -93,6 +93,28 @@ JOBS = {
 }
 
 
+class _Path:
+    """A path of `Paths`: of the class its pattern, of an object what is known of it."""
+
+    def __init__(self, name: str, pattern: str) -> None:
+        self.name, self.pattern = name, pattern
+
+    def __get__(self, paths: "Paths | None", owner: type) -> str:
+        return self.pattern if paths is None else paths.filled(self.name, self.pattern)
+
+
+def _filled_when_asked(paths: type["Paths"]) -> type["Paths"]:
+    """Each pattern of the class as a `_Path`.
+
+    A plan of 10,000 jobs makes 50,000 objects, and asks each for one or two of its 40 paths.
+    """
+    for name, pattern in list(vars(paths).items()):
+        if isinstance(pattern, str) and not name.startswith("_"):
+            setattr(paths, name, _Path(name, pattern))
+    return paths
+
+
+@_filled_when_asked
 class Paths:
     """The paths of an experiment, relative to its working directory.
 
@@ -157,10 +179,12 @@ class Paths:
         """unfinished: tables and figures are in so_far/. known: values of wildcards."""
         self._unfinished = unfinished
         self._known = known
-        for name, pattern in patterns():
-            if unfinished and name in self._SO_FAR:
-                pattern = pattern.replace(_EXPERIMENT, _EXPERIMENT + "/so_far")
-            setattr(self, name, fill(pattern, **known))
+
+    def filled(self, name: str, pattern: str) -> str:
+        """The path of this name with the known wildcards filled in."""
+        if self._unfinished and name in self._SO_FAR:
+            pattern = pattern.replace(_EXPERIMENT, _EXPERIMENT + "/so_far")
+        return fill(pattern, **self._known)
 
     def at(self, **known: Any) -> "Paths":
         """The same paths with more wildcards filled in."""
@@ -181,9 +205,9 @@ class Paths:
 
 def patterns() -> Iterator[tuple[str, str]]:
     """Name and pattern of every path of `Paths`."""
-    for name, pattern in vars(Paths).items():
-        if isinstance(pattern, str) and not name.startswith("_"):
-            yield name, pattern
+    for name, path in vars(Paths).items():
+        if isinstance(path, _Path):
+            yield name, path.pattern
 
 
 class _Wildcards(dict[str, Any]):

@@ -66,9 +66,9 @@ class Plan:
         """Expected seconds of one job, with its start. Jobs that load no model count the start."""
         return START_SECONDS + (self.needs(stage, wildcards).seconds if stage in STAGES else 0)
 
-    def gpus(self, stage: str, wildcards: Mapping[str, Any]) -> int:
-        """Snakemake's resource: number of GPUs of one job."""
-        on_gpu = self.machine.gpu and self.needs(stage, wildcards).device > 0
+    def gpus(self, needs: Needs) -> int:
+        """Snakemake's resource: number of GPUs of one job with these needs."""
+        on_gpu = self.machine.gpu and needs.device > 0
         return int(self.config["gpus"]) if on_gpu else 0
 
     def _asks_model(self, dataset: str) -> bool:

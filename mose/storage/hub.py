@@ -17,7 +17,7 @@ def records(source: Mapping[str, Any], key: str) -> Iterator[dict[str, Any]]:
     try:
         import datasets
     except ImportError:
-        raise ExtraMissing(f"{key}: {source['hub']}", "datasets", "workflow") from None
+        raise ExtraMissing(f"{key}: {source['hub']}", "datasets", "hub") from None
 
     try:
         rows = datasets.load_dataset(

@@ -235,7 +235,7 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     try:
         import pyarrow.parquet
     except ImportError:
-        raise ExtraMissing(str(path), "pyarrow", "workflow") from None
+        raise ExtraMissing(str(path), "pyarrow", "hub") from None
     try:
         rows = pyarrow.parquet.read_table(path).to_pylist()
     except (ValueError, OSError) as error:

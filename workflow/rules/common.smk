@@ -11,7 +11,7 @@ import logging
 import os
 import shlex
 import sys
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 
 from mose.experiment.config import expand_scan, read_experiment, target_label
@@ -141,19 +141,27 @@ def local_file(path, key):
     return []
 
 
+# Snakemake asks for the three resources of a job one after another. No more are kept: after a
+# model was fetched, its shape is known.
+@lru_cache(maxsize=1)
+def needs_of(stage, wildcards):
+    """Memory, time and disk of one job; wildcards: its names and values, as a tuple."""
+    return PLAN.needs(stage, dict(wildcards))
+
+
 def resources_of(stage):
     """Memory, time and GPUs of a rule's jobs, counted from the model's shape.
 
     A profile's `set-resources` overrides them.
     """
     return {
-        "mem_mb": lambda wildcards, attempt: PLAN.needs(
-            stage, dict(wildcards.items())
+        "mem_mb": lambda wildcards, attempt: needs_of(
+            stage, tuple(wildcards.items())
         ).mem_mb(attempt),
-        "runtime": lambda wildcards, attempt: PLAN.needs(
-            stage, dict(wildcards.items())
+        "runtime": lambda wildcards, attempt: needs_of(
+            stage, tuple(wildcards.items())
         ).runtime(attempt),
-        "gpu": lambda wildcards: PLAN.gpus(stage, dict(wildcards.items())),
+        "gpu": lambda wildcards: PLAN.gpus(needs_of(stage, tuple(wildcards.items()))),
     }
 
 
