@@ -19,6 +19,7 @@ include: "workflow/rules/measure.smk"
 include: "workflow/rules/report.smk"
 include: "workflow/rules/tasks.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/next_tokens.smk"
 include: "workflow/rules/scan.smk"
 include: "workflow/rules/layer_choice.smk"
 include: "workflow/rules/target_norms.smk"
@@ -33,6 +34,7 @@ localrules:
     figures,
     layer_choice,
     layer_figure,
+    next_tokens,
     requests,
     scan,
     so_far,
