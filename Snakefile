@@ -20,6 +20,7 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/tasks.smk"
 include: "workflow/rules/page.smk"
 include: "workflow/rules/export.smk"
+include: "workflow/rules/next_tokens.smk"
 include: "workflow/rules/scan.smk"
 include: "workflow/rules/layer_choice.smk"
 include: "workflow/rules/target_norms.smk"
@@ -34,6 +35,7 @@ localrules:
     figures,
     layer_choice,
     layer_figure,
+    next_tokens,
     report_page,
     requests,
     scan,

@@ -17,6 +17,7 @@ from mose.report import (
     collapse,
     families,
     intervals,
+    next_tokens,
     prompt_metrics,
     retention,
     tables,
@@ -127,6 +128,16 @@ def _derived(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         "retention_matrix": matrix,
         "forgetting_curves": retention.forgetting_curves(matrix),
     }
+
+
+def next_token_table(runs: Runs) -> pd.DataFrame:
+    """The table of next-token distributions of all runs and checkpoints (`next_tokens.csv`)."""
+    parts = []
+    for identity in runs.identities():
+        for n in runs.checkpoints:
+            path = runs.paths.at(**identity, n=n).next_tokens
+            parts.append(tables.identify(_read_scores(path), **identity, edits=n))
+    return next_tokens.means(pd.concat(parts, ignore_index=True))
 
 
 def _read_scores(path: str) -> pd.DataFrame:

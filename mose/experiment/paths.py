@@ -37,6 +37,7 @@ results/
           immediate<n>.csv                 scores of each batch right after its edit
           scores<n>.csv  perplexity<n>.csv  stability<n>.csv
           task_scores<n>.csv  answers<n>.jsonl
+          next_tokens<n>.csv               next-token distributions beside the unedited model's
           exported<n>/                     the edited model as a directory of transformers
   logs/<stage>/<job>.log                   a job's messages
   benchmarks/<stage>/<job>.tsv             a job's seconds and memory
@@ -78,6 +79,8 @@ JOBS = {
     "task_items": "tasks/{experiment}.{task}",
     "tasks": "tasks/{experiment}.{model}.{dataset}.{method}.{seed}.{n}",
     "exported": "exported/{experiment}.{model}.{dataset}.{method}.{seed}.{n}",
+    "next_tokens_of": "next_tokens/{experiment}.{model}.{dataset}.{method}.{seed}.{n}",
+    "next_tokens": "next_tokens/{experiment}",
     "tasks_unedited": "tasks/{experiment}.{model}.unedited",
     "tables": "tables/{experiment}",
     "task_tables": "tables/{experiment}.tasks",
@@ -151,6 +154,7 @@ class Paths:
     perplexity = _RUN + "/perplexity{n}.csv"
     task_scores = _RUN + "/task_scores{n}.csv"
     answers = _RUN + "/answers{n}.jsonl"
+    next_tokens = _RUN + "/next_tokens{n}.csv"
     exported = _RUN + "/exported{n}"
 
     unedited_scores = _OF_DATASET + "/unedited/seed{seed}/scores{n}.csv"

@@ -293,6 +293,7 @@ STAGES = {
     "tasks": _measure,
     "tasks_unedited": _measure,
     "exported": _exported,
+    "next_tokens_of": _measure,
     "layer_scores": _layer_scores,
     "target_norms_of": _target_norms,
     "targets": _target_norms,

@@ -48,6 +48,7 @@ OWN: dict[str, Method] = {
     "encore": Method(options.EncoreOptions, "mose.methods.encore:EncoreEditor"),
     "betaedit": Method(sequence_options.BetaEditOptions, "mose.methods.betaedit:BetaEditEditor"),
     "evoedit": Method(sequence_options.EvoEditOptions, "mose.methods.evoedit:EvoEditEditor"),
+    "lyaplock": Method(sequence_options.LyapLockOptions, "mose.methods.lyaplock:LyapLockEditor"),
     "ft": Method(trained_options.FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
     "oft": Method(trained_options.TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
     "ultraedit": Method(signal_options.UltraEditOptions, "mose.methods.ultraedit:UltraEditEditor"),

@@ -2,7 +2,7 @@
 
 from pydantic import Field
 
-from mose.methods.options import NullSpaceOptions, RetentionOptions
+from mose.methods.options import AdditiveOptions, NullSpaceOptions, RetentionOptions
 from mose.validation.strict import Count, NonNegative, Positive
 
 
@@ -28,4 +28,14 @@ class EvoEditOptions(NullSpaceOptions):
         default=1e-6,
         description="Left singular vectors of a batch's projected keys leave the null space if "
         "their singular value is above this share of the largest singular value of the keys.",
+    )
+
+
+class LyapLockOptions(AdditiveOptions, RetentionOptions):
+    """LyapLock: the weight of old knowledge grows while too much of it is lost."""
+
+    allowance: Positive = Field(
+        default=60.0,
+        description="Loss of old knowledge above which its weight grows, over the loss after the "
+        "first batch (the authors' alpha).",
     )

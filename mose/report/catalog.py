@@ -257,6 +257,14 @@ TASK_FIGURES = (
     ),
 )
 
+NEXT_TOKENS = Entry(
+    "next_tokens",
+    "next tokens",
+    STABILITY,
+    "Divergence of the edited model's next-token distribution from the unedited one's, and the "
+    "share of the 1, 5 and 10 likeliest tokens that both have, after neighbour prompts and on "
+    "held-out text, per checkpoint.",
+)
 NULL_SPACE = Entry(
     "null_space",
     "null space",
@@ -298,7 +306,7 @@ def caption_name(kind: str, entry: Entry) -> str:
 
 def captions() -> dict[str, str]:
     """The caption of every entry, by `caption_name`."""
-    tables = (*TABLES, *TASK_TABLES, NULL_SPACE, SCAN)
+    tables = (*TABLES, *TASK_TABLES, NEXT_TOKENS, NULL_SPACE, SCAN)
     drawn = (*FIGURES, FORGETTING_CURVES, PORTABILITY, *TASK_FIGURES, LAYER_SCORES)
     return {
         caption_name(kind, entry): entry.caption

@@ -79,6 +79,7 @@ VARIANTS = {
     "alphaedit": {"method": "alphaedit", "layers": [1, 2], "ridge": 0.01, "null_threshold": 1.0},
     "betaedit": {**MEMIT, "method": "betaedit", "ridge": 0.01, "null_threshold": 1.0, "refresh": 2},
     "evoedit": {"method": "evoedit", "layers": [1, 2], "ridge": 0.01, "null_threshold": 1.0},
+    "lyaplock": {**MEMIT, "method": "lyaplock", "allowance": 1.2},
     "rect": {**MEMIT, "method": "rect"},
     "prune": {**MEMIT, "method": "prune"},
     "sphere": {**MEMIT, "method": "sphere"},

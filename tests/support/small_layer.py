@@ -20,6 +20,7 @@ CLOSED_FORM = {
     "alphaedit-energy": {"method": "alphaedit", "null_space": "energy", "null_energy": 0.8},
     "betaedit": {"method": "betaedit", "null_threshold": 0.3, "ridge": 0.1, "refresh": 4},
     "evoedit": {"method": "evoedit", "null_threshold": 0.3, "ridge": 0.1},
+    "lyaplock": {"method": "lyaplock", "allowance": 1.2},
     "rect": {"method": "rect"},
     "prune": {"method": "prune"},
     "sphere": {"method": "sphere"},
