@@ -2,8 +2,8 @@
 
 Processor seconds of this process (user and system), which other work on the machine changes less
 than a clock's. Beside each stand the operations counted from shapes (docs/scale.md), at the rate
-of one large matrix product in the same run: a bound from below. Models are random; keys and wanted
-changes of the first curve are random vectors on one layer.
+of one large matrix product in the same run. Models are random; keys and wanted changes of the first
+curve are random vectors on one layer.
 """
 
 import argparse
