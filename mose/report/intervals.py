@@ -8,6 +8,8 @@ from typing import Any, cast
 import numpy as np
 import pandas as pd
 
+from mose.errors import StoreError
+from mose.report.ranking import RANKED_BY
 from mose.report.tables import (
     CHECKPOINT,
     MEMIT_SCORES,
@@ -16,6 +18,8 @@ from mose.report.tables import (
     identify,
     request_means,
 )
+
+BASELINE = " of baseline"  # behind the names of its columns
 
 
 def means_with_intervals(metrics: pd.DataFrame, seed: int = 0, draws: int = 2000) -> pd.DataFrame:
@@ -142,4 +146,60 @@ def summary_intervals(
     bounds = [f"{name}_{end}" for name in SCORES for end in ("low", "high")]
     return pd.DataFrame(
         rows, columns=["method", "seed", "edits", "requests", *bounds, "model", "dataset"]
+    )
+
+
+def differences(
+    metrics: pd.DataFrame, baseline: str, seed: int = 0, draws: int = 2000
+) -> pd.DataFrame:
+    """Scores of every method less those of `baseline`, with paired bootstrap intervals.
+
+    metrics: `metrics.csv`. Both methods are measured on the same requests, which are drawn
+    together, so that what makes a request hard for all does not count. Retention only; a row per
+    model, data set, seed, checkpoint, method and metric: those of RANKED_BY, and `edit_score`,
+    their harmonic mean. Columns: CHECKPOINT, baseline, metric, requests, difference, and its 95 %
+    interval, low and high.
+    Raises StoreError if `baseline` is not among the methods.
+    """
+    if baseline not in set(metrics["method"]):
+        known = ", ".join(dict.fromkeys(metrics["method"]))
+        raise StoreError(f"baseline: found {baseline!r}, but metrics are of {known}")
+    means = request_means(metrics[metrics["when"] == "retention"])
+    others = [name for name in CHECKPOINT if name != "method"]
+    parts = []
+    for key, group in means[means["edits"] > 0].groupby(others, sort=False):
+        at = dict(zip(others, cast("tuple[Hashable, ...]", key), strict=True))
+        of_method = {
+            str(name): part.set_index("request")[RANKED_BY]
+            for name, part in group.groupby("method", sort=False)
+        }
+        if baseline not in of_method:
+            continue
+        reference = of_method.pop(baseline)
+        for name, values in of_method.items():
+            pairs = values.join(reference.add_suffix(BASELINE), how="inner")
+            rows = _paired(pairs, np.random.default_rng(seed), draws)
+            parts.append(identify(rows, **at, method=name, baseline=baseline))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+
+
+def _paired(pairs: pd.DataFrame, rng: np.random.Generator, draws: int) -> pd.DataFrame:
+    """Differences of the columns RANKED_BY and those with BASELINE, a row per request."""
+
+    def less(means: np.ndarray) -> np.ndarray:
+        own, reference = np.split(means, 2, axis=-1)
+        score, of_reference = harmonic_mean(own), harmonic_mean(reference)
+        return np.concatenate([own - reference, (score - of_reference)[..., None]], axis=-1)
+
+    columns = [*RANKED_BY, *(f"{name}{BASELINE}" for name in RANKED_BY)]
+    values = pairs[columns].to_numpy(np.float64)
+    low, high = np.nanquantile(less(_drawn_means(values, rng, draws)), [0.025, 0.975], axis=0)
+    return pd.DataFrame(
+        {
+            "metric": [*RANKED_BY, "edit_score"],
+            "requests": len(pairs),
+            "difference": less(np.nanmean(values, axis=0)),
+            "low": low,
+            "high": high,
+        }
     )

@@ -31,8 +31,10 @@ VALUE = re.compile(r"\{\{(\S+) (\w+)((?: \w+=\S+?)*)\}\}")
 BLOCK = ("model", "dataset")
 UNEDITED = "unedited"
 DIGITS = {"frobenius_ratio": "{:.4f}", "condition_ratio": "{:.4f}", "perplexity": "{:.2f}"}
-# Fewer digits in a sentence.
-DIGITS_IN_PROSE = {"perplexity": "{:.1f}"}
+# In a sentence; shares have two decimals.
+DIGITS_IN_PROSE = {
+    "perplexity": "{:.1f}", "difference": "{:+.3f}", "low": "{:+.3f}", "high": "{:+.3f}",
+}  # fmt: skip
 
 # Headings of `format_summary`, on two lines so that a row fits in 120 columns.
 HEADINGS = {

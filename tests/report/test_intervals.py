@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 from score_frames import generated_metrics, history
 
+from mose.errors import StoreError
 from mose.report import intervals, tables
+from mose.report.ranking import RANKED_BY
 
 
 def test_bootstrap_interval_covers_the_mean_and_repeats():
@@ -84,3 +86,46 @@ def test_requests_that_a_checkpoint_did_not_score_are_counted_as_left_out():
     assert found.loc["generalization", ["requests", "left_out"]].tolist() == [1, 3]
     unedited = intervals.means_with_intervals(frame.assign(edits=0)).set_index("metric")
     assert unedited.loc["reliability", "left_out"] == 0
+
+
+def measured(method, offset, requests, seed=0):
+    """Retention metrics of a method after 10 edits; the same hard requests for every method."""
+    drawn = np.random.default_rng(7)
+    rows = []
+    for order in range(40):
+        values = drawn.uniform(0.2, 0.6, size=3) + offset
+        for metric, value in zip(
+            ("reliability", "generalization", "locality"), values, strict=True
+        ):
+            if order in requests:
+                rows.append(("m", "d", method, seed, 10, "retention", order, f"r{order}", "edit", 0,
+                             metric, value))  # fmt: skip
+    return pd.DataFrame(rows, columns=tables.METRICS)
+
+
+def test_what_is_hard_for_both_methods_does_not_widen_their_difference():
+    metrics = pd.concat([measured("a", 0.1, range(40)), measured("b", 0.0, range(40))])
+    found = intervals.differences(metrics, "b").set_index("metric")
+    assert list(found["method"]) == ["a"] * 4
+    for metric in RANKED_BY:
+        row = found.loc[metric]
+        assert [row["difference"], row["low"], row["high"]] == pytest.approx([0.1] * 3)
+    # The interval of one method alone is wider than the whole difference.
+    alone = intervals.summary_intervals(metrics).set_index("method").loc["a"]
+    assert alone["reliability_high"] - alone["reliability_low"] > 0.05
+    assert 0 < found.loc["edit_score", "low"] < found.loc["edit_score", "high"]
+
+
+def test_differences_are_of_the_requests_that_both_were_measured_on():
+    metrics = pd.concat([measured("a", 0.1, range(5, 40)), measured("b", 0.0, range(30))])
+    found = intervals.differences(metrics, "b")
+    assert set(found["requests"]) == {25}
+    assert found.loc[0, "difference"] == pytest.approx(0.1)
+    backwards = intervals.differences(metrics, "a")
+    assert np.allclose(backwards["difference"], -found["difference"])
+    assert np.allclose(backwards["low"], -found["high"])
+
+
+def test_an_unknown_baseline_is_refused_by_name():
+    with pytest.raises(StoreError, match="found 'c', but metrics are of a"):
+        intervals.differences(measured("a", 0.0, range(40)), "c")
