@@ -124,7 +124,7 @@ def test_defaults_are_filled_in_at_every_depth():
         (
             "methods.a",
             {"layers": [1]},
-            "methods.a: missing key 'method', expected alphaedit, emmet",
+            "methods.a: missing key 'method', expected alphaedit, betaedit, emmet",
         ),
         ("methods.a", None, "methods.a: found null, expected a mapping"),
         ("methods.a.scan", {"lambda": []}, "methods.a.scan.lambda: found [], expected a list that"),

@@ -139,6 +139,7 @@ def test_what_changes_runs_again_and_nothing_else(finished):
         "tasks_unedited": 1,
         "task_tables": 1,
         "task_figures": 1,
+        "report_page": 1,
         "all": 1,
     }
 

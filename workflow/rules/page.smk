@@ -36,7 +36,13 @@ rule report_page:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/experiment/job_times.py", "mose/report/html_page.py"),
+        code=code_of(
+            "mose/experiment/job_times.py",
+            "mose/experiment/runs.py",
+            "mose/report/catalog.py",
+            "mose/report/html_page.py",
+            "mose/report/tables.py",
+        ),
         runs=TABLES_PARAMS["runs"],
         corpus=CORPUS_LABEL,
         settings=report_settings,
