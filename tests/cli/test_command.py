@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import tiny
-from front_door import FACTS, SMALL, all_weights, same
+from front_door import FACTS, SMALL, all_weights, cache_in, same
 
 import mose
 from mose.cli import main as command
@@ -34,9 +34,7 @@ COMMANDS = (
 
 @pytest.fixture(scope="module", autouse=True)
 def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(cache.VARIABLE, str(tmp_path_factory.mktemp("cache")))
-        yield
+    yield from cache_in(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import statistics
 import pytest
 import tiny
 import yaml
-from front_door import SMALL, all_weights, refused, same
+from front_door import SMALL, all_weights, cache_in, refused, same
 
 import mose
 from mose import tuning
@@ -21,9 +21,7 @@ EDITS = 3
 
 @pytest.fixture(scope="module", autouse=True)
 def own_cache(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(cache.VARIABLE, str(tmp_path_factory.mktemp("cache")))
-        yield
+    yield from cache_in(tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture(scope="module")

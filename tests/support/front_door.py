@@ -7,6 +7,7 @@ from sequences import parse
 
 import mose
 from mose.errors import MoseError
+from mose.storage import cache
 
 FACTS = [
     {"subject": country, "prompt": "The capital of {} is", "target_new": tiny.FACTS[i - 5][1]}
@@ -23,6 +24,13 @@ def options_of(name, **changed):
     """A variant of `sequences` as an editor's arguments."""
     entry = parse(name, **{"steps": 2, **changed}).as_dict()
     return {"method": entry.pop("method"), **entry, **SMALL, "batch": 2, "templates": TEMPLATES}
+
+
+def cache_in(folder):
+    """For fixtures: MOSE_CACHE is `folder` until they end."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(cache.VARIABLE, str(folder))
+        yield
 
 
 def editor_of(name="memit", **changed):
