@@ -106,15 +106,19 @@ class Session:
         taken back first, or is not written if it is among `requests`; keep: both are written;
         refuse: RequestError; None: replace for methods with a ledger, keep for others. After an
         exception, KeyboardInterrupt among them, model and session are as after the last whole
-        batch. Raises NumericalError for a numerical failure, ConfigError for replacing without a
-        ledger.
+        batch; before the first one, what was to be replaced is still there. Raises NumericalError
+        for a numerical failure, ConfigError for replacing without a ledger.
         """
         check_requests(requests)
+        before = self.state, self.requests, self.replaced
+        replaced: dict[str, list[str]] = {}
         if self._replaces(requests, repeated):
-            requests = self._replace_earlier(requests)
+            replaced = replaced_by([*self.requests, *requests])
+            requests = self._take_back(replaced, requests)
         materials = self._ready()
         order = [*self.requests, *requests]
         whole = self._snapshot()
+        left = self.state.edits
 
         def after_batch(*_: object) -> None:
             nonlocal whole
@@ -128,9 +132,13 @@ class Session:
             )  # fmt: skip
         except BaseException:
             self._go_back(whole)
+            if replaced and self.state.edits == left:
+                self.state, order, self.replaced = before
             raise
         finally:
             self.requests = order[: self.state.edits]
+            written = {request.id for request in self.requests}
+            self.replaced |= {one: ids for one, ids in replaced.items() if one in written}
             sequence.put_into(self.lm, self.state, measured=True)
 
     def _replaces(self, requests: Sequence[EditRequest], repeated: Repeated | None) -> bool:
@@ -153,16 +161,16 @@ class Session:
                 )
         return ledger if repeated is None else repeated == "replace"
 
-    def _replace_earlier(self, requests: Sequence[EditRequest]) -> list[EditRequest]:
-        """Take back what `requests` replace; returns those that are to be written."""
-        replaced = replaced_by([*self.requests, *requests])
+    def _take_back(
+        self, replaced: Mapping[str, list[str]], requests: Sequence[EditRequest]
+    ) -> list[EditRequest]:
+        """Take back the edits that are replaced; returns the requests that are to be written."""
         gone = {earlier for ids in replaced.values() for earlier in ids}
         written = [request.id for request in self.requests if request.id in gone]
         if written:
             self.remove(written)
         for later, earlier in replaced.items():
             logger.info("%s replaces %s", later, ", ".join(earlier))
-        self.replaced |= replaced
         return [request for request in requests if request.id not in gone]
 
     def undo(self) -> None:

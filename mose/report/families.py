@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from mose.report.ranking import RANKED_BY
 from mose.report.tables import MEMIT_SCORES, harmonic_mean
 
 FAMILIES = {
     "likelihood": MEMIT_SCORES,
-    "tokens": ["reliability", "generalization", "locality"],
+    "tokens": RANKED_BY,
     "exact": ["reliability_exact", "generalization_exact", "locality_exact"],
     "generation": ["reliability_generated_exact", "generalization_generated_exact"],
 }

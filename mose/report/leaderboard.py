@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from mose.report.ranking import RANKED_BY, harmonic_mean
-from mose.report.tables import RATIOS
+from mose.report.ranking import RANKED_BY
+from mose.report.tables import RATIOS, harmonic_mean
 
 # How a run and its rows are named in the file of runs.
 RUN_COLUMNS = ["run", "table", "targets", "commit", "command"]
@@ -29,7 +29,7 @@ def leaderboard(runs: pd.DataFrame, read: Callable[[str], pd.DataFrame]) -> pd.D
         measures = [*RANKED_BY, "perplexity_ratio", *RATIOS]
         part = last.groupby("method", sort=False)[measures].mean().reset_index()
         part["seeds"] = last.groupby("method", sort=False)["seed"].nunique().to_numpy()
-        part.insert(1, "score", harmonic_mean(part[RANKED_BY]))
+        part.insert(1, "score", harmonic_mean(part[RANKED_BY].to_numpy(dtype="float64")))
         own = {name: run[name] for name in ("targets", "run", "commit")}
         parts.append(part.assign(edits=run["edits"], **own))
     table = pd.concat(parts, ignore_index=True)

@@ -5,13 +5,10 @@ from typing import Any
 
 import pandas as pd
 
+from mose.report.tables import harmonic_mean
+
 RANKED_BY = ["reliability", "generalization", "locality"]
 SHOWN = [*RANKED_BY, "efficacy", "paraphrase", "neighborhood", "perplexity"]
-
-
-def harmonic_mean(values: pd.DataFrame) -> pd.Series:
-    """Per row, the harmonic mean of the columns; 0 if one of them is 0."""
-    return len(values.columns) / (1 / values).sum(axis=1)
 
 
 def rank(
@@ -29,7 +26,7 @@ def rank(
     last = summary[summary["edits"] == summary["edits"].max()]
     table = last.groupby("method", sort=False)[SHOWN].mean().rename_axis("variant").reset_index()
     table.insert(0, "entry", [entries[label] for label in table["variant"]])
-    table.insert(2, "score", harmonic_mean(table[RANKED_BY]))
+    table.insert(2, "score", harmonic_mean(table[RANKED_BY].to_numpy(dtype="float64")))
     table = table.sort_values(["score", "perplexity"], ascending=[False, True], kind="stable")
     table.insert(2, "rank", table.groupby("entry").cumcount() + 1)
     values = pd.DataFrame([{k: str(v) for k, v in options[la].items()} for la in table["variant"]])

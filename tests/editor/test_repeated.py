@@ -3,6 +3,7 @@
 import pytest
 from front_door import FACTS, all_weights, editor_of, refused, same
 
+from mose.editing import sequence
 from mose.errors import ConfigError, RequestError
 
 AGAIN = {**FACTS[1], "target_new": "Lima"}
@@ -73,6 +74,26 @@ def test_a_refusal_changes_nothing(name, repeated, kind, said):
     refused(kind, said, lambda: editor.edit(AGAIN, repeated=repeated))
     assert same(before, all_weights(editor.model))
     assert names(editor) == ["0", "1"]
+
+
+@pytest.mark.parametrize("earlier", [FACTS[:3], FACTS[1:2]])
+def test_an_interrupted_replacement_leaves_the_earlier_fact(earlier, monkeypatch):
+    editor = editor_of("memit-keys")
+    editor.edit(earlier)
+    before, edits = all_weights(editor.model), editor.edits
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sequence, "write_batch", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            editor.edit(AGAIN)
+    assert same(before, all_weights(editor.model))
+    assert editor.edits.equals(edits)
+    editor.edit(AGAIN)
+    assert len(editor.edits) == len(earlier)
+    assert list(editor.edits["target_new"])[-1] == "Lima"
 
 
 def test_the_record_survives_saving_and_ends_with_undo(tmp_path):

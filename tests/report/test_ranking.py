@@ -46,8 +46,11 @@ def test_the_best_of_each_entry_comes_first_and_ties_go_to_the_lower_perplexity(
 
 
 def test_a_measure_of_zero_makes_the_score_zero():
-    frame = pd.DataFrame({"x": [0.0, 1.0], "y": [1.0, 1.0]})
-    assert ranking.harmonic_mean(frame).tolist() == [0.0, 1.0]
+    table = summary()
+    table.loc[table["method"] == "b", "locality"] = 0.0
+    scores = ranking.rank(table, ENTRIES, OPTIONS).set_index("variant")["score"]
+    assert scores["b"] == 0
+    assert (scores.drop("b") > 0).all()
 
 
 def test_a_variant_that_nobody_asked_for_is_an_error():
