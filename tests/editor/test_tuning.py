@@ -112,7 +112,10 @@ def test_nothing_is_remembered_where_nothing_was_written(tiny_folder):
     cache.clear("settings")
     options = {"layers": [1], "steps": 1, **SMALL}
     scan = {"lambda": [1e12, 1e13]}
-    call = lambda: mose.tune(tiny_folder, "memit", edits=2, scan=scan, device="cpu", **options)  # noqa: E731
+
+    def call():
+        return mose.tune(tiny_folder, "memit", edits=2, scan=scan, device="cpu", **options)
+
     refused(ConfigError, ["all scores are 0", "nothing is remembered"], call)
     assert [entry for entry in cache.entries() if entry.kind == "settings"] == []
 
