@@ -9,8 +9,9 @@ from dataclasses import replace
 
 from mose.editing.pass_size import target_tokens
 from mose.experiment.resources import ITEM_BYTES, Machine, Needs, Shape, Work
-from mose.methods.options import IterativeOptions, MoseOptions, TargetOptions, Variant
+from mose.methods.options import IterativeOptions, TargetOptions, Variant
 from mose.methods.register import target_variant
+from mose.methods.rotation_options import MoseOptions
 from mose.methods.signal_options import SignalOptions
 from mose.methods.trained_options import TrainedOptions, TrainedRotationOptions
 from mose.methods.wrapper_options import ALIGNED
@@ -139,7 +140,9 @@ def _solved_bytes(shape: Shape, variant: Variant) -> float:
         return layers * 16 * d * f
     if isinstance(options, MoseOptions) and options.side == "both":
         # Second moment, its factor and a triangular copy; about twelve matrices of W's size.
-        return layers * (16 * f**2 + 24 * d * f) + 8 * f**2 + 100 * d * f
+        # protect: the basis of the other directions, the second moment in it and its factor.
+        protected = layers * 24 * f**2 if options.protect else 0
+        return layers * (16 * f**2 + 24 * d * f) + 8 * f**2 + 100 * d * f + protected
     if isinstance(options, MoseOptions) and options.side == "output":
         # One second moment at a time; W0 and W in float64; about ten matrices of the rotation.
         return 8 * f**2 + layers * (16 * d * f + 80 * d**2)
@@ -154,7 +157,9 @@ def _solve_operations(shape: Shape, variant: Variant, work: Work) -> float:
     batches = math.ceil(work.requests / work.batch)
     options = variant.edit
     if isinstance(options, MoseOptions) and options.side == "both":
-        return layers * (batches * _two_sided_operations(d, f, options, work) + f**3 / 3)
+        # protect: a full singular value decomposition, and the second moment in another basis.
+        once = f**3 / 3 + (14 * f**3 if options.protect else 0)
+        return layers * (batches * _two_sided_operations(d, f, options, work) + once)
     if isinstance(options, MoseOptions):
         side = d if options.side == "output" else f
         columns = work.batch if options.memory == "none" else max(work.requests, work.batch)
@@ -177,7 +182,8 @@ def _two_sided_operations(d: int, f: int, options: MoseOptions, work: Work) -> f
     additive = 2 * f**2 * columns + 4 * d * f * columns
     # `weighted` takes 2 to 8 steps, each with solves and products with the second moment.
     steps = 5 if options.solver == "weighted" else 0
-    return additive + 2 * projection + steps * (4 * d * f**2 + 1.5 * projection)
+    basis = 4 * d * f**2 + 4 * d**2 * f if options.protect else 0
+    return additive + basis + 2 * projection + steps * (4 * d * f**2 + 1.5 * projection)
 
 
 def _edit(shape: Shape, machine: Machine, work: Work) -> Needs:

@@ -11,6 +11,15 @@ def effective_rank(singular_values: Tensor) -> float:
     return float(torch.exp(-(p * p.log()).sum()))
 
 
+def leading_count(singular_values: Tensor, energy: float) -> int:
+    """The least number of leading singular values whose squares hold the share `energy` of all.
+
+    singular_values: (n,), descending. energy: above 0, below 1.
+    """
+    squares = singular_values.square()
+    return int((squares.cumsum(0) / squares.sum() < energy).sum()) + 1
+
+
 def leading_subspaces(matrix: Tensor, count: int) -> tuple[Tensor, Tensor]:
     """Orthonormal bases (m, count) and (n, count) of the leading left and right singular subspaces.
 

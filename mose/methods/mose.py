@@ -28,7 +28,7 @@ from mose.linalg.low_rank_polar import RotationSolver
 from mose.linalg.orthogonal import reorthonormalise
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import ClosedFormEditor, LayerEditor, Rotations
-from mose.methods.options import MoseOptions
+from mose.methods.rotation_options import MoseOptions
 from mose.methods.two_sided import TwoSidedRotation
 
 

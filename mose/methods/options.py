@@ -2,8 +2,9 @@
 
 Free of torch, so that a wrong config is refused before slow imports. The keys of a config's
 `methods:` block are these fields, but `lambda`, which Python reserves, is `retention_weight` here.
-`register` maps methods to options; `sequence_options`, `trained_options`, `signal_options` and
-`wrapper_options` have further ones; docs/methods.md gives formulas and sources.
+`register` maps methods to options; `rotation_options`, `sequence_options`, `trained_options`,
+`signal_options` and `wrapper_options` have further ones; docs/methods.md gives formulas and
+sources.
 """
 
 import json
@@ -163,67 +164,6 @@ class RetentionOptions(LedgerOptions):
         description="Retention weight: weight of old knowledge (the second moment per token) "
         "against new, in units of edits.",
     )
-
-
-class MoseOptions(RetentionOptions):
-    """MOSE: W <- R W as published, or one of the forms proposed here."""
-
-    side: Literal["output", "input", "both"] = Field(
-        default="output",
-        description="output: W <- R W, as published; input: W <- W Q; both: W <- R W Q.",
-    )
-    targets: Literal["free", "reachable"] = Field(
-        default="free",
-        description="free, as published; reachable: on the sphere that a rotation can reach; one "
-        "layer only.",
-    )
-    memory: Literal["none", "accumulate"] = Field(
-        default="none",
-        description="none, as published: a product of one rotation per batch; accumulate: one "
-        "rotation for all edits so far.",
-    )
-    solver: Literal["weighted", "nearest"] = Field(
-        default="weighted",
-        description="Of side: both. weighted: a minimum of the objective over the rotations; "
-        "nearest: the point with the unedited spectrum nearest to the additive solution, cheaper "
-        "for wide matrices.",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.side == "input" and self.targets == "free":
-            raise KeyRefused(
-                "side",
-                "input needs targets: reachable; a rotated key keeps its length, "
-                "so a free key is never reached, and no one has published that form",
-            )
-        if self.side == "both" and self.targets == "reachable":
-            raise KeyRefused(
-                "targets",
-                "found reachable, but side: both reaches free targets; take it out, or set free",
-            )
-        if self.side != "both" and self.solver != "weighted":
-            raise KeyRefused(
-                "solver",
-                f"found {self.solver}, but side: {self.side} has one solver, which is exact; "
-                "take it out, or set side: both",
-            )
-        if self.targets == "reachable" and self.needs_unedited:
-            raise KeyRefused(
-                "replay" if self.replay else "targets_from",
-                "needs wanted outputs, and targets: reachable has rotations instead; "
-                "take it out, or set targets: free",
-            )
-        if self.targets == "reachable" and self.spread != "each":
-            self._needs_one_layer(
-                f"several layers share no sphere; targets: reachable with spread: {self.spread}"
-            )
-
-    @property
-    def target_space(self) -> str:
-        if self.targets == "free":
-            return "free"
-        return "value" if self.side == "output" else "key"
 
 
 class AdditiveOptions(TargetOptions):

@@ -10,6 +10,7 @@ from typing import Any
 from mose.errors import ConfigError
 from mose.methods import (
     options,
+    rotation_options,
     sequence_options,
     signal_options,
     trained_options,
@@ -39,7 +40,7 @@ class Method:
 
 
 OWN: dict[str, Method] = {
-    "mose": Method(options.MoseOptions, "mose.methods.mose:mose_editor"),
+    "mose": Method(rotation_options.MoseOptions, "mose.methods.mose:mose_editor"),
     "rome": Method(options.RomeOptions, "mose.methods.rome:RomeEditor"),
     "r-rome": Method(options.RomeOptions, "mose.methods.rome:ConsistentRomeEditor"),
     "memit": Method(options.MemitOptions, "mose.methods.memit:MemitEditor"),

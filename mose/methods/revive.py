@@ -15,6 +15,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mose.linalg.spectrum import leading_count
 from mose.methods.base import AdditiveEditor, DeferredWrapper
 from mose.methods.wrapper_options import ReviveOptions
 
@@ -22,8 +23,7 @@ from mose.methods.wrapper_options import ReviveOptions
 def dominant_directions(weight: Tensor, energy: float) -> tuple[Tensor, Tensor]:
     """U_k (d_out, k), V_k (d_in, k) of a weight (d_out, d_in), float64."""
     u, s, vh = torch.linalg.svd(weight.to(torch.float64), full_matrices=False)
-    shares = s.square().cumsum(0) / s.square().sum()
-    count = int((shares < energy).sum()) + 1
+    count = leading_count(s, energy)
     return u[:, :count], vh[:count].mT
 
 

@@ -17,28 +17,23 @@ weighted: Newton steps in the metric H = lambda C + K K^T to a local minimum
 (`mose.linalg.isospectral.best`), from the nearest point or from the best rotation of the output
 alone, polar(W* H A^T) A, whichever has the lower objective. So two sides are never worse than one.
 
+protect > 0: of both sides, the leading singular directions of W_0 that hold this share of its
+squared singular values stay fixed, so that dominant subspaces are W_0's as well.
+
 For fixed keys and values, W* does not depend on order or batches, so with memory neither does W.
-Options: MoseOptions (`side: both`, `solver`).
+Options: MoseOptions (`side: both`, `solver`, `protect`). Solvers: `two_sided_solvers`.
 """
 
-import logging
 from collections.abc import Mapping
-from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from mose.linalg.isospectral import Factors, aligned, best, decomposed, excess, nearest
-from mose.linalg.least_squares import RegularisedLeastSquares
-from mose.linalg.orthogonal import polar
+from mose.linalg.isospectral import Factors, aligned, decomposed
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import ClosedFormEditor, Rotations
-from mose.methods.options import MoseOptions
-
-logger = logging.getLogger(__name__)
-
-# `weighted` stops once a step lowers the objective by less than this share of it.
-TOLERANCE = 1e-3
+from mose.methods.rotation_options import MoseOptions
+from mose.methods.two_sided_solvers import TOLERANCE, make_solver
 
 
 class TwoSidedRotation(ClosedFormEditor):
@@ -54,15 +49,10 @@ class TwoSidedRotation(ClosedFormEditor):
         """weight: W_0 (d_out, d_in). tolerance: of `weighted`, as TOLERANCE."""
         self._base = weight.to(torch.float64)
         self._weight = self._base
-        self._moment, self._options, self._tolerance = moment, options, tolerance
+        self._solver = make_solver(self._base, moment, options, tolerance)
         self._accumulate = options.memory == "accumulate"
         self._keys = self._base.new_empty(self._base.shape[1], 0)
         self._values = self._base.new_empty(self._base.shape[0], 0)
-
-    @cached_property
-    def _unedited(self) -> Factors:
-        # Reading a checkpoint does not need it.
-        return decomposed(self._base)
 
     @property
     def weight(self) -> Tensor:
@@ -70,42 +60,18 @@ class TwoSidedRotation(ClosedFormEditor):
 
     def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
         if not self._accumulate:
-            self._weight = self._solve(self._weight, keys, residuals)
+            self._weight = self._solver.solve(self._weight, keys, residuals)
             return
         self._values = torch.cat([self._values, self._weight @ keys + residuals], dim=1)
         self._keys = torch.cat([self._keys, keys], dim=1)
-        self._weight = self._solve(self._base, self._keys, self._values - self._base @ self._keys)
-
-    def _solve(self, centre: Tensor, keys: Tensor, wanted: Tensor) -> Tensor:
-        """W (d_out, d_in) for A = `centre` and V = A K + `wanted`."""
-        fit = RegularisedLeastSquares(self._moment, self._options.retention_weight, keys)
-        gain, values = fit.gain(), self._unedited.values
-        additive = centre + wanted @ gain
-        point = nearest(additive, values)
-        if self._options.solver == "nearest":
-            missing = (additive - point.matrix) @ keys
-            return nearest(additive + missing @ gain, values).polished().matrix
-        least = fit.least(wanted)
-        one_sided = self._output_rotation(centre, additive, fit)
-        start = min(point, one_sided, key=lambda p: excess(p.matrix, additive, fit))
-        found = best(additive, fit, start, self._tolerance * least)
-        logger.info(
-            "two-sided: %d steps; objective %.4g, of it %.2g for the spectrum",
-            found.steps, least + found.objective, found.objective,
-        )  # fmt: skip
-        return found.point.polished().matrix
-
-    def _output_rotation(
-        self, centre: Tensor, additive: Tensor, fit: RegularisedLeastSquares
-    ) -> Factors:
-        """The R A, A = `centre`, with the least objective."""
-        before = self._unedited if centre is self._base else decomposed(centre)
-        rotation = polar(fit.times(additive) @ centre.mT)
-        return Factors(rotation @ before.left, before.values, before.right)
+        self._weight = self._solver.solve(
+            self._base, self._keys, self._values - self._base @ self._keys
+        )
 
     def _frames(self) -> tuple[Factors, Factors]:
         """Singular vectors of W_0 and of W, with those of W aligned to W_0's."""
-        return self._unedited, aligned(self._unedited, decomposed(self._weight))
+        unedited = decomposed(self._base)
+        return unedited, aligned(unedited, decomposed(self._weight))
 
     @property
     def rotations(self) -> Rotations:

@@ -14,7 +14,8 @@ from mose.editing import anchors, targets
 from mose.errors import NumericalError
 from mose.facts.requests import EditRequest
 from mose.linalg.orthogonal import on_sphere
-from mose.methods.options import MemitOptions, MoseOptions, RomeOptions
+from mose.methods.options import MemitOptions, RomeOptions
+from mose.methods.rotation_options import MoseOptions
 from mose.models.losses import check_finite
 from mose.statistics import keys
 

@@ -7,8 +7,9 @@ import yaml
 
 from mose.errors import ConfigError
 from mose.experiment import config
-from mose.methods.options import AlphaEditOptions, MemitOptions, MoseOptions
+from mose.methods.options import AlphaEditOptions, MemitOptions
 from mose.methods.register import METHODS, files_of, parse_variant
+from mose.methods.rotation_options import MoseOptions
 from mose.storage import yaml_files
 
 ROOT = Path(__file__).parents[2]
@@ -329,6 +330,10 @@ COMMON = {"layers": (4,), "learning_rate": 0.5}
         (
             lambda: MoseOptions(**COMMON, retention_weight=1, side="input"),
             "side: input needs targets: reachable",
+        ),
+        (
+            lambda: MoseOptions(**COMMON, retention_weight=1, protect=0.3),
+            "protect: found 0.3, but side: output moves all singular directions of its side",
         ),
     ],
 )

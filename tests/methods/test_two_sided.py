@@ -7,7 +7,7 @@ from small_layer import D_IN, D_OUT, draw, make
 from mose.methods.memit import memit_delta
 from mose.methods.two_sided import TwoSidedRotation
 
-BOTH = ["both", "both-accumulate", "both-nearest"]
+BOTH = ["both", "both-accumulate", "both-nearest", "both-protect"]
 
 
 def written(editor, keys, values, order, size):
@@ -82,3 +82,45 @@ def test_a_tighter_tolerance_only_lowers_the_objective(name, weight, moment):
     first, second = (objective(e.weight, base, moment, keys, values, 0.5) for e in (loose, tight))
     assert second <= first
     assert second > (1 - 0.02) * first
+
+
+@pytest.mark.parametrize("solver", ["nearest", "weighted"])
+def test_protected_directions_stay_and_the_rest_moves(solver, weight, moment):
+    """Exactly, for edits as large as the weight: W v_i = s_i u_i and W^T u_i = s_i v_i."""
+    editor, _ = make("both-protect", weight, moment, solver=solver)
+    editor.update(draw(D_IN, 6, seed=3), 3 * draw(D_OUT, 6, seed=4))
+    base = weight.double()
+    u, s, vh = torch.linalg.svd(base, full_matrices=False)
+    shares = s.square().cumsum(0) / s.square().sum()
+    count = 1 + int((shares < 0.2).sum())
+    assert shares[count - 1] >= 0.2
+    assert 0 < count < len(s)
+    leading, scaled = vh[:count].mT, u[:, :count] * s[:count]
+    assert torch.allclose(editor.weight @ leading, scaled, atol=1e-12)
+    back = editor.weight.mT @ u[:, :count]
+    assert torch.allclose(back, leading * s[:count], atol=1e-12)
+    assert torch.allclose(torch.linalg.svdvals(editor.weight), s, rtol=1e-12)
+    moved = (editor.weight - base) @ vh[count:].mT
+    assert torch.linalg.matrix_norm(moved) > 0.1 * torch.linalg.matrix_norm(base)
+
+
+def test_a_protected_solution_is_the_best_that_keeps_them(weight, moment):
+    """No rotation of the other directions lowers the objective: its gradient there is zero."""
+    keys, wanted = draw(D_IN, 6, seed=3), draw(D_OUT, 6, seed=4)
+    _, options = make("both-protect", weight, moment)
+    tight = TwoSidedRotation(weight, moment, options, tolerance=0.0)
+    tight.update(keys, wanted)
+    base = weight.double()
+    u, s, vh = torch.linalg.svd(base)
+    count = 1 + int((s.square().cumsum(0) / s.square().sum() < options.protect).sum())
+    values = base @ keys + wanted
+    rest = [u[:, count:].contiguous(), vh[count:].mT.contiguous()]
+    core = rest[0].mT @ tight.weight @ rest[1]
+    generators = [torch.zeros(n, n, dtype=torch.float64, requires_grad=True) for n in core.shape]
+    left, right = (torch.linalg.matrix_exp(g - g.mT) for g in generators)
+    fixed = (u[:, :count] * s[:count]) @ vh[:count]
+    turned = fixed + rest[0] @ left @ core @ right @ rest[1].mT
+    moved, missing = turned - base, turned @ keys - values
+    loss = 0.5 * ((moved @ moment.matrix) * moved).sum() + missing.square().sum()
+    gradients = torch.autograd.grad(loss, generators)
+    assert max(g.abs().max().item() for g in gradients) < 1e-3 * loss.item()

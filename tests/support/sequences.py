@@ -53,6 +53,14 @@ VARIANTS = {
         "lambda": 0.05,
     },
     "mose-both-product": {"method": "mose", "side": "both", "layers": [1, 2], "lambda": 0.05},
+    "mose-both-protect": {
+        "method": "mose",
+        "side": "both",
+        "memory": "accumulate",
+        "protect": 0.2,
+        "layers": [1, 2],
+        "lambda": 0.05,
+    },
     "memit-forward": {**MEMIT, "spread": "forward"},
     "memit-each": {**MEMIT, "spread": "each"},
     "mose-both-forward": {

@@ -37,6 +37,7 @@ CLOSED_FORM = {
     "both": {"method": "mose", "side": "both"},
     "both-accumulate": {"method": "mose", "side": "both", "memory": "accumulate"},
     "both-nearest": {"method": "mose", "side": "both", "solver": "nearest"},
+    "both-protect": {"method": "mose", "side": "both", "memory": "accumulate", "protect": 0.2},
     "input": {**REACHABLE, "side": "input"},
     "input-accumulate": {**REACHABLE, "side": "input", "memory": "accumulate"},
 }
