@@ -4,6 +4,7 @@ They depend on the model, the requests, the context templates and a few options
 (`mose.methods.register.target_variant`), and not on how they are written.
 """
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from mose.editing.writing import FoundTarget, find_wanted
 from mose.errors import ConfigError, StoreError, shortened
 from mose.facts.requests import EditRequest, digest_of_requests
 from mose.methods.options import TargetOptions, Variant
-from mose.methods.register import target_variant
+from mose.methods.register import target_identity, target_variant
 from mose.models.causal_lm import CausalLM
 from mose.progress import track
 from mose.storage import files, hdf5
@@ -53,7 +54,7 @@ def _attributes(
             "hold them; set targets_from: unedited, or give no file"
         )
     return {
-        "options": seeker.as_json(),
+        "options": json.dumps(target_identity(seeker), sort_keys=True),
         "model": model,
         "requests": digest_of_requests(requests),
         "templates": files.digest_of(list(templates)),

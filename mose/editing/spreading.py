@@ -9,8 +9,9 @@ each: nothing is spread: each layer's output is sought anew on the model as edit
 written undivided (BLUE, arXiv 2502.03748, whose `layers` are the first and the last one); `writing`
 does it.
 
-With one layer all are the same. Keys and what is missing are those of the model as edited so far.
-Where a norm follows the projection, what is missing is brought back through it.
+With `contexts: each` a share is wanted at the key of every context template, else at their mean.
+With one layer all kinds are the same. Keys and what is missing are those of the model as edited so
+far. Where a norm follows the projection, what is missing is brought back through it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ from torch import Tensor
 
 from mose.facts.requests import EditRequest
 from mose.methods.base import ClosedFormEditor
-from mose.methods.options import TargetOptions
+from mose.methods.options import ContextOptions, TargetOptions
 from mose.models import post_norms
 from mose.models.causal_lm import CausalLM
 from mose.statistics import keys as keys_of
@@ -132,7 +133,10 @@ def write_share(
     """Write a change (d, n) of a block's output. lengths: as in Outputs."""
     prompt_keys = present.prompt_keys[layer]
     residuals = post_norms.pulled_back(group.lm, layer, prompt_keys, share, lengths)
-    group.update(layer, present.keys[layer], residuals, prompt_keys)
+    keys = present.keys[layer]
+    if isinstance(group.options, ContextOptions) and group.options.contexts == "each":
+        keys, residuals = present.weighted(layer, residuals)
+    group.update(layer, keys, residuals, prompt_keys)
 
 
 def attained_fraction(change: Tensor, wanted: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from mose.experiment.blocks import Experiment, ModelFile
 from mose.experiment.locations import find
 from mose.experiment.resources import Shape
 from mose.methods.options import Variant
-from mose.methods.register import read_variant, target_variant
+from mose.methods.register import read_variant, target_identity, target_variant
 from mose.storage.files import digest_of
 from mose.storage.yaml_files import read_yaml
 from mose.validation.refusals import KeyRefused, shown
@@ -209,7 +209,7 @@ def target_label(variant: Variant) -> str | None:
     seeker = target_variant(variant)
     if seeker is None:
         return None
-    return f"layer{seeker.edit.layers[-1]}-{digest_of(seeker.as_dict())[:8]}"
+    return f"layer{seeker.edit.layers[-1]}-{digest_of(target_identity(seeker))[:8]}"
 
 
 def check_experiment(filled: Mapping[str, Any], name: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from mose.editing.pass_size import target_tokens
 from mose.experiment.resources import ITEM_BYTES, Machine, Needs, Shape, Work
-from mose.methods.options import IterativeOptions, TargetOptions, Variant
+from mose.methods.options import ContextOptions, IterativeOptions, TargetOptions, Variant
 from mose.methods.register import target_variant
 from mose.methods.rotation_options import MoseOptions
 from mose.methods.signal_options import SignalOptions
@@ -162,12 +162,12 @@ def _solve_operations(shape: Shape, variant: Variant, work: Work) -> float:
         return layers * (batches * _two_sided_operations(d, f, options, work) + once)
     if isinstance(options, MoseOptions):
         side = d if options.side == "output" else f
-        columns = work.batch if options.memory == "none" else max(work.requests, work.batch)
+        columns = _columns(options, work)
         nodes = 45
         solve = min(12 * side**2 * columns * nodes, 7 * side**3 + 4 * side * columns**2 * nodes)
         return layers * (batches * (solve + 5 * side**3 + 2 * d * f * side) + 9 * side**3)
     if isinstance(options, TargetOptions):
-        return layers * (2 * f**2 * work.requests + f**3 / 3)
+        return layers * (2 * f**2 * work.requests * _keys_per_request(options) + f**3 / 3)
     if isinstance(options, TrainedRotationOptions):
         # Per step: inverses and products of all diagonal blocks, forward and backward.
         block = f / options.blocks
@@ -175,9 +175,20 @@ def _solve_operations(shape: Shape, variant: Variant, work: Work) -> float:
     return 0
 
 
+def _keys_per_request(options: TargetOptions) -> int:
+    each = isinstance(options, ContextOptions) and options.contexts == "each"
+    return TEMPLATES if each else 1
+
+
+def _columns(options: MoseOptions, work: Work) -> int:
+    """Columns of the least squares of one update."""
+    requests = work.batch if options.memory == "none" else max(work.requests, work.batch)
+    return requests * _keys_per_request(options)
+
+
 def _two_sided_operations(d: int, f: int, options: MoseOptions, work: Work) -> float:
     """Of one update of one layer (d, f)."""
-    columns = work.batch if options.memory == "none" else max(work.requests, work.batch)
+    columns = _columns(options, work)
     projection = 9 * d**3 + 6 * d**2 * f
     additive = 2 * f**2 * columns + 4 * d * f * columns
     # `weighted` takes 2 to 8 steps, each with solves and products with the second moment.

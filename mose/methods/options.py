@@ -156,6 +156,17 @@ class LedgerOptions(TargetOptions):
         return self.replay > 0 or self.targets_from == "unedited"
 
 
+class ContextOptions(LedgerOptions):
+    """Options of methods that are least squares over the keys of all edits they hold."""
+
+    contexts: Literal["mean", "each"] = Field(
+        default="mean",
+        description="What a request asks of an update, in its context templates. mean, as "
+        "published: the wanted change at the mean key; each: at the key of every template, "
+        "weighted as in the mean. Free targets only.",
+    )
+
+
 class RetentionOptions(LedgerOptions):
     """Options of methods that weigh old knowledge against new."""
 
@@ -201,7 +212,7 @@ class AdditiveOptions(TargetOptions):
             )
 
 
-class MemitOptions(AdditiveOptions, RetentionOptions):
+class MemitOptions(AdditiveOptions, RetentionOptions, ContextOptions):
     """MEMIT."""
 
     memory: Literal["none", "keys"] = Field(
@@ -272,7 +283,7 @@ class NullSpaceOptions(AdditiveOptions, LedgerOptions):
     )
 
 
-class AlphaEditOptions(NullSpaceOptions):
+class AlphaEditOptions(NullSpaceOptions, ContextOptions):
     """AlphaEdit."""
 
     ridge: Positive = Field(default=10.0, description="Weight of ||Delta||_F^2 (the authors' L2).")

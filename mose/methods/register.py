@@ -152,6 +152,16 @@ def target_variant(variant: Variant) -> Variant | None:
     )
 
 
+def target_identity(seeker: Variant) -> dict[str, Any]:
+    """What a target of the unedited model depends on, of a `target_variant`.
+
+    The seeker's other options decide nothing, so a new one leaves finished targets valid.
+    """
+    options = seeker.edit
+    decides = {key: getattr(options, key) for key in TARGET_KEYS}
+    return {"layer": options.layers[-1], **decides}
+
+
 def parse_variant(entry: Mapping[str, Any], where: str = "methods") -> Variant:
     """Read one entry of the `methods:` block; `where` names it in errors (ConfigError)."""
     try:

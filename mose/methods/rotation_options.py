@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mose.methods.options import RetentionOptions
+from mose.methods.options import ContextOptions, RetentionOptions
 from mose.validation.refusals import KeyRefused
 from mose.validation.strict import AS_WRITTEN
 
 
-class MoseOptions(RetentionOptions):
+class MoseOptions(RetentionOptions, ContextOptions):
     """MOSE: W <- R W as published, or one of the forms proposed here."""
 
     side: Literal["output", "input", "both"] = Field(
@@ -67,6 +67,12 @@ class MoseOptions(RetentionOptions):
             raise KeyRefused(
                 "replay" if self.replay else "targets_from",
                 "needs wanted outputs, and targets: reachable has rotations instead; "
+                "take it out, or set targets: free",
+            )
+        if self.targets == "reachable" and self.contexts == "each":
+            raise KeyRefused(
+                "contexts",
+                "each needs free targets, since the values of several contexts share no sphere; "
                 "take it out, or set targets: free",
             )
         if self.targets == "reachable" and self.spread != "each":

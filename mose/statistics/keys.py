@@ -19,12 +19,14 @@ class Keys:
 
     keys: mean key over templates (d_in, n) float64, by layer.
     prompt_keys: key in the prompt without context (d_in, n) float64, by layer.
+    in_templates: keys in each template (n, J, d_in), in the model's dtype, by layer.
     hidden: output of the deepest block in each template (n, J, d).
     template_mean: weighting of the templates (`template_weights`).
     """
 
     keys: dict[int, Tensor]
     prompt_keys: dict[int, Tensor]
+    in_templates: dict[int, Tensor]
     hidden: Tensor
     template_mean: str = "half"
 
@@ -32,6 +34,20 @@ class Keys:
     def prompt_hidden(self) -> Tensor:
         """Output of the deepest block in the prompt without context, (d, n) float64."""
         return self.hidden[:, 0].mT.to(torch.float64)
+
+    def weighted(self, layer: int, changes: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys in every template, and the changes wanted at them, as columns of least squares.
+
+        changes: (d, n), the same in all templates of a request. Returns (d_in, n J) and (d, n J)
+        float64, request by request. Each column is multiplied by the root of its template's weight,
+        so that the sum over a request's columns of ||Delta k - r||^2 is the weighted mean, and
+        R K^T is that of the mean keys.
+        """
+        keys = self.in_templates[layer].to(torch.float64)
+        roots = template_weights(keys.shape[1], self.template_mean).sqrt()
+        columns = (keys * roots[:, None]).flatten(0, 1).mT
+        wanted = (changes[:, :, None] * roots).flatten(1, 2)
+        return columns, wanted
 
     def mean_hidden(self) -> Tensor:
         """Output of the deepest block, mean over templates as for keys, (d, n) float64."""
@@ -101,6 +117,7 @@ def collect(
     return Keys(
         {layer: _mean(parts, template_mean) for layer, parts in per_template.items()},
         {layer: parts[:, 0].mT.to(torch.float64) for layer, parts in per_template.items()},
+        per_template,
         in_order(hidden),
         template_mean,
     )

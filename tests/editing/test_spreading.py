@@ -161,3 +161,40 @@ def test_targets_of_the_unedited_model_are_sought_at_the_first_layer(requests, t
     assert spreading.collect_before(
         spreading.Group(lm, {}, variant.edit, requests[:1], templates)
     ).keys.keys() == {1}
+
+
+@pytest.mark.parametrize("name", ["memit-each-context", "alphaedit"])
+def test_every_context_is_asked_for_its_own_change(name, requests, templates):
+    """One layer, against the weighted sum over templates, solved with an inverse."""
+    variant = parse(name, contexts="each", layers=[1])
+    lm, state = start(variant)
+    members, layer = requests[:3], 1
+    shifts = targets.optimise(lm, members, templates, variant.edit).shift.double()
+    plain = tiny.model("llama")
+    before = plain.weight(layer).double()
+    keys, changes, weights = [], [], []
+    for member, shift in zip(members, shifts, strict=True):
+        for place, template in enumerate(templates):
+            cut = encode_edit(plain.tokenizer, template, member.prompt, member.subject)
+            found, _ = last_token(plain.model, [*cut.prefix, cut.suffix[0]], [layer])
+            keys.append(found[layer])
+            changes.append(shift)
+            weights.append(0.5 if place == 0 else 0.5 / (len(templates) - 1))
+    found, wanted = torch.stack(keys, 1), torch.stack(changes, 1)
+    scaled = found * torch.tensor(weights, dtype=torch.float64)
+    moment = second_moments_of("llama")[layer].matrix.double()
+    if name == "alphaedit":
+        values, vectors = torch.linalg.eigh(moment)
+        null = vectors[:, values < variant.edit.null_threshold]
+        inside = null.mT @ scaled @ found.mT @ null
+        inside.diagonal().add_(variant.edit.ridge)
+        change = wanted @ scaled.mT @ null @ torch.linalg.inv(inside) @ null.mT
+    else:
+        gram = variant.edit.retention_weight * moment + scaled @ found.mT
+        change = wanted @ scaled.mT @ torch.linalg.inv(gram)
+    writing.write_batch(lm, state.editors, variant, members, templates)
+    assert torch.allclose(state.editors[layer].weight.double(), before + change, atol=1e-5)
+    mean = parse(name, contexts="mean", layers=[1])
+    lm, state = start(mean)
+    writing.write_batch(lm, state.editors, mean, members, templates)
+    assert not torch.allclose(state.editors[layer].weight.double(), before + change, atol=1e-3)

@@ -332,6 +332,10 @@ COMMON = {"layers": (4,), "learning_rate": 0.5}
             "side: input needs targets: reachable",
         ),
         (
+            lambda: MoseOptions(**COMMON, retention_weight=1, targets="reachable", contexts="each"),
+            "contexts: each needs free targets",
+        ),
+        (
             lambda: MoseOptions(**COMMON, retention_weight=1, protect=0.3),
             "protect: found 0.3, but side: output moves all singular directions of its side",
         ),

@@ -61,6 +61,7 @@ VARIANTS = {
         "layers": [1, 2],
         "lambda": 0.05,
     },
+    "memit-each-context": {**MEMIT, "memory": "keys", "contexts": "each"},
     "memit-forward": {**MEMIT, "spread": "forward"},
     "memit-each": {**MEMIT, "spread": "each"},
     "mose-both-forward": {
