@@ -16,6 +16,7 @@ far. Where a norm follows the projection, what is missing is brought back throug
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -38,10 +39,11 @@ class Group:
     requests: Sequence[EditRequest]
     templates: Sequence[str]
 
-    def collect(self, layers: Sequence[int]) -> keys_of.Keys:
-        """Keys and hidden states of the requests in the present model."""
+    @cached_property
+    def prompts(self) -> keys_of.Prompts:
+        """What keys are collected from."""
         mean = self.options.TEMPLATE_MEAN
-        return keys_of.collect(self.lm, self.requests, self.templates, layers, template_mean=mean)
+        return keys_of.Prompts(self.lm, self.requests, self.templates, template_mean=mean)
 
     def update(
         self, layer: int, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None
@@ -83,7 +85,7 @@ def wanted_outputs(
 def collect_before(group: Group) -> keys_of.Keys:
     """What `spread` needs of the present model; its deepest layer is options.target_layer."""
     target = group.options.target_layer
-    return group.collect([layer for layer in group.options.layers if layer <= target])
+    return group.prompts.collect([layer for layer in group.options.layers if layer <= target])
 
 
 def spread(group: Group, before: keys_of.Keys, outputs: Outputs) -> Tensor:
@@ -102,23 +104,23 @@ def _spread_evenly(group: Group, before: keys_of.Keys, outputs: Outputs) -> Tens
     present = before
     for done, layer in enumerate(layers):
         if done:
-            present = group.collect(sorted({layer, last}))
+            present = group.prompts.collect(sorted({layer, last}))
         share = (outputs.wanted - present.prompt_hidden) / (len(layers) - done)
         write_share(group, layer, present, share, outputs.lengths if layer == last else None)
-    after = group.collect([last])
+    after = group.prompts.collect([last])
     return attained_fraction(after.mean_hidden() - before.mean_hidden(), outputs.change)
 
 
 def _spread_forward(group: Group, before: keys_of.Keys, outputs: Outputs) -> Tensor:
     first, *deeper = layers = group.options.layers
     last = layers[-1]
-    unwritten = group.collect([last])
+    unwritten = group.prompts.collect([last], keep=first)
     wanted = keys_of.outputs_with(group.lm, group.requests, layers, outputs.change)
     write_share(group, first, before, outputs.change, outputs.lengths)
     for layer in deeper:
-        present = group.collect([layer])
+        present = group.prompts.collect([layer])
         write_share(group, layer, present, wanted[layer] - present.prompt_hidden)
-    after = group.collect([last])
+    after = group.prompts.collect([last])
     change = wanted[last] - unwritten.prompt_hidden
     return attained_fraction(after.mean_hidden() - unwritten.mean_hidden(), change)
 

@@ -261,7 +261,7 @@ def _write_reachable(group: Group, shift: Tensor) -> Tensor:
     (layer,) = group.options.layers
     editor = group.editors[layer]
     on_values = group.options.target_space == "value"
-    keys = group.collect([layer]).keys[layer]
+    keys = group.prompts.collect([layer]).keys[layer]
     before = editor.weight.to(torch.float64)
     origin = before @ keys if on_values else keys
     residuals = on_sphere(origin.mT, shift.mT).mT - origin

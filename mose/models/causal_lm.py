@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mose.errors import ConfigError, ModelError, shortened
 from mose.models.architectures import Architecture, architecture_of
-from mose.models.hooks import PassComplete, hidden_of, hooked, keep_input
+from mose.models.hooks import PassComplete, hidden_of, hooked, keep_call, keep_input
 from mose.models.ragged import Layout, Prefix, UpperBlocks, packed_attention
 from mose.models.tokens import pad
 
@@ -340,18 +340,13 @@ class CausalLM:
         calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
         hidden: list[Tensor] = []
 
-        def keep_call(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            kwargs = dict(kwargs)
-            first = args[0] if args else kwargs.pop("hidden_states")
-            hidden.append(first)
-            calls.append((args[1:], kwargs))
-
         def keep_last(_module: nn.Module, _args: Any, output: Any) -> None:
             hidden.append(hidden_of(output))
 
         upper = list(self.blocks[layer + 1 :])
         hooks: list[Any] = [
-            block.register_forward_pre_hook(keep_call, with_kwargs=True) for block in upper
+            block.register_forward_pre_hook(keep_call(calls, hidden), with_kwargs=True)
+            for block in upper
         ]
         hooks.append(self.blocks[-1].register_forward_hook(keep_last))
         keep_key = keep_input(inputs, layer, ids.shape, self.device)

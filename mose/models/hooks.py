@@ -29,6 +29,21 @@ def keep_input(
     return hook
 
 
+def keep_call(
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]], hidden: list[Tensor]
+) -> Callable[..., None]:
+    """A hook before a block: appends its hidden state to `hidden`, all other arguments to `calls`.
+
+    Register it with_kwargs."""
+
+    def hook(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        kwargs = dict(kwargs)
+        hidden.append(args[0] if args else kwargs.pop("hidden_states"))
+        calls.append((args[1:], kwargs))
+
+    return hook
+
+
 @contextmanager
 def hooked(hooks: Sequence[Any]) -> Iterator[None]:
     """Remove hooks at the end of the context."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mose.facts.requests import EditRequest, check_requests, check_templates
 from mose.models.causal_lm import CausalLM
+from mose.models.repeated_pass import RepeatedPass
 from mose.models.tokens import batches_by_length, encode_edit, pad
 
 TEMPLATE_MEANS = ("half", "uniform")
@@ -78,6 +79,65 @@ def _mean(per_template: Tensor, template_mean: str) -> Tensor:
     return torch.einsum("njd,j->dn", per_template.to(torch.float64), weights)
 
 
+class Prompts:
+    """The prompts of requests in all templates, up to the subject's last token.
+
+    Keys may be collected from them repeatedly while layers are written: a pass then starts at the
+    first changed block. All prompts' hidden states at one block are kept meanwhile.
+    """
+
+    def __init__(
+        self,
+        lm: CausalLM,
+        requests: Sequence[EditRequest],
+        templates: Sequence[str],
+        tokens_per_pass: int = 4096,
+        template_mean: str = "half",
+    ) -> None:
+        """templates: the bare prompt "{}" first. tokens_per_pass: most padded tokens in one pass.
+        template_mean: weighting of the templates (`template_weights`).
+        Tokens after the subject's last one are left out: attention is causal.
+        Raises RequestError for invalid requests or templates."""
+        check_requests(requests)
+        check_templates(templates)
+        self._lm, self._template_mean = lm, template_mean
+        self._shape = len(requests), len(templates), -1
+        rows = [_to_subject(lm, request, t) for request in requests for t in templates]
+        groups = batches_by_length([len(row) for row in rows], tokens_per_pass)
+        self._order = torch.argsort(torch.tensor([i for group in groups for i in group]))
+        # Left padding puts every subject's last token in the last column.
+        self._passes = [
+            RepeatedPass(lm, *pad([rows[i] for i in group], "left")) for group in groups
+        ]
+
+    def collect(self, layers: Sequence[int], keep: int | None = None) -> Keys:
+        """Keys of `layers`, and hidden states of the deepest of them, in the present model.
+
+        keep: the first layer that will be written before the next call; None: the lowest of
+        `layers`. Raises ConfigError for invalid layers.
+        """
+        self._lm.check_layers(layers, "layers")
+        inputs: dict[int, list[Tensor]] = {layer: [] for layer in layers}
+        hidden: list[Tensor] = []
+        for repeated in self._passes:
+            trace = repeated.run(layers, keep)
+            hidden.append(trace.hidden[:, -1].cpu())
+            for layer in layers:
+                inputs[layer].append(trace.inputs[layer][:, -1].cpu())
+        per_template = {layer: self._in_order(parts) for layer, parts in inputs.items()}
+        return Keys(
+            {layer: _mean(parts, self._template_mean) for layer, parts in per_template.items()},
+            {layer: parts[:, 0].mT.to(torch.float64) for layer, parts in per_template.items()},
+            per_template,
+            self._in_order(hidden),
+            self._template_mean,
+        )
+
+    def _in_order(self, parts: list[Tensor]) -> Tensor:
+        """(n, J, d) from the parts of all passes."""
+        return torch.cat(parts)[self._order].view(self._shape)
+
+
 def collect(
     lm: CausalLM,
     requests: Sequence[EditRequest],
@@ -86,41 +146,10 @@ def collect(
     tokens_per_pass: int = 4096,
     template_mean: str = "half",
 ) -> Keys:
-    """Keys of `layers`, and hidden states of the deepest of them, for requests in all templates.
-
-    templates: the bare prompt "{}" first. tokens_per_pass: most padded tokens in one pass.
-    template_mean: weighting of the templates (`template_weights`).
-    Tokens after the subject's last one are left out: attention is causal.
-    Raises ConfigError for invalid layers, RequestError for invalid requests or templates.
-    """
+    """Keys of `layers`, and hidden states of the deepest of them, once. Arguments and errors as of
+    `Prompts` and its `collect`."""
     lm.check_layers(layers, "layers")
-    check_requests(requests)
-    check_templates(templates)
-    rows = [_to_subject(lm, request, t) for request in requests for t in templates]
-    inputs: dict[int, list[Tensor]] = {layer: [] for layer in layers}
-    hidden: list[Tensor] = []
-    order: list[int] = []
-    for group in batches_by_length([len(row) for row in rows], tokens_per_pass):
-        # Left padding puts every subject's last token in the last column.
-        trace = lm.truncated(*pad([rows[i] for i in group], "left"), layers)
-        order.extend(group)
-        hidden.append(trace.hidden[:, -1].cpu())
-        for layer in layers:
-            inputs[layer].append(trace.inputs[layer][:, -1].cpu())
-    inverse_order = torch.argsort(torch.tensor(order))
-
-    def in_order(parts: list[Tensor]) -> Tensor:
-        """(n, J, d) from the parts of all groups."""
-        return torch.cat(parts)[inverse_order].view(len(requests), len(templates), -1)
-
-    per_template = {layer: in_order(parts) for layer, parts in inputs.items()}
-    return Keys(
-        {layer: _mean(parts, template_mean) for layer, parts in per_template.items()},
-        {layer: parts[:, 0].mT.to(torch.float64) for layer, parts in per_template.items()},
-        per_template,
-        in_order(hidden),
-        template_mean,
-    )
+    return Prompts(lm, requests, templates, tokens_per_pass, template_mean).collect(layers)
 
 
 def outputs_with(
