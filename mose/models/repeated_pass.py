@@ -51,7 +51,8 @@ class RepeatedPass:
 
     def _whole(self, layers: Sequence[int], keep: int) -> Trace:
         """A pass from the first block, which records how each block is called."""
-        self._calls, hidden = [], []
+        hidden: list[Tensor] = []
+        self._calls = []
         hooks = [
             block.register_forward_pre_hook(keep_call(self._calls, hidden), with_kwargs=True)
             for block in self._lm.blocks[: max(layers) + 1]
@@ -63,7 +64,8 @@ class RepeatedPass:
 
     def _rest(self, start: int, hidden: Tensor, layers: Sequence[int], keep: int) -> Trace:
         """The blocks from `start` on, whose input is `hidden`."""
-        lm, inputs = self._lm, {}
+        lm = self._lm
+        inputs: dict[int, Tensor] = {}
         hooks = [
             lm.projection(layer).register_forward_pre_hook(
                 keep_input(inputs, layer, self._ids.shape, lm.device)
