@@ -28,9 +28,11 @@ def program(args: argparse.Namespace) -> None:
             generated_tokens=args.generated_tokens,
             fluency=args.fluency,
             fluency_tokens=args.fluency_tokens,
+            prefixed=args.prefixed,
+            prefix_tokens=args.prefix_tokens,
         )
         requests = read_requests(args.requests)
-        rows = measurement.score_selection(lm, requests, selection, args.requests)
+        rows = measurement.score_selection(lm, requests, selection, args.requests, args.heldout)
         programs.write_table(args.scores, rows, measurement.COLUMNS)
     if args.perplexity:
         programs.write_table(args.perplexity, [measurement.perplexity_row(lm, args.heldout)])
@@ -62,6 +64,10 @@ if __name__ == "__main__":
         "--fluency", type=int, default=0, help="number of requests to sample texts for"
     )
     parser.add_argument("--fluency-tokens", type=int, default=100, help="tokens per text")
+    parser.add_argument(
+        "--prefixed", type=int, default=0, help="number of requests to ask behind unrelated text"
+    )
+    parser.add_argument("--prefix-tokens", type=int, default=100, help="tokens of that text")
     parser.add_argument("--scores", help="CSV to write, one row per prompt")
     parser.add_argument("--heldout", help="HDF5 file of token windows")
     parser.add_argument("--perplexity", help="CSV to write")

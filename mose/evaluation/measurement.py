@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mose.evaluation import prompt_scores
+from mose.evaluation import prefixes, prompt_scores
 from mose.facts.drawing import check_enough, sample
 from mose.facts.requests import EditRequest
 from mose.models.causal_lm import CausalLM
@@ -26,6 +26,7 @@ class Selection:
     `earlier` requests before it.
     generate: number of requests also answered greedily, with up to `generated_tokens` tokens.
     fluency: number of requests after which `fluency_tokens` tokens are sampled, if scored.
+    prefixed: number of requests also asked behind `prefix_tokens` tokens of text, if scored.
     """
 
     first: int
@@ -36,6 +37,8 @@ class Selection:
     generated_tokens: int = 20
     fluency: int = 0
     fluency_tokens: int = 100
+    prefixed: int = 0
+    prefix_tokens: int = 100
 
     def scored(self, requests: Sequence[EditRequest]) -> list[int]:
         """Places of the scored requests, ascending."""
@@ -50,17 +53,30 @@ class Selection:
 
     def continued(self, requests: Sequence[EditRequest]) -> list[int]:
         """Places of the scored requests after which text is sampled, ascending."""
+        return self._sampled(requests, self.fluency)
+
+    def asked_behind_text(self, requests: Sequence[EditRequest]) -> list[int]:
+        """Places of the scored requests that are asked behind unrelated text, ascending."""
+        return self._sampled(requests, self.prefixed)
+
+    def _sampled(self, requests: Sequence[EditRequest], count: int) -> list[int]:
         scored = set(self.scored(requests))
-        return [place for place in sample(requests[: self.last], self.fluency) if place in scored]
+        return [place for place in sample(requests[: self.last], count) if place in scored]
 
 
 def score_selection(
-    lm: CausalLM, requests: Sequence[EditRequest], selection: Selection, source: str | Path
+    lm: CausalLM,
+    requests: Sequence[EditRequest],
+    selection: Selection,
+    source: str | Path,
+    heldout: str | Path = "",
 ) -> list[dict[str, int | float | str]]:
-    """Rows (COLUMNS) of every prompt of the selected requests, then of their sampled texts.
+    """Rows (COLUMNS) of every prompt of the selected requests, of their edit prompts behind
+    unrelated text, and of their sampled texts.
 
-    requests: the whole order. source: its file, for errors. Raises ConfigError if there are fewer
-    requests than `selection.last`.
+    requests: the whole order. source: its file, for errors. heldout: HDF5 file of the token windows
+    that unrelated text is taken from. Raises ConfigError if there are fewer requests than
+    `selection.last`, and what `prefixes.score_prefixed` raises.
     """
     check_enough(len(requests), selection.last, source)
     places = selection.scored(requests)
@@ -71,6 +87,10 @@ def score_selection(
         selection.answered(requests),
         selection.generated_tokens,
     )
+    behind = selection.asked_behind_text(requests)
+    if behind:
+        asked = [requests[place] for place in behind]
+        rows += prefixes.score_prefixed(lm, asked, behind, heldout, selection.prefix_tokens)
     continued = selection.continued(requests)
     texts = prompt_scores.free_texts(
         lm, [requests[place] for place in continued], continued, selection.fluency_tokens

@@ -12,8 +12,9 @@ from typing import Any
 
 from mose.errors import ConfigError
 from mose.evaluation.tasks.definition import Task, parse_task
-from mose.experiment.blocks import Experiment, ModelFile
+from mose.experiment.blocks import Experiment
 from mose.experiment.locations import find
+from mose.experiment.model_blocks import ModelFile
 from mose.experiment.resources import Shape
 from mose.methods.options import Variant
 from mose.methods.register import read_variant, target_identity, target_variant
@@ -231,6 +232,12 @@ def check_experiment(filled: Mapping[str, Any], name: str) -> None:
             f"{name}: gpus: {filled['gpus']} needs device: cuda, found {filled['device']!r}"
         )
     check_consistency(filled, name)
+    measured, heldout = filled["measure"], filled["corpus"]["heldout"]
+    if measured["prefixed"] and measured["prefix_tokens"] > heldout:
+        raise ConfigError(
+            f"{name}: measure.prefix_tokens ({measured['prefix_tokens']}) must be at most "
+            f"corpus.heldout ({heldout}), from which that text is taken"
+        )
 
 
 def read_models(filled: Mapping[str, Any], name: str) -> dict[str, Model]:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from mose.errors import ModelError
-from mose.experiment.blocks import ModelFile
 from mose.experiment.locations import workflow_folder
+from mose.experiment.model_blocks import ModelFile
 from mose.storage import files
 from mose.storage.yaml_files import read_yaml
 from mose.validation.refusals import closest_of, shown

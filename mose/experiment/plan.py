@@ -124,6 +124,9 @@ class Plan:
             scored = segment
         generated = min(measured["generate"], scored) * measured["generated_tokens"]
         generated += min(measured["fluency"], scored) * measured["fluency_tokens"]
+        if stage in ("measure", "measure_unedited"):
+            # Once for each of two objects.
+            generated += 2 * min(measured["prefixed"], scored) * measured["prefix_tokens"]
         return Work(
             variant=variant, requests=scored, prompts=prompts, batch=edits["batch"],
             tokens=corpus["heldout"] + generated,

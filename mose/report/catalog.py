@@ -46,7 +46,7 @@ TABLES = (
         EDITS,
         "One row per method, seed and checkpoint: mean scores over all requests edited so far, "
         "perplexity, and norm and condition number of the layer that moved most, over those of the "
-        "unedited matrix.",
+        "unedited matrix. Where it was asked for: scores of edit prompts behind unrelated text.",
     ),
     Entry(
         "summary_intervals",

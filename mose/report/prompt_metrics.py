@@ -37,6 +37,9 @@ def score_metrics(
     locality    locality, the share of predicted tokens that are the unedited model's;
                 locality_truth, the share that are the neighbour's true object;
                 neighborhood, 1 if the true object is likelier than the request's new one
+    prefixed    prefixed_reliability and prefixed_efficacy, the same as of edit prompts, behind
+                unrelated text; prefixed_kept, whether all of the new object's tokens are still
+                predicted, of requests of which they are without that text
     portability and portability:KIND
                 portability, the share of the tokens that should follow from the edit
     instance    instance_belongs, 1 unless the answer is no; instance_unclear, 1 if it is neither
@@ -50,8 +53,9 @@ def score_metrics(
     contains the answer, both by `mose.evaluation.text`.
 
     Edit prompts have `choice_new`, `choice_true` and `choice_neither`, paraphrases the same with
-    `paraphrase_` in front: 1 for the largest of the probabilities of the new object's tokens, of
-    the true one's, and of all other continuations; a tie counts as neither.
+    `paraphrase_` in front, prompts behind text with `prefixed_`: 1 for the largest of the
+    probabilities of the new object's tokens, of the true one's, and of all other continuations; a
+    tie counts as neither.
 
     Each share also has an `_exact` metric, 1 if all tokens agree. Each comparison also has a
     `_margin`, the difference of mean log-probabilities in nats per token, positive for success, and
@@ -77,15 +81,17 @@ def score_metrics(
     kind = scores["kind"]
 
     parts = []
-    for name, share, success in (
-        ("edit", "reliability", "efficacy"),
-        ("paraphrase", "generalization", "paraphrase"),
+    for name, share, success, choice in (
+        ("edit", "reliability", "efficacy", ""),
+        ("paraphrase", "generalization", "paraphrase", "paraphrase_"),
+        ("prefixed", "prefixed_reliability", "prefixed_efficacy", "prefixed_"),
     ):
         rows = scores[kind == name]
         parts += _share(rows, share, written)
         parts += _preference(rows, success, margin, magnitude)
         parts += _generation(rows, share)
-        parts += _choice(rows, "" if name == "edit" else "paraphrase_")
+        parts += _choice(rows, choice)
+    parts.append(_kept(scores[kind == "prefixed"], scores[kind == "edit"], written))
     rows = scores[kind == "locality"]
     parts += _share(rows, "locality", _agreement(rows))
     parts += _share(rows, "locality_truth", true)
@@ -127,7 +133,7 @@ def _with_unedited(scores: pd.DataFrame, unedited: pd.DataFrame) -> pd.DataFrame
             )
         empty = joined[joined[count] < 1]
         if count == "tokens_true":  # requests may have no true object
-            empty = empty[~empty["kind"].isin(["edit", "paraphrase"])]
+            empty = empty[~empty["kind"].isin(["edit", "paraphrase", "prefixed"])]
         if len(empty):
             raise ValueError(f"{count} is {empty.iloc[0][count]} for {_where(empty.iloc[0])}")
     return joined.rename(columns={"predicted_true_before": "predicted_before"})
@@ -179,6 +185,13 @@ def _choice(rows: pd.DataFrame, prefix: str) -> list[pd.DataFrame]:
     }
     chooses["neither"] = ~(chooses["new"] | chooses["true"])
     return [_long(rows, f"{prefix}choice_{name}", value) for name, value in chooses.items()]
+
+
+def _kept(rows: pd.DataFrame, edits: pd.DataFrame, written: pd.Series) -> pd.DataFrame:
+    """Whether requests whose edit prompt is answered right are answered right behind text too."""
+    right = edits.loc[written[edits.index] == 1.0, "request"]
+    rows = rows[rows["request"].isin(right)]
+    return _long(rows, "prefixed_kept", written[rows.index] == 1.0)
 
 
 def _generation(rows: pd.DataFrame, metric: str) -> list[pd.DataFrame]:

@@ -26,6 +26,8 @@ SUMMARY = [
     *("method", "seed", "edits", *SCORES, "perplexity", *RATIOS, "score", "portability"),
     *("model", "dataset"),
 ]
+# Columns behind SUMMARY of experiments that measured them.
+OPTIONAL = ["prefixed_reliability", "prefixed_efficacy", "prefixed_kept"]
 METRICS = [*CHECKPOINT, "when", "order", *PROMPT, "metric", "value"]
 
 SCORE_DTYPES = {
@@ -75,6 +77,7 @@ def summarize(
 ) -> pd.DataFrame:
     """One row per checkpoint, with the columns SUMMARY: retention over all requests edited so far.
 
+    What was measured of OPTIONAL follows, over the requests that have it.
     metrics: METRICS columns; stability, perplexity: CHECKPOINT columns and those of their files.
     Scores are means over prompts, then over requests. A ratio is that of the edited layer where it
     is farthest from 1. Rows with edits = 0 are the unedited model: `metrics` and `perplexity` must
@@ -85,7 +88,8 @@ def summarize(
     table = _join(table, perplexity[[*CHECKPOINT, "perplexity"]], "perplexity")
     unedited = table.loc[table["edits"] == 0, CHECKPOINT].assign(**dict.fromkeys(RATIOS, 1.0))
     ratios = pd.concat([unedited, _most_moved(stability[stability["edits"] > 0])])
-    return _join(table, ratios, "stability")[SUMMARY]
+    optional = [name for name in OPTIONAL if name in table]
+    return _join(table, ratios, "stability")[[*SUMMARY, *optional]]
 
 
 def immediate(metrics: pd.DataFrame) -> pd.DataFrame:
@@ -138,10 +142,12 @@ def protocols(metrics: pd.DataFrame) -> pd.DataFrame:
 
 
 def _mean_scores(metrics: pd.DataFrame, when: str) -> pd.DataFrame:
-    """CHECKPOINT, requests, means of SCORES and portability over requests, and score."""
+    """CHECKPOINT, requests, means of SCORES, portability and what there is of OPTIONAL over
+    requests, and score."""
     means = request_means(metrics[metrics["when"] == when])
     grouped = means.groupby(CHECKPOINT, sort=False)
-    table = grouped[[*SCORES, "portability"]].mean().assign(requests=grouped.size())
+    optional = [name for name in OPTIONAL if name in means]
+    table = grouped[[*SCORES, "portability", *optional]].mean().assign(requests=grouped.size())
     table["score"] = harmonic_mean(table[MEMIT_SCORES].to_numpy(np.float64))
     return table.reset_index()
 

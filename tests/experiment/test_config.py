@@ -93,6 +93,11 @@ def test_defaults_are_filled_in_at_every_depth():
             {"consistency": True, "fluency": 5},
             "measure.consistency needs reference texts, and datasets.facts (the built-in table)",
         ),
+        (
+            "measure",
+            {"prefixed": 5, "prefix_tokens": 9000},
+            "measure.prefix_tokens (9000) must be at most corpus.heldout (8192)",
+        ),
         ("edits.total", 45, "edits.total (45) must be a multiple of edits.checkpoint (20)"),
         ("edits.checkpoint", 8, "edits.checkpoint (8) must be a multiple of edits.batch (10)"),
         ("models", ["none"], "config/models/none.yaml: no such file"),

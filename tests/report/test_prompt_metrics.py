@@ -13,6 +13,11 @@ def test_score_metrics_agree_with_a_loop_over_rows():
         (2, "c", "portability:Reasoning", 0, 3, 0, -5.0, 4, 3, -3.0, "1 2 3 4"),
         # Without a true object there is nothing to be likelier than.
         (3, "d", "edit", 0, 1, 1, -5.0, 0, 0, 0.0, ""),
+        # Behind text: of a and b, whose edit prompts are right, a is lost; of c nothing was right.
+        (0, "a", "prefixed", 0, 2, 1, -3.0, 1, 0, -1.0, "5"),
+        (1, "b", "prefixed", 0, 1, 1, -0.25, 2, 0, -6.0, "1 1"),
+        (2, "c", "prefixed", 0, 3, 3, -0.1, 1, 0, -4.0, "2"),
+        (3, "d", "prefixed", 0, 1, 0, -5.0, 0, 0, 0.0, ""),
     ]
     scores, unedited = (
         pd.concat([frame, pd.DataFrame(more, columns=COLUMNS)], ignore_index=True)
@@ -25,6 +30,8 @@ def test_score_metrics_agree_with_a_loop_over_rows():
     assert len(keys) == len(set(keys)) == len(expected)
     for key, value in zip(keys, metrics.value, strict=True):
         assert value == pytest.approx(expected[key], abs=1e-15), key
+    kept = metrics[metrics.metric == "prefixed_kept"].set_index("request").value
+    assert kept.to_dict() == {"a": 0.0, "b": 1.0, "d": 0.0}
 
 
 def value_of(metrics, request, metric, prompt=0):

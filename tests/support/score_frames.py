@@ -72,6 +72,7 @@ def loop_metrics(scores, unedited):
             share, success = {
                 "edit": ("reliability", "efficacy"),
                 "paraphrase": ("generalization", "paraphrase"),
+                "prefixed": ("prefixed_reliability", "prefixed_efficacy"),
             }[row.kind]
             values = {
                 share: row.right_new / row.tokens_new,
@@ -80,7 +81,12 @@ def loop_metrics(scores, unedited):
             if true is not None:
                 values |= {success: float(new > true), f"{success}_margin": new - true}
                 values[f"{success}_magnitude"] = math.exp(new) - math.exp(true)
-                values |= loop_choice(row, "paraphrase_" if row.kind == "paraphrase" else "")
+                values |= loop_choice(row, "" if row.kind == "edit" else f"{row.kind}_")
+            if row.kind == "prefixed":
+                own = scores[scores.request == row.request]
+                (edit,) = own[own.kind == "edit"].itertuples()
+                if edit.right_new == edit.tokens_new:
+                    values["prefixed_kept"] = float(row.right_new == row.tokens_new)
         for metric, value in values.items():
             found[row.request, row.kind, row.prompt, metric] = value
     return found

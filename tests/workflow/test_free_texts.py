@@ -1,5 +1,6 @@
 """Records with questions about instances, kinds of portability and reference texts, by real
-Snakemake: every such score is in the tables, beside what was left out."""
+Snakemake, and edit prompts behind text: every such score is in the tables, beside what was left
+out."""
 
 import json
 
@@ -13,7 +14,10 @@ from mose.report import tables
 from mose.storage import files
 from mose.storage.records import read_jsonl
 
-MEASURED = {"fluency": 3, "fluency_tokens": 12, "consistency": True}
+MEASURED = {
+    **{"fluency": 3, "fluency_tokens": 12, "consistency": True},
+    **{"prefixed": 3, "prefix_tokens": 8},
+}
 CHANGED = {
     "experiment": "texts",
     "methods": {"memit": METHODS["memit"]},
@@ -71,6 +75,22 @@ def test_fluency_and_consistency_are_of_the_texts_that_were_written(finished):
     for name, value in consistency.items():
         expected = weights.similarity(" ".join(texts[name]), references[name])
         assert value == pytest.approx(expected)
+
+
+def test_prompts_behind_text_are_in_the_summary(finished):
+    summary = tables.read(finished / "summary.csv").set_index("edits")
+    for edits, pattern in ((0, "unedited/seed0/scores*.csv"), (4, "memit/seed0/scores4.csv")):
+        rows = pd.concat(
+            pd.read_csv(path, dtype=tables.SCORE_DTYPES, keep_default_na=False)
+            for path in finished.glob(f"tiny/capitals/{pattern}")
+        )
+        behind = rows[rows.kind == "prefixed"]
+        # On the unedited model, each segment of two asks both.
+        assert len(behind) == {0: 4, 4: 3}[edits]
+        shares = behind.right_new / behind.tokens_new
+        assert summary.loc[edits, "prefixed_reliability"] == pytest.approx(shares.mean())
+        likelier = behind.logprob_new / behind.tokens_new > behind.logprob_true / behind.tokens_true
+        assert summary.loc[edits, "prefixed_efficacy"] == pytest.approx(likelier.mean())
 
 
 def test_instances_are_asked_about_and_what_is_left_out_is_told(finished):

@@ -7,18 +7,22 @@ OUTPUTS: .../<method>/seed<seed>/{stability,scores,perplexity}<n>.csv beside eac
          results/<experiment>/<model>/unedited/perplexity.csv
 """
 
-# By default no text is generated: it costs one pass per token.
+# By default no text is generated (it costs one pass per token), and none is put before prompts.
 GENERATION_PARAMS = {
     "generate": config["measure"]["generate"],
     "generated_tokens": config["measure"]["generated_tokens"],
     "fluency": config["measure"]["fluency"],
     "fluency_tokens": config["measure"]["fluency_tokens"],
+    "prefixed": config["measure"]["prefixed"],
+    "prefix_tokens": config["measure"]["prefix_tokens"],
 }
 GENERATION_OPTIONS = (
     " --generate {params.generate}"
     " --generated-tokens {params.generated_tokens}"
     " --fluency {params.fluency}"
     " --fluency-tokens {params.fluency_tokens}"
+    " --prefixed {params.prefixed}"
+    " --prefix-tokens {params.prefix_tokens}"
 )
 
 
@@ -103,6 +107,7 @@ rule measure_unedited:
     input:
         model=paths.manifest,
         requests=paths.requests,
+        heldout=paths.heldout if config["measure"]["prefixed"] else [],
     output:
         paths.unedited_scores,
     log:
@@ -121,6 +126,9 @@ rule measure_unedited:
             "mose/models/loading.py",
         ),
         first=lambda wildcards: int(wildcards.n) - EDITS["checkpoint"],
+        heldout=lambda wildcards, input: (
+            f"--heldout {input.heldout}" if input.heldout else ""
+        ),
     shell:
         "python {PROGRAMS:q}/measure.py"
         + MODEL_OPTIONS
@@ -128,6 +136,7 @@ rule measure_unedited:
         + " --requests {input.requests:q}"
         " --first {params.first}"
         " --last {wildcards.n}"
+        " {params.heldout}"
         " --scores {output:q} > {log:q} 2>&1"
 
 
