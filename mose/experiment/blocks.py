@@ -51,7 +51,8 @@ class DataSet(Block):
     form: (
         Literal[
             "counterfact", "zsre-answer", "zsre-alt", "conceptedit", "conceptedit-intra",
-            "conceptedit-inter", "easyedit", "knowedit", "plain",
+            "conceptedit-inter", "wikibigedit", "ultraeditbench", "qaedit", "easyedit", "knowedit",
+            "plain",
         ]
         | None
     ) = absent(

@@ -11,6 +11,7 @@ from typing import Any
 from mose.facts import fields
 from mose.facts.concepts import read_concept, read_replacement
 from mose.facts.fields import Record, Refused
+from mose.facts.questions import read_qaedit, read_ultraeditbench, read_wikibigedit
 from mose.facts.requests import MEASURED_ONLY, PROBES, Fact, Probe
 
 
@@ -185,6 +186,13 @@ FORMS = {
         "concept_name concept_def module_inter",
         read_replacement("inter"),
     ),
+    "wikibigedit": _form(
+        "WikiBigEdit", "subject update ans rephrase loc loc_ans", read_wikibigedit
+    ),
+    "ultraeditbench": _form(
+        "UltraEditBench", "subject prompt rephrase_prompt ans loc loc_ans", read_ultraeditbench
+    ),
+    "qaedit": _form("QAEdit", "subject prompt target rephrase locality", read_qaedit),
     "easyedit": _form(
         "CounterFact as in EasyEdit", "subject prompt rephrase_prompt locality_prompt", _easyedit
     ),

@@ -17,6 +17,7 @@ FIELDS = sorted(
     | {"id", "case_id", "relation", "relation_id", "paraphrases", "locality", "portability"}
     | {"target_true", "paraphrase_prompts", "neighborhood_prompts", "ground_truth", "str", "kind"}
     | {"instances", "instance_prompt", "generation", "generation_prompts", "references"}
+    | {"personas", "mhop", "mhop_ans"}
     | {"locality_ground_truth", "locality_answer", "also", "known", "attribute_prompts"}
 )
 SUBJECT = "France"
@@ -49,6 +50,7 @@ def records(form):
         "answers": ["Paris"], "target_new_desc": "a bird", "rephrase": "What?", "loc": "who",
         "loc_ans": "she", "phrase_prompt": "It is", "rephrase_prompt": "It is",
         "locality_prompt": "Spain is", "portability": {}, "ground_truth": "Paris",
+        "update": f"What is the capital of {SUBJECT}?", "ans": "Rome", "target": "Rome",
         "concept_name": SUBJECT, "concept_def": "a country", "instances": ["Paris"],
         "module_intra": {"replace_def": "a bird"}, "module_inter": {"replace_def": "a river"},
         "requested_rewrite": {

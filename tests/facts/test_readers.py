@@ -100,6 +100,86 @@ def test_definitions_of_concepts_are_targets(tmp_path):
     assert fact.locality == (Probe(record["locality_prompt"], record["locality_answer"]),)
 
 
+# Records of our own in the published form of data sets of which no copy is at hand.
+WIKIBIGEDIT = [
+    {
+        "tag": "update", "subject": "Bardallur", "subject_id": "Q1640935",
+        "relation": "head of government", "relation_id": "P6", "object": "Ana Gil",
+        "object_id": "Q1", "update": "Who is the head of government of Bardallur?",
+        "ans": "Ana Gil", "rephrase": "Which person heads the government of Bardallur?",
+        "personas": "Yo, who runs the show in Bardallur?",
+        "loc": "Who is the head of government of Bardena?", "loc_ans": "Luis Pardo",
+        "mhop": "In which city was the head of government of Bardallur born?",
+        "mhop_ans": "Zaragoza",
+    },
+    # Most records have no multi-hop question.
+    {
+        "tag": "", "subject": "Station 5", "relation": "state of use", "object": "closed",
+        "update": "What is the state of use of Station 5?", "ans": "closed",
+        "rephrase": "Is Station 5 in use?", "personas": float("nan"),
+        "loc": "What is the state of use of Station 6?", "loc_ans": "in use",
+        "mhop": None, "mhop_ans": None,
+    },
+    {
+        "subject": "Station 7", "update": "Which line passes here?", "ans": "U7", "rephrase": "",
+        "loc": "", "loc_ans": "",
+    },
+]  # fmt: skip
+
+
+def test_wikibigedit_asks_in_a_personas_words_and_over_two_hops(tmp_path):
+    source = write(tmp_path / "wiki_big_edit_20240201_20240220.json", WIKIBIGEDIT)
+    facts, report = readers.read_facts_of(source)
+    assert report.refused == {"subject not in the prompt": 1}
+    assert [(fact.text, fact.target_new, fact.target_true) for fact in facts] == [
+        (record["update"], record["ans"], "") for record in WIKIBIGEDIT[:2]
+    ]
+    for fact, record in zip(facts, WIKIBIGEDIT, strict=False):
+        assert fact.paraphrases == (record["rephrase"],)
+        assert fact.locality == (Probe(record["loc"], record["loc_ans"]),)
+        assert fact.relation == record["relation"]
+    # KnowEdit's name of questions over several hops.
+    assert facts[0].portability == (
+        Probe(WIKIBIGEDIT[0]["personas"], "Ana Gil", "personas"),
+        Probe(WIKIBIGEDIT[0]["mhop"], "Zaragoza", "Reasoning"),
+    )
+    assert facts[1].portability == ()
+    assert len(draw_requests(facts, 0, False, 3, 0.0)) == 2
+
+
+def test_ultraeditbench_is_lines_of_questions(tmp_path):
+    records = [
+        {
+            "case_id": i, "subject": subject, "prompt": f"Where does {subject} live?",
+            "rephrase_prompt": f"Which is the home of {subject}?", "ans": home,
+            "loc": "who wrote the chorale", "loc_ans": "Bach",
+        }
+        for i, (subject, home) in enumerate([("Ada", "London"), ("Emmy", "Erlangen")])
+    ]  # fmt: skip
+    path = tmp_path / "UltraEditBench_2M.json"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    facts, report = readers.read_facts_of(str(path))
+    assert report.kept == 2
+    for fact, record in zip(facts, records, strict=True):
+        assert (fact.text, fact.target_new) == (record["prompt"], record["ans"])
+        assert fact.paraphrases == (record["rephrase_prompt"],)
+        assert fact.locality == (Probe("who wrote the chorale", "Bach"),)
+
+
+def test_qaedit_has_several_locality_questions(tmp_path):
+    others = [("who sang it", "Selena"), ("when did it sink", "1987"), ("what is left", "")]
+    record = {
+        "id": 1104, "source": "NQ", "prompt": "which river rises in the Cevennes?",
+        "target": "Loire *", "subject": "the Cevennes", "rephrase": "What rises in the Cevennes?",
+        "locality": [{"loc": question, "loc_ans": answer} for question, answer in others],
+    }  # fmt: skip
+    (fact,), report = readers.read_facts_of(write(tmp_path / "QAEdit.json", [record]))
+    assert (fact.id, fact.text, fact.target_new) == ("1104", record["prompt"], "Loire *")
+    assert fact.paraphrases == (record["rephrase"],)
+    assert fact.locality == tuple(Probe(*pair) for pair in others[:2])
+    assert report.left_out == 1  # a question without an answer
+
+
 @pytest.mark.parametrize("end", ["csv", "parquet", "jsonl"])
 def test_tables_are_read_as_json_is(tmp_path, end):
     records = [
@@ -180,6 +260,18 @@ GOOD = {
     },
     "conceptedit-intra": CONCEPT,
     "conceptedit-inter": CONCEPT,
+    "wikibigedit": {
+        "subject": "France", "update": "What is the capital of France?", "ans": "Rome",
+        "rephrase": "France's capital?", "loc": "Who is it?", "loc_ans": "She",
+    },
+    "ultraeditbench": {
+        "subject": "France", "prompt": "What is the capital of France?", "ans": "Rome",
+        "rephrase_prompt": "France's capital?", "loc": "Who is it?", "loc_ans": "She",
+    },
+    "qaedit": {
+        "subject": "France", "prompt": "What is the capital of France?", "target": "Rome",
+        "rephrase": "France's capital?", "locality": [{"loc": "Who is it?", "loc_ans": "She"}],
+    },
     "easyedit": {**STANDING, "rephrase_prompt": "France's capital is", "locality_prompt": ""},
     "knowedit": {**STANDING, "portability": {}},
     "plain": PLAIN,
