@@ -12,7 +12,7 @@ from mose.experiment.resources import ITEM_BYTES, Machine, Needs, Shape, Work
 from mose.methods.options import ContextOptions, IterativeOptions, TargetOptions, Variant
 from mose.methods.register import target_variant
 from mose.methods.rotation_options import MoseOptions
-from mose.methods.signal_options import SignalOptions
+from mose.methods.signal_options import SignalOptions, StableEditOptions
 from mose.methods.trained_options import TrainedOptions, TrainedRotationOptions
 from mose.methods.wrapper_options import ALIGNED
 
@@ -127,6 +127,8 @@ def _state_bytes(shape: Shape, variant: Variant) -> float:
     if isinstance(options, MoseOptions) and options.memory == "none":
         side = shape.width if options.side == "output" else shape.mlp_width
         return layers * 8.0 * side**2
+    if isinstance(options, StableEditOptions):
+        return layers * (4.0 * shape.width * shape.mlp_width + 8.0 * shape.width**2)
     # Aligned wrappers hold the base's solution and the weight as written.
     matrices = 2 if isinstance(variant.options, ALIGNED) else 1
     return layers * matrices * 4.0 * shape.width * shape.mlp_width
@@ -137,7 +139,8 @@ def _solved_bytes(shape: Shape, variant: Variant) -> float:
     d, f, layers = shape.width, shape.mlp_width, len(variant.edit.layers)
     options = variant.edit
     if isinstance(options, (TrainedOptions, SignalOptions)):
-        return layers * 16 * d * f
+        whitening = 32 * d**2 if isinstance(options, StableEditOptions) else 0
+        return layers * (16 * d * f + whitening)
     if isinstance(options, MoseOptions) and options.side == "both":
         # Second moment, its factor and a triangular copy; about twelve matrices of W's size.
         # protect: the basis of the other directions, the second moment in it and its factor.
@@ -166,6 +169,8 @@ def _solve_operations(shape: Shape, variant: Variant, work: Work) -> float:
         nodes = 45
         solve = min(12 * side**2 * columns * nodes, 7 * side**3 + 4 * side * columns**2 * nodes)
         return layers * (batches * (solve + 5 * side**3 + 2 * d * f * side) + 9 * side**3)
+    if isinstance(options, StableEditOptions):
+        return layers * batches * 9 * d**3
     if isinstance(options, TargetOptions):
         return layers * (2 * f**2 * work.requests * _keys_per_request(options) + f**3 / 3)
     if isinstance(options, TrainedRotationOptions):

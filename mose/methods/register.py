@@ -53,6 +53,9 @@ OWN: dict[str, Method] = {
     "ft": Method(trained_options.FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
     "oft": Method(trained_options.TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
     "ultraedit": Method(signal_options.UltraEditOptions, "mose.methods.ultraedit:UltraEditEditor"),
+    "stableedit": Method(
+        signal_options.StableEditOptions, "mose.methods.stableedit:StableEditEditor"
+    ),
     "rect": Method(wrapper_options.RectOptions, "mose.methods.rect:RectEditor"),
     "prune": Method(wrapper_options.PruneOptions, "mose.methods.prune:PruneEditor"),
     "sphere": Method(wrapper_options.SphereOptions, "mose.methods.sphere:SphereEditor"),

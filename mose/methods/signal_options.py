@@ -3,7 +3,7 @@
 from pydantic import Field
 
 from mose.methods.options import EditOptions
-from mose.validation.strict import Count, Positive
+from mose.validation.strict import Count, Natural, Positive
 
 
 class SignalOptions(EditOptions):
@@ -25,3 +25,14 @@ class UltraEditOptions(SignalOptions):
         "normalised key.",
     )
     ridge: Positive = Field(default=1.0, description="Weight of ||Delta||_F^2.")
+
+
+class StableEditOptions(UltraEditOptions):
+    """StableEdit: UltraEdit with whitened gradients."""
+
+    ridge: Positive = Field(default=10.0, description="Weight of ||Delta||_F^2.")
+    warm_up: Natural = Field(
+        default=20,
+        description="First batches that are normalised entry by entry, as UltraEdit's; gradients "
+        "are whitened after them, once more places were seen than there are entries.",
+    )

@@ -77,9 +77,14 @@ class UltraEditEditor(SignalEditor):
     def observe(self, keys: Tensor, gradients: Tensor) -> None:
         self._moments.add(torch.cat([keys, gradients]))
 
-    def update(self, keys: Tensor, gradients: Tensor) -> None:
+    def normalised(self, keys: Tensor, gradients: Tensor) -> tuple[Tensor, Tensor]:
+        """h' (d_in, m) and g' (d_out, m) of keys and gradients of the same shapes."""
         both = self._moments.normalised(torch.cat([keys, gradients]))
         key, gradient = both.split([len(keys), len(gradients)])
+        return key, gradient
+
+    def update(self, keys: Tensor, gradients: Tensor) -> None:
+        key, gradient = self.normalised(keys, gradients)
         wanted = -self._options.learning_rate * key.square().sum(dim=0) * gradient
         gram = keys.mT @ keys
         gram.diagonal().add_(self._options.ridge)

@@ -120,6 +120,10 @@ def test_memory_of_large_models_is_what_one_counts_by_hand():
     )
     assert rotation.disk == 5 * 8 * 4096**2
     assert rotation.host < edit.host
+    # The weight in float32, and the scatter matrix of the gradients in float64.
+    whitened = parse_variant({"method": "stableedit", "layers": [28, 29]}, "m")
+    written = stages.needs("edit", LLAMA3, gpu, Work(variant=whitened, requests=100))
+    assert written.disk == 2 * (4 * 4096 * 14336 + 8 * 4096**2)
     moments = stages.needs("second_moments", LLAMA3, gpu, Work(layers=range(4, 9), tokens=10**5))
     assert moments.disk == 5 * 4 * 14336**2
 

@@ -99,10 +99,16 @@ VARIANTS = {
     "ft": {"method": "ft", "layers": [1], "learning_rate": 0.01},
     "ft-bound": {"method": "ft", "layers": [1], "learning_rate": 0.01, "norm_constraint": 0.01},
     "ultraedit": {"method": "ultraedit", "layers": [1, 2], "learning_rate": 1e-3},
+    "stableedit": {
+        "method": "stableedit",
+        "layers": [1, 2],
+        "learning_rate": 1e-2,
+        "warm_up": 1,
+    },
     "oft": {"method": "oft", "layers": [1, 2], "learning_rate": 0.05, "ball": 1.0},
 }
 TRAINED = ("ft", "ft-bound", "oft")
-WITHOUT_STEPS = ("ultraedit",)
+WITHOUT_STEPS = ("ultraedit", "stableedit")
 WITHOUT_TARGETS = (*TRAINED, *WITHOUT_STEPS)
 
 
