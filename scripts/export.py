@@ -8,10 +8,12 @@ from mose.cli import programs
 
 def program(args: argparse.Namespace) -> None:
     from mose.editing import chain, export
+    from mose.editing.in_context import refuse_unedited
     from mose.storage import files
 
-    lm = chain.open_model(args)
     run = chain.open_chain(args)
+    refuse_unedited(run.variant)
+    lm = chain.open_model(args)
     record = export.record_of(lm, args.name, args.settings, run.variant, run.requests[: args.last])
     directory = Path(files.read_json(args.model)["directory"])
     export.save_directory(lm, args.out, export.own_dtype(directory, lm.model.dtype), record)

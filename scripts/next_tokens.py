@@ -20,12 +20,14 @@ def program(args: argparse.Namespace) -> None:
     second_moments.check_model(args.heldout, windows, lm.fingerprint)
     selection = measurement.Selection(0, state.edits, args.earlier, args.recent_from)
     places = selection.scored(run.requests)
+    asked = run.asked
     rows = next_tokens.compare(
         lm,
         lambda: sequence.put_into(lm, state, measured=True),
         [run.requests[place] for place in places],
         places,
         windows.arrays["ids"],
+        [asked[place] for place in places],
     )
     programs.write_table(args.out, rows, next_tokens.COLUMNS)
 

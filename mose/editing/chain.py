@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from mose.editing import checkpoints, sequence
+from mose.editing.in_context import as_asked
 from mose.errors import RequestError, StoreError
 from mose.facts import requests
 from mose.facts.requests import EditRequest
@@ -29,6 +30,11 @@ class Chain:
     moments: str
     seed: int
     batch: int
+
+    @property
+    def asked(self) -> list[EditRequest]:
+        """The requests as the model is asked about them at a checkpoint."""
+        return as_asked(self.variant, self.requests)
 
     def identity(self, fingerprint: str) -> checkpoints.Identity:
         """The identity that all checkpoints of this chain share; fingerprint: the model's."""

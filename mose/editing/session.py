@@ -19,6 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from mose.editing import checkpoints, sequence
+from mose.editing.in_context import refuse_unedited
 from mose.errors import ConfigError, RequestError, StoreError
 from mose.facts.requests import (
     EditRequest,
@@ -74,7 +75,9 @@ class Session:
         seed: int,
     ) -> None:
         """lm: unedited. materials: makes them, from the unedited model; called before the first
-        edit. batch: requests per update. Raises ConfigError for layers that the model lacks."""
+        edit. batch: requests per update. Raises ConfigError for layers that the model lacks, and
+        for the in-context row."""
+        refuse_unedited(variant)
         lm.check_layers(variant.edit.layers, "layers")
         self.lm, self.variant, self.batch, self.seed = lm, variant, batch, seed
         self.base: dict[int, Tensor] = {

@@ -39,7 +39,7 @@ def train(
         for start in range(0, len(rows), per_step):
             step += 1
             members = slice(start, start + per_step)
-            losses = _losses(lm, editors, rows[members])
+            losses = losses_of(lm, editors, rows[members])
             check_finite(
                 losses,
                 [request.id for request in requests[members]],
@@ -61,7 +61,7 @@ def train(
     return rounds, last_losses
 
 
-def _losses(
+def losses_of(
     lm: CausalLM,
     editors: Mapping[int, GradientEditor],
     rows: Sequence[tuple[list[int], list[int]]],

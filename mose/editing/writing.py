@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from mose.editing import signals, targets, training
+from mose.editing.in_context import as_asked
 from mose.editing.spreading import (
     Group,
     Outputs,
@@ -21,10 +22,12 @@ from mose.errors import ConfigError
 from mose.facts.requests import EditRequest, check_requests
 from mose.linalg.orthogonal import on_sphere
 from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor, SignalEditor
+from mose.methods.context_options import InContextOptions
 from mose.methods.options import TargetOptions, Variant
 from mose.methods.signal_options import SignalOptions
 from mose.methods.trained_options import TrainedOptions
 from mose.models.causal_lm import CausalLM
+from mose.models.tokens import encode_pair
 from mose.statistics import keys as keys_of
 
 
@@ -78,6 +81,8 @@ def write_batch(
         seeing = {i: e for i, e in editors.items() if isinstance(e, SignalEditor)}
         _check_editors(seeing, variant)
         return _write_signals(lm, seeing, options, requests)
+    if isinstance(options, InContextOptions):
+        return [_read(lm, request) for request in as_asked(variant, requests)]
     if not isinstance(options, TargetOptions):
         raise TypeError(f"{variant.method}: no way to write its updates")
     closed = {i: e for i, e in editors.items() if isinstance(e, ClosedFormEditor)}
@@ -165,6 +170,15 @@ def _write_signals(
         lm.write(layer, editors[layer].weight)
     share = (time.perf_counter() - started) / len(requests)
     return [RequestOutcome(1, loss, None, share) for loss in found.losses]
+
+
+@torch.no_grad()
+def _read(lm: CausalLM, asked: EditRequest) -> RequestOutcome:
+    """The loss of a request that is stated before its prompt; nothing is written."""
+    started = time.perf_counter()
+    row = encode_pair(lm.tokenizer, asked.text, asked.target_new)
+    loss = float(training.losses_of(lm, {}, [row]))
+    return RequestOutcome(1, loss, None, time.perf_counter() - started)
 
 
 def _write(group: Group) -> list[RequestOutcome]:

@@ -35,12 +35,14 @@ def compare(
     requests: Sequence[EditRequest],
     places: Sequence[int],
     windows: NDArray[np.integer],
+    asked: Sequence[EditRequest] | None = None,
 ) -> list[Row]:
     """Rows (COLUMNS): one per neighbour prompt (kind "locality"), one per window ("heldout").
 
     lm: the unedited model; edit: writes the edited weights into it. places: of the requests in the
     whole order. windows: (n, T) token ids of held-out text; their rows have order -1, an empty
-    request, and the window's number as prompt.
+    request, and the window's number as prompt. asked: the requests as the edited model is asked
+    about them (`mose.editing.in_context.as_asked`); None: as they are.
     """
     prompts = [
         (place, request.id, number, probe.prompt)
@@ -48,9 +50,10 @@ def compare(
         for number, probe in enumerate(request.locality)
     ]
     texts = [text for *_, text in prompts]
+    texts_after = [probe.prompt for request in asked or requests for probe in request.locality]
     before = last_states(lm, texts), window_states(lm, windows)
     edit()
-    after = last_states(lm, texts), window_states(lm, windows)
+    after = last_states(lm, texts_after), window_states(lm, windows)
     rows: list[Row] = []
     found = differences(lm, before[0], after[0]).tolist()
     for (place, name, number, _), values in zip(prompts, found, strict=True):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from mose.editing import chain, checkpoints, sequence, shared_targets
+from mose.editing.in_context import as_asked
 from mose.evaluation import prompt_scores
 from mose.facts.drawing import check_enough
 from mose.facts.requests import EditRequest
@@ -42,7 +43,8 @@ def edit_segment(
     rows: list[Row] = []
 
     def score(first: int, batch: Sequence[EditRequest]) -> None:
-        rows.extend(prompt_scores.score_requests(lm, batch, range(first, first + len(batch))))
+        asked = as_asked(run.variant, batch)
+        rows.extend(prompt_scores.score_requests(lm, asked, range(first, first + len(batch))))
 
     sequence.run(lm, state, run.variant, run.requests, run.templates, run.batch, last, score, found)
     return state, rows

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from mose.editing.pass_size import target_tokens
 from mose.experiment.resources import ITEM_BYTES, Machine, Needs, Shape, Work
+from mose.methods.context_options import InContextOptions
 from mose.methods.options import ContextOptions, IterativeOptions, TargetOptions, Variant
 from mose.methods.register import target_variant
 from mose.methods.rotation_options import MoseOptions
@@ -122,6 +123,8 @@ def _layers(work: Work) -> Sequence[int]:
 def _state_bytes(shape: Shape, variant: Variant) -> float:
     """Bytes of a checkpoint on disk."""
     options, layers = variant.edit, len(variant.edit.layers)
+    if isinstance(options, InContextOptions):
+        return 0.0
     if isinstance(options, MoseOptions) and options.side == "both":
         return layers * 8.0 * shape.width * shape.mlp_width
     if isinstance(options, MoseOptions) and options.memory == "none":
@@ -138,7 +141,7 @@ def _solved_bytes(shape: Shape, variant: Variant) -> float:
     """Bytes of host memory that a method's linear algebra takes."""
     d, f, layers = shape.width, shape.mlp_width, len(variant.edit.layers)
     options = variant.edit
-    if isinstance(options, (TrainedOptions, SignalOptions)):
+    if isinstance(options, (TrainedOptions, SignalOptions, InContextOptions)):
         whitening = 32 * d**2 if isinstance(options, StableEditOptions) else 0
         return layers * (16 * d * f + whitening)
     if isinstance(options, MoseOptions) and options.side == "both":

@@ -9,6 +9,7 @@ from typing import Any
 
 from mose.errors import ConfigError
 from mose.methods import (
+    context_options,
     options,
     rotation_options,
     sequence_options,
@@ -55,6 +56,9 @@ OWN: dict[str, Method] = {
     "ultraedit": Method(signal_options.UltraEditOptions, "mose.methods.ultraedit:UltraEditEditor"),
     "stableedit": Method(
         signal_options.StableEditOptions, "mose.methods.stableedit:StableEditEditor"
+    ),
+    "in-context": Method(
+        context_options.InContextOptions, "mose.methods.in_context:UneditedEditor"
     ),
     "rect": Method(wrapper_options.RectOptions, "mose.methods.rect:RectEditor"),
     "prune": Method(wrapper_options.PruneOptions, "mose.methods.prune:PruneEditor"),

@@ -5,7 +5,7 @@ import pytest
 import tiny
 import torch
 from front_door import SMALL, TEMPLATES, all_weights, editor_of, logits, options_of, same
-from sequences import VARIANTS, parse
+from sequences import UNEDITED, VARIANTS, parse
 
 import mose
 from mose.editing import sequence
@@ -18,7 +18,8 @@ from mose.statistics import cached
 
 
 def test_every_registered_method_is_among_those_tested():
-    assert {entry["method"] for entry in VARIANTS.values()} >= set(METHODS)
+    tested = {entry["method"] for entry in VARIANTS.values()}
+    assert tested >= set(METHODS) - {UNEDITED["method"]}
 
 
 def by_sequence(name, facts, ends):

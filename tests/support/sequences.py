@@ -107,6 +107,8 @@ VARIANTS = {
     },
     "oft": {"method": "oft", "layers": [1, 2], "learning_rate": 0.05, "ball": 1.0},
 }
+# Of the method that changes no weights: it has tests of its own (tests/evaluation).
+UNEDITED = {"method": "in-context", "layers": [1, 2]}
 TRAINED = ("ft", "ft-bound", "oft")
 WITHOUT_STEPS = ("ultraedit", "stableedit")
 WITHOUT_TARGETS = (*TRAINED, *WITHOUT_STEPS)
