@@ -13,7 +13,9 @@ def program(args: argparse.Namespace) -> None:
 
     runs = Runs.parse(args.runs)
     paths = runs.paths.so_far() if args.so_far else runs.paths
-    tables = gather.experiment_tables(runs, args.batch, args.consistency, finished=args.so_far)
+    tables = gather.experiment_tables(
+        runs, args.batch, args.consistency, finished=args.so_far, conflicting=args.conflicts
+    )
     for name, table in tables.items():
         programs.write_table(paths.at(table=name).table, table)
     text = latex.summary_table(tables["summary"], tables["summary_intervals"])
@@ -26,6 +28,9 @@ if __name__ == "__main__":
     parser.add_argument("--runs", required=True, help="the runs of the experiment, as JSON")
     parser.add_argument("--batch", type=int, required=True, help="requests per update")
     parser.add_argument("--consistency", action="store_true", help="compare with reference texts")
+    parser.add_argument(
+        "--conflicts", action="store_true", help="requests conflict: judge which of two was kept"
+    )
     parser.add_argument(
         "--so-far", action="store_true", help="only finished checkpoints; write to so_far/"
     )

@@ -171,6 +171,11 @@ class Edits(Block):
     checkpoint: Count = Field(
         default=100, description="Edits between two checkpoints, a multiple of batch."
     )
+    conflicts: Annotated[float, Field(ge=0, le=1), AS_WRITTEN] = Field(
+        default=0.0,
+        description="Share of the requests that are edited again in the next segment, to another "
+        "new object; 0 for none. These further requests count as edits.",
+    )
     tasks_every: Count | None = absent(
         "Edits between two evaluations of the tasks, a multiple of checkpoint. Default: every "
         "checkpoint."

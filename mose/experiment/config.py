@@ -227,6 +227,12 @@ def check_experiment(filled: Mapping[str, Any], name: str) -> None:
                 f"{name}: edits.{larger} ({edits[larger]}) must be a multiple of "
                 f"edits.{smaller} ({edits[smaller]})"
             )
+    if edits["conflicts"] and edits["total"] < 2 * edits["checkpoint"]:
+        raise ConfigError(
+            f"{name}: edits.conflicts needs two segments, since a request conflicts with one of "
+            f"the segment before; raise edits.total ({edits['total']}) or lower edits.checkpoint "
+            f"({edits['checkpoint']})"
+        )
     if filled["gpus"] > 1 and filled["device"] != "cuda":
         raise ConfigError(
             f"{name}: gpus: {filled['gpus']} needs device: cuda, found {filled['device']!r}"

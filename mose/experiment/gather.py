@@ -12,9 +12,11 @@ from mose.evaluation import fluency
 from mose.experiment.paths import Paths
 from mose.experiment.runs import Runs
 from mose.facts import requests
+from mose.facts.conflicts import conflicting_pairs
 from mose.report import (
     abilities,
     collapse,
+    conflicts,
     families,
     intervals,
     next_tokens,
@@ -47,12 +49,17 @@ def _measured(at: Paths) -> list[Path]:
 
 
 def experiment_tables(
-    runs: Runs, batch: int, consistency: bool, finished: bool = False
+    runs: Runs,
+    batch: int,
+    consistency: bool,
+    finished: bool = False,
+    conflicting: bool = False,
 ) -> dict[str, pd.DataFrame]:
     """The tables of an experiment, by name (`catalog.TABLES`).
 
     batch: requests per update. consistency: whether texts are compared with references.
-    finished: leave out checkpoints without all measurements. Raises StoreError if none has them.
+    finished: leave out checkpoints without all measurements. conflicting: whether requests conflict
+    on purpose. Raises StoreError if nothing is finished.
     """
     frames: Frames = {"metrics": [], "stability": [], "perplexity": [], "edit_records": []}
     for identity in runs.identities():
@@ -62,7 +69,8 @@ def experiment_tables(
         )
         if checkpoints:
             segments = [n for n in runs.checkpoints if n <= checkpoints[-1]]
-            _add_run(frames, paths, identity, checkpoints, segments, batch, consistency)
+            pairs = _pairs(paths.requests) if conflicting else []
+            _add_run(frames, paths, identity, checkpoints, segments, batch, consistency, pairs)
     if not frames["metrics"]:
         raise StoreError(
             f"{runs.paths.folder}: no checkpoint is measured yet together with "
@@ -79,8 +87,12 @@ def _add_run(
     segments: Sequence[int],
     batch: int,
     consistency: bool,
+    pairs: Sequence[conflicts.Pair],
 ) -> None:
-    """Add one run's measurements. segments: number of edits at the end of each segment."""
+    """Add one run's measurements. segments: number of edits at the end of each segment.
+
+    pairs: of conflicting requests.
+    """
     unedited = pd.concat(
         [_read_scores(paths.at(n=n).unedited_scores) for n in segments], ignore_index=True
     )
@@ -96,7 +108,12 @@ def _add_run(
     add("perplexity", pd.read_csv(paths.unedited_perplexity), edits=0)
     for n in checkpoints:
         at = paths.at(n=n)
-        add("metrics", metrics_of(_read_scores(at.scores)), edits=n, when="retention")
+        scores = _read_scores(at.scores)
+        now = metrics_of(conflicts.current(scores, pairs, n))
+        add("metrics", now, edits=n, when="retention")
+        if pairs:
+            conflict = conflicts.conflict_metrics(scores, pairs, n)
+            add("metrics", conflict, edits=n, when="retention")
         add("stability", pd.read_csv(at.stability), edits=n)
         add("perplexity", pd.read_csv(at.perplexity), edits=n)
         immediate = metrics_of(_read_scores(at.immediate))
@@ -143,6 +160,15 @@ def next_token_table(runs: Runs) -> pd.DataFrame:
 def _read_scores(path: str) -> pd.DataFrame:
     """A file of scores, with ids as text."""
     return pd.read_csv(path, dtype=tables.SCORE_DTYPES, keep_default_na=False)
+
+
+def _pairs(path: str) -> list[conflicts.Pair]:
+    """The pairs of conflicting requests of a run."""
+    order = requests.read_requests(path)
+    return [
+        conflicts.Pair(order[earlier].id, order[later].id, later)
+        for earlier, later in conflicting_pairs(order)
+    ]
 
 
 def _references(path: str) -> dict[str, Any]:

@@ -46,7 +46,8 @@ TABLES = (
         EDITS,
         "One row per method, seed and checkpoint: mean scores over all requests edited so far, "
         "perplexity, and norm and condition number of the layer that moved most, over those of the "
-        "unedited matrix. Where it was asked for: scores of edit prompts behind unrelated text.",
+        "unedited matrix. Where it was asked for: scores of edit prompts behind unrelated text; "
+        "which of two conflicting edits is kept.",
     ),
     Entry(
         "summary_intervals",

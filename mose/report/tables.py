@@ -27,7 +27,10 @@ SUMMARY = [
     *("model", "dataset"),
 ]
 # Columns behind SUMMARY of experiments that measured them.
-OPTIONAL = ["prefixed_reliability", "prefixed_efficacy", "prefixed_kept"]
+OPTIONAL = [
+    *("prefixed_reliability", "prefixed_efficacy", "prefixed_kept"),
+    *("conflict_later", "conflict_earlier", "conflict_neither", "conflict_score"),
+]
 METRICS = [*CHECKPOINT, "when", "order", *PROMPT, "metric", "value"]
 
 SCORE_DTYPES = {

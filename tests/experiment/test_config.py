@@ -98,6 +98,12 @@ def test_defaults_are_filled_in_at_every_depth():
             {"prefixed": 5, "prefix_tokens": 9000},
             "measure.prefix_tokens (9000) must be at most corpus.heldout (8192)",
         ),
+        ("edits.conflicts", 1.5, "edits.conflicts: found 1.5, expected"),
+        (
+            "edits",
+            {"total": 20, "batch": 10, "checkpoint": 20, "conflicts": 0.5},
+            "edits.conflicts needs two segments, since a request conflicts with one of the",
+        ),
         ("edits.total", 45, "edits.total (45) must be a multiple of edits.checkpoint (20)"),
         ("edits.checkpoint", 8, "edits.checkpoint (8) must be a multiple of edits.batch (10)"),
         ("models", ["none"], "config/models/none.yaml: no such file"),

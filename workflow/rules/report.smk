@@ -49,9 +49,9 @@ def portability_folders():
     ]
 
 
-def reference_files():
-    """The requests with their reference texts, if generated texts are compared with them."""
-    if not config["measure"]["consistency"]:
+def request_files():
+    """The requests, if texts are compared with their references, or requests conflict."""
+    if not (config["measure"]["consistency"] or EDITS["conflicts"]):
         return []
     return expand(paths.requests, model=MODELS, dataset=DATASETS, seed=SEEDS)
 
@@ -72,12 +72,14 @@ TABLES_PARAMS = {
     "runs": runs_json(CHECKPOINTS),
     "batch": EDITS["batch"],
     "consistency": "--consistency" if config["measure"]["consistency"] else "",
+    "conflicts": "--conflicts" if EDITS["conflicts"] else "",
 }
 TABLES_COMMAND = (
     "python {PROGRAMS:q}/tables.py"
     " --runs {params.runs:q}"
     " --batch {params.batch}"
     " {params.consistency}"
+    " {params.conflicts}"
 )
 FIGURES_COMMAND = "python {PROGRAMS:q}/figures.py --runs {params.runs:q}"
 
@@ -98,7 +100,7 @@ rule tables:
             n=CHECKPOINTS,
         ),
         unedited_perplexity=expand(paths.unedited_perplexity, model=MODELS),
-        references=reference_files(),
+        requests=request_files(),
     output:
         table_files(catalog.TABLES),
         paths.summary_text,

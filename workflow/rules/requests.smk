@@ -108,7 +108,17 @@ rule requests:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/facts/drawing.py", "mose/facts/requests.py"),
+        code=code_of(
+            "mose/facts/conflicts.py",
+            "mose/facts/drawing.py",
+            "mose/facts/requests.py",
+        ),
+        # Segments, and so the places of conflicting requests, do not depend on edits.total.
+        conflicts=(
+            f"--conflicts {EDITS['conflicts']} --apart {EDITS['checkpoint']}"
+            if EDITS["conflicts"]
+            else ""
+        ),
         known=lambda wildcards: (
             "--known-only" if DATASETS[wildcards.dataset]["known_only"] else ""
         ),
@@ -123,6 +133,7 @@ rule requests:
         " --neighbours {params.neighbours}"
         " --held-out {params.held_out}"
         " --part {params.part}"
+        " {params.conflicts}"
         " --out {output.requests:q}"
         " --report {output.report:q} > {log:q} 2>&1"
 
