@@ -23,7 +23,7 @@ from torch import Tensor
 
 from mose.facts.requests import EditRequest
 from mose.methods.base import ClosedFormEditor
-from mose.methods.options import ContextOptions, TargetOptions
+from mose.methods.options import LeastSquaresOptions, TargetOptions
 from mose.models import post_norms
 from mose.models.causal_lm import CausalLM
 from mose.statistics import keys as keys_of
@@ -136,7 +136,7 @@ def write_share(
     prompt_keys = present.prompt_keys[layer]
     residuals = post_norms.pulled_back(group.lm, layer, prompt_keys, share, lengths)
     keys = present.keys[layer]
-    if isinstance(group.options, ContextOptions) and group.options.contexts == "each":
+    if isinstance(group.options, LeastSquaresOptions) and group.options.contexts == "each":
         keys, residuals = present.weighted(layer, residuals)
     group.update(layer, keys, residuals, prompt_keys)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 from mose.editing.pass_size import target_tokens
 from mose.experiment.resources import ITEM_BYTES, Machine, Needs, Shape, Work
 from mose.methods.context_options import InContextOptions
-from mose.methods.options import ContextOptions, IterativeOptions, TargetOptions, Variant
+from mose.methods.options import IterativeOptions, LeastSquaresOptions, TargetOptions, Variant
 from mose.methods.register import target_variant
 from mose.methods.rotation_options import MoseOptions
 from mose.methods.signal_options import SignalOptions, StableEditOptions
@@ -184,7 +184,7 @@ def _solve_operations(shape: Shape, variant: Variant, work: Work) -> float:
 
 
 def _keys_per_request(options: TargetOptions) -> int:
-    each = isinstance(options, ContextOptions) and options.contexts == "each"
+    each = isinstance(options, LeastSquaresOptions) and options.contexts == "each"
     return TEMPLATES if each else 1
 
 

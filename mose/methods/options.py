@@ -156,7 +156,7 @@ class LedgerOptions(TargetOptions):
         return self.replay > 0 or self.targets_from == "unedited"
 
 
-class ContextOptions(LedgerOptions):
+class LeastSquaresOptions(LedgerOptions):
     """Options of methods that are least squares over the keys of all edits they hold."""
 
     contexts: Literal["mean", "each"] = Field(
@@ -212,7 +212,7 @@ class AdditiveOptions(TargetOptions):
             )
 
 
-class MemitOptions(AdditiveOptions, RetentionOptions, ContextOptions):
+class MemitOptions(AdditiveOptions, RetentionOptions, LeastSquaresOptions):
     """MEMIT."""
 
     memory: Literal["none", "keys"] = Field(
@@ -283,7 +283,7 @@ class NullSpaceOptions(AdditiveOptions, LedgerOptions):
     )
 
 
-class AlphaEditOptions(NullSpaceOptions, ContextOptions):
+class AlphaEditOptions(NullSpaceOptions, LeastSquaresOptions):
     """AlphaEdit."""
 
     ridge: Positive = Field(default=10.0, description="Weight of ||Delta||_F^2 (the authors' L2).")

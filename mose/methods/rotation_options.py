@@ -4,12 +4,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from mose.methods.options import ContextOptions, RetentionOptions
+from mose.methods.options import LeastSquaresOptions, RetentionOptions
 from mose.validation.refusals import KeyRefused
 from mose.validation.strict import AS_WRITTEN
 
 
-class MoseOptions(RetentionOptions, ContextOptions):
+class MoseOptions(RetentionOptions, LeastSquaresOptions):
     """MOSE: W <- R W as published, or one of the forms proposed here."""
 
     side: Literal["output", "input", "both"] = Field(
