@@ -23,6 +23,7 @@ from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import LayerEditor
 from mose.methods.editors import make_editor
 from mose.methods.options import LedgerOptions, TargetOptions, Variant
+from mose.methods.trained_options import TrainedOptions
 from mose.models.causal_lm import CausalLM
 from mose.progress import track
 
@@ -166,16 +167,23 @@ def run(
                 known = _found_on_unedited(lm, state, variant, members, templates, unedited)
             else:
                 known = [found[member.id] for member in members]
-            outcomes = write_batch(lm, state.editors, variant, members, templates, known)
+            together = requests[: start + len(members)] if _all_so_far(variant) else members
+            outcomes = write_batch(lm, state.editors, variant, together, templates, known)
         except NumericalError as error:
             named = shortened(", ".join(member.id for member in members))
             where = f"edits {start + 1} to {start + len(members)} ({named})"
             raise NumericalError(f"{where}: {error}") from None
-        _record(state, start, start // batch, members, outcomes)
+        _record(state, start, start // batch, members, outcomes[-len(members) :])
         logger.info("%d edits: %s", state.edits, _means(state.diagnoses[start:]))
         if _is_due(variant, start, state.edits):
             solve_again(lm, state, variant, requests, templates)
         after_batch(start, members)
+
+
+def _all_so_far(variant: Variant) -> bool:
+    """Whether a batch is written together with all requests before it (LocFT-BF)."""
+    options = variant.edit
+    return isinstance(options, TrainedOptions) and options.ALL_SO_FAR
 
 
 def _record(

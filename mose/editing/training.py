@@ -3,6 +3,7 @@
 The loss has no term for old knowledge, no essence prompt and no templates, as in the field's code.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 
 import torch
@@ -13,7 +14,7 @@ from mose.methods.base import GradientEditor
 from mose.methods.trained_options import TrainedOptions
 from mose.models.causal_lm import CausalLM
 from mose.models.losses import check_finite, mean_nll
-from mose.models.tokens import encode_pair, pad
+from mose.models.tokens import encode_pair, end_of_text, pad
 
 
 def train(
@@ -24,31 +25,38 @@ def train(
 ) -> tuple[int, list[float]]:
     """Train the editors' parameters on requests; returns (rounds, last loss per request in nats).
 
-    A round takes a step of Adam for every `options.per_step` requests, in order. Training ends
-    after a round with a mean loss below stop_loss. The model's own weights do not change.
+    A round takes a step of Adam for every `options.per_step` requests, in order, or in one that the
+    round's number draws (`options.SHUFFLED`). Training ends after a round with a mean loss below
+    stop_loss. The model's own weights do not change.
     Raises RequestError for wrong requests, NumericalError for a loss that is not finite.
     """
     check_requests(requests)
     rows = [encode_pair(lm.tokenizer, request.text, request.target_new) for request in requests]
+    if options.ENDED:
+        rows = [(prompt, [*target, end_of_text(lm.tokenizer)]) for prompt, target in rows]
     parameters = [editor.trainable() for editor in editors.values()]
     adam = torch.optim.Adam(parameters, lr=options.learning_rate)
     last_losses = [float("nan")] * len(rows)
     per_step = options.per_step or len(rows)
     rounds = step = 0
     for rounds in range(1, options.steps + 1):
+        order = list(range(len(rows)))
+        if options.SHUFFLED:
+            random.Random(rounds).shuffle(order)
         for start in range(0, len(rows), per_step):
             step += 1
-            members = slice(start, start + per_step)
-            losses = losses_of(lm, editors, rows[members])
+            members = order[start : start + per_step]
+            losses = losses_of(lm, editors, [rows[i] for i in members])
             check_finite(
                 losses,
-                [request.id for request in requests[members]],
+                [requests[i].id for i in members],
                 f"layers {', '.join(map(str, editors))} in round {rounds}",
                 step,
                 options.learning_rate,
                 "look at dtype",
             )
-            last_losses[members] = losses.tolist()
+            for i, loss in zip(members, losses.tolist(), strict=True):
+                last_losses[i] = loss
             adam.zero_grad()
             losses.mean().backward()
             adam.step()

@@ -53,6 +53,7 @@ OWN: dict[str, Method] = {
     "lyaplock": Method(sequence_options.LyapLockOptions, "mose.methods.lyaplock:LyapLockEditor"),
     "ft": Method(trained_options.FineTuneOptions, "mose.methods.ft:FineTuneEditor"),
     "oft": Method(trained_options.TrainedRotationOptions, "mose.methods.oft:TrainedRotationEditor"),
+    "locft-bf": Method(trained_options.LocFTOptions, "mose.methods.locft:LocFTEditor"),
     "ultraedit": Method(signal_options.UltraEditOptions, "mose.methods.ultraedit:UltraEditEditor"),
     "stableedit": Method(
         signal_options.StableEditOptions, "mose.methods.stableedit:StableEditEditor"

@@ -5,6 +5,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from mose.methods.options import IterativeOptions
+from mose.validation.refusals import KeyRefused
 from mose.validation.strict import Count, NonNegative, Positive
 
 
@@ -19,6 +20,12 @@ class TrainedOptions(IterativeOptions):
         description="Most rounds through the requests that are trained together; a round takes one "
         "or more steps of Adam.",
     )
+
+    # Whether a batch is trained together with all requests before it; whether each round has an
+    # order of its own; whether the token that ends a text is trained after the object.
+    ALL_SO_FAR: ClassVar[bool] = False
+    SHUFFLED: ClassVar[bool] = False
+    ENDED: ClassVar[bool] = False
 
     @property
     def per_step(self) -> int | None:
@@ -37,6 +44,29 @@ class FineTuneOptions(TrainedOptions):
         description="Bound of every entry's change in one batch. null: none.",
     )
     minibatch: Count = Field(default=10, description="Requests per step of Adam.")
+
+    @property
+    def per_step(self) -> int | None:
+        return self.minibatch
+
+
+class LocFTOptions(TrainedOptions):
+    """LocFT-BF: one layer, trained on all requests so far. An oracle, no sequential method."""
+
+    stop_loss: NonNegative = Field(
+        default=0.01, description="Training ends after a round with a mean loss below this."
+    )
+    minibatch: Count = Field(default=100, description="Requests per step of Adam.")
+
+    ALL_SO_FAR: ClassVar[bool] = True
+    SHUFFLED: ClassVar[bool] = True
+    ENDED: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if len(self.layers) > 1:
+            raise KeyRefused(
+                "layers", f"LocFT-BF trains one layer, found {list(self.layers)}; choose one, or ft"
+            )
 
     @property
     def per_step(self) -> int | None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from mose.errors import RequestError
+from mose.errors import ConfigError, RequestError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -62,6 +62,16 @@ def encode_pair(
     if start == len(ids) or start == 0:
         raise RequestError(f"'{prompt} {target}': prompt or target is empty in this model's tokens")
     return ids[:start], ids[start:]
+
+
+def end_of_text(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The token that ends a text. Raises ConfigError for a tokenizer without one."""
+    token = tokenizer.eos_token_id
+    if not isinstance(token, int):
+        raise ConfigError(
+            "tokenizer: has no eos_token, which locft-bf trains after every object; take ft"
+        )
+    return token
 
 
 def subject_end(

@@ -1,5 +1,7 @@
 """Training against a plain loop: the whole model, one request at a time, torch's own autograd."""
 
+import random
+
 import pytest
 import tiny
 import torch
@@ -87,6 +89,73 @@ def test_fine_tuning_is_what_a_plain_loop_does(kind, requests):
     moved = (expected - lm.weight(2)).abs().max()
     assert moved > 0.005
     assert (editors[2].weight - expected).abs().max() < 0.01 * moved
+
+
+def plain_breadth_first(lm, requests, layer, learning_rate, rounds, minibatch):
+    """W after rounds of minibatches, each in the order that its number draws; objects are ended."""
+    weight = lm.projection(layer).weight.requires_grad_()
+    adam = torch.optim.Adam([weight], lr=learning_rate)
+    for round_ in range(1, rounds + 1):
+        left = list(requests)
+        random.Random(round_).shuffle(left)
+        while left:
+            losses = []
+            for request in left[:minibatch]:
+                prompt = lm.tokenizer(request.text)["input_ids"]
+                target = [
+                    *lm.tokenizer(f" {request.target_new}")["input_ids"],
+                    lm.tokenizer.eos_token_id,
+                ]
+                logits = lm.model(torch.tensor([prompt + target])).logits[0, len(prompt) - 1 : -1]
+                losses.append(torch.nn.functional.cross_entropy(logits, torch.tensor(target)))
+            adam.zero_grad()
+            torch.stack(losses).mean().backward()
+            adam.step()
+            left = left[minibatch:]
+    return lm.weight(layer).detach()
+
+
+LOCFT = {"method": "locft-bf", "layers": [2], "learning_rate": 0.003, "steps": 3, "minibatch": 4}
+
+
+@pytest.mark.parametrize("kind", ["llama", "gpt2"])
+def test_breadth_first_is_a_plain_loop_over_all_requests_so_far(kind, requests):
+    variant = parse_variant(LOCFT)
+    lm = tiny.model(kind)
+    before = lm.weight(2).clone()
+    state = sequence.State(sequence.make_editors({2: before}, {}, variant))
+    for edits in (2, 6):
+        sequence.run(lm, state, variant, requests, ["{}"], 4, edits)
+        expected = plain_breadth_first(tiny.model(kind), requests[:edits], 2, 0.003, 3, 4)
+        moved = (expected - before).abs().max()
+        assert moved > 0.005
+        assert (lm.weight(2) - expected).abs().max() < 0.01 * moved
+    assert [done.request for done in state.diagnoses] == [request.id for request in requests]
+
+
+def test_batches_make_no_difference_to_what_is_trained_on_all_requests(requests):
+    variant = parse_variant({**LOCFT, "learning_rate": 0.01})
+    ends = []
+    for batch in (1, 4, 6):
+        lm = tiny.model()
+        state = sequence.State(sequence.make_editors({2: lm.weight(2)}, {}, variant))
+        sequence.run(lm, state, variant, requests, ["{}"], batch, 6)
+        ends.append(lm.weight(2).clone())
+    assert torch.equal(ends[0], ends[1])
+    assert torch.equal(ends[0], ends[2])
+    assert not torch.equal(ends[0], tiny.model().weight(2))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"layers": [1, 2]}, r"m\.layers: LocFT-BF trains one layer, found \[1, 2\]"),
+        ({"norm_constraint": 0.1}, "unknown key 'norm_constraint' for method locft-bf"),
+    ],
+)
+def test_what_would_be_another_method_than_breadth_first_is_refused(changed, said):
+    with pytest.raises(ConfigError, match=said):
+        parse_variant({**LOCFT, **changed}, "m")
 
 
 def test_the_models_own_weights_are_left_alone(requests):

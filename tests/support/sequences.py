@@ -98,6 +98,7 @@ VARIANTS = {
     "prune-aligned": {**MEMIT, "method": "prune-aligned", "base": "encore", "norm_weight": 0.01},
     "ft": {"method": "ft", "layers": [1], "learning_rate": 0.01},
     "ft-bound": {"method": "ft", "layers": [1], "learning_rate": 0.01, "norm_constraint": 0.01},
+    "locft-bf": {"method": "locft-bf", "layers": [1], "learning_rate": 0.01, "minibatch": 3},
     "ultraedit": {"method": "ultraedit", "layers": [1, 2], "learning_rate": 1e-3},
     "stableedit": {
         "method": "stableedit",
@@ -109,7 +110,7 @@ VARIANTS = {
 }
 # Of the method that changes no weights: it has tests of its own (tests/evaluation).
 UNEDITED = {"method": "in-context", "layers": [1, 2]}
-TRAINED = ("ft", "ft-bound", "oft")
+TRAINED = ("ft", "ft-bound", "locft-bf", "oft")
 WITHOUT_STEPS = ("ultraedit", "stableedit")
 WITHOUT_TARGETS = (*TRAINED, *WITHOUT_STEPS)
 
