@@ -7,8 +7,10 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from html import unescape
 from pathlib import Path
 
+import browser
 import pytest
 import tiny
 import typer.main
@@ -105,20 +107,85 @@ def test_a_broken_link_and_a_missing_path_are_seen(tmp_path):
     assert missing_paths(page, tmp_path) == ["mose/gone.py", "config/gone.yaml"]
 
 
-def test_the_site_is_built_and_no_link_in_it_is_broken(tmp_path):
-    """MkDocs refuses links to pages and headings that the site does not have."""
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path)]
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The built site. MkDocs refuses links to pages and headings that it does not have."""
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
     built = subprocess.run(
         command, cwd=ROOT, env={**os.environ, "NO_MKDOCS_2_WARNING": "1"}, text=True,
         capture_output=True, check=False,
     )  # fmt: skip
     assert built.returncode == 0, built.stderr
-    reference = (tmp_path / "api.html").read_text()
+    return folder
+
+
+def test_the_site_has_the_reference_and_what_its_first_page_links_to(site):
+    reference = (site / "api.html").read_text()
     assert all(f'id="mose.{name}"' in reference for name in ("Editor.edit", "apply_patch"))
-    first = (tmp_path / "index.html").read_text()
+    first = (site / "index.html").read_text()
     for place in re.findall(r'(?:href|src)="((?!https?:|#|data:)[^"#]+)', first):
-        assert (tmp_path / place).exists(), place
-    assert "https://fonts" not in first, "readable without a network"
+        assert (site / place).exists(), place
+
+
+def test_the_site_loads_nothing_from_a_network(site):
+    for page in site.rglob("*.html"):
+        loaded = (
+            r'<(?:script|img|iframe)\b[^>]*\bsrc="(?:https?:)?//|<link\b[^>]*\bhref="(?:https?:)?//'
+        )
+        assert not re.search(loaded, page.read_text()), page
+
+
+def test_the_site_s_search_finds_a_word_without_a_network(site):
+    found, heard = browser.visit(
+        (site / "methods.html").read_text(),
+        """const query = document.querySelector("[data-md-component=search-query]");
+        query.focus();
+        query.value = "isospectral";
+        query.dispatchEvent(new Event("keyup", { bubbles: true }));
+        for (let tries = 0; tries < 100; tries++) {
+          const items = [...document.querySelectorAll(".md-search-result__item")];
+          if (items.length) return items.map(item => item.textContent);
+          await new Promise(resolve => setTimeout(resolve, 50));
+        }
+        return [];""",
+        site,
+    )
+    assert heard == []
+    assert any("isospectral" in item for item in found), found
+
+
+FORMULA = re.compile(r"\$`[^`]+`\$|^```math\n.*?^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["methods", "scale"])
+def test_every_formula_is_mathml_in_the_site(site, name):
+    written = FORMULA.findall((ROOT / "docs" / f"{name}.md").read_text())
+    page = (site / f"{name}.html").read_text()
+    formulas = re.findall(r"<math\b.*?</math>", page, re.DOTALL)
+    assert len(formulas) == len(written) > 0
+    assert "$`" not in page
+    assert "language-math" not in page
+    # A command that the converter does not know stays in the text with its backslash.
+    assert [formula for formula in formulas if "\\" in unescape(formula)] == []
+    # A browser lays all of them out.
+    found, heard = browser.visit(
+        page,
+        """return [...document.querySelectorAll("math")].map(m => m.getBoundingClientRect())
+           .filter(box => !(box.width > 2 && box.height > 5)).length""",
+        site,
+    )
+    assert (found, heard) == (0, [])
+
+
+def test_a_formula_says_in_the_site_what_its_source_says(site):
+    """One of each kind, read back from MathML."""
+    text = (site / "methods.html").read_text()
+    for entity, letter in (("&#x022A4;", "T"), ("&#x02212;", "-"), ("&#x02190;", ":=")):
+        text = text.replace(entity, letter)
+    text = re.sub(r"\s", "", re.sub(r"<[^>]+>", "", unescape(text)))
+    assert "W:=RW" in text
+    assert "Δ=RKT(λC+KKT)-1=R(λI+KTC-1K)-1KTC-1" in text
 
 
 def test_the_readme_is_short():

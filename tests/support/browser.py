@@ -15,12 +15,13 @@ NAMES = ("chromium", "chromium-headless-shell", "chromium-browser", "google-chro
 LISTEN = """<script>
 const heard = [];
 addEventListener("error", e => heard.push(e.message || "not loaded: " + e.target.outerHTML), true);
+addEventListener("unhandledrejection", e => heard.push(String(e.reason)));
 addEventListener("securitypolicyviolation", e => heard.push("refused: " + e.blockedURI));
 for (const name of ["error", "warn"]) console[name] = (...said) => heard.push(said.join(" "));
 </script>"""
 TELL = """<script>
-addEventListener("load", () => {{
-  const found = (() => {{ {script} }})();
+addEventListener("load", async () => {{
+  const found = await (async () => {{ {script} }})();
   const told = document.createElement("output");
   told.id = "told";
   told.textContent = JSON.stringify({{ found, heard }});
@@ -41,7 +42,7 @@ def find():
 
 
 def visit(page: str, script: str, folder: Path):
-    """Open a page, and run the body of a function on it when it has loaded.
+    """Open a page, and run the body of a function, which may wait, on it when it has loaded.
 
     Returns what the function returned, and the errors that the browser reported.
     """
