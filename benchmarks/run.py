@@ -33,7 +33,7 @@ from mose.methods.emmet import emmet_delta
 from mose.methods.memit import memit_delta
 from mose.methods.options import MemitOptions
 from mose.models.causal_lm import CausalLM
-from mose.statistics import second_moments
+from mose.statistics import keys, second_moments
 from mose.storage import files
 
 logger = logging.getLogger(__name__)
@@ -191,6 +191,47 @@ def second_moments_pass(lm: CausalLM) -> dict[str, Any]:
     }
 
 
+def keys_in_turn(lm: CausalLM) -> dict[str, Any]:
+    """Keys of five layers that are written in turn, ten requests, against a pass from the first
+    block for each.
+
+    operations, plain_operations: matrix products of both, counted.
+    """
+    layers = [4, 5, 6, 7, 8]
+    requests = REQUESTS[:10]
+    unedited = {layer: lm.weight(layer).clone() for layer in layers}
+
+    def in_turn(collect: Callable[[list[int]], keys.Keys]) -> torch.Tensor:
+        found = [collect(layers)]
+        for place, layer in enumerate(layers):
+            lm.write(layer, 1.1 * unedited[layer])
+            found.append(collect(layers[place + 1 :] or layers[-1:]))
+        for layer, weight in unedited.items():
+            lm.write(layer, weight)
+        return torch.cat([each.hidden.ravel() for each in found])
+
+    def ours() -> torch.Tensor:
+        return in_turn(keys.Prompts(lm, requests, TEMPLATES).collect)
+
+    def theirs() -> torch.Tensor:
+        return in_turn(lambda wanted: keys.collect(lm, requests, TEMPLATES, wanted))
+
+    counted = {}
+    for name, call in (("operations", ours), ("plain_operations", theirs)):
+        with FlopCounterMode(display=False) as counter:
+            call()
+        counted[name] = counter.get_total_flops()
+    difference = agree("keys", ours(), theirs(), 1e-6)
+    fast, slow = pair(ours, theirs, 3)
+    return {
+        "seconds": fast,
+        "plain_seconds": slow,
+        "difference": difference,
+        "goal": 2.0,
+        **counted,
+    }
+
+
 def scores(lm: CausalLM) -> dict[str, Any]:
     """16 records of 13 prompts, two targets each, at once against one record at a time."""
     records = [
@@ -340,6 +381,7 @@ def rotation_input(_lm: CausalLM) -> dict[str, Any]:
 BENCHMARKS = {
     "value targets": value_targets,
     "second moments": second_moments_pass,
+    "keys in turn": keys_in_turn,
     "scores": scores,
     "memit solve": memit_solve,
     "emmet solve": emmet_solve,

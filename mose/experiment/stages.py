@@ -231,7 +231,9 @@ def _write(shape: Shape, machine: Machine, work: Work, seeks_targets: bool) -> N
     if not seeks_targets:
         steps = 0
     prefixes = (TEMPLATES + 1) * (BEFORE + AFTER) * 2 * shape.block * shape.blocks
-    keys = (len(options.layers) + 1) * TEMPLATES * BEFORE * 2 * shape.block * (last + 1)
+    # Keys of each next layer: the blocks from the one just written on.
+    blocks = (last + 1) + sum(last - layer + 1 for layer in options.layers)
+    keys = TEMPLATES * BEFORE * 2 * shape.block * blocks
     running = ITEM_BYTES[machine.dtype] * tokens * above * (20 * shape.width + 4 * shape.mlp_width)
     # Each batch is scored right after its edit.
     scoring = work.prompts * PROMPT * 2 * shape.parameters

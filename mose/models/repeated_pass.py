@@ -51,8 +51,8 @@ class RepeatedPass:
 
     def _whole(self, layers: Sequence[int], keep: int) -> Trace:
         """A pass from the first block, which records how each block is called."""
-        hidden: list[Tensor] = []
         self._calls = []
+        hidden: list[Tensor] = []
         hooks = [
             block.register_forward_pre_hook(keep_call(self._calls, hidden), with_kwargs=True)
             for block in self._lm.blocks[: max(layers) + 1]
