@@ -7,19 +7,18 @@ from mose.cli import programs
 
 def program(args: argparse.Namespace) -> None:
     from mose.evaluation import measurement
-    from mose.facts.requests import read_requests
 
     if args.checkpoint:
         from mose.editing import chain
 
         lm = chain.open_model(args)
-        requests = chain.open_chain(args).asked
     else:
         from mose.models import loading
 
         lm = loading.load(args.model, args.device, args.dtype, args.gpus)
-        requests = read_requests(args.requests) if args.scores else []
     if args.scores:
+        from mose.facts.requests import read_requests
+
         selection = measurement.Selection(
             first=args.first,
             last=args.last,
@@ -32,6 +31,7 @@ def program(args: argparse.Namespace) -> None:
             prefixed=args.prefixed,
             prefix_tokens=args.prefix_tokens,
         )
+        requests = chain.open_chain(args).asked if args.checkpoint else read_requests(args.requests)
         rows = measurement.score_selection(lm, requests, selection, args.requests, args.heldout)
         programs.write_table(args.scores, rows, measurement.COLUMNS)
     if args.perplexity:

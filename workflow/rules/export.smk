@@ -26,6 +26,7 @@ rule exported:
         code=code_of(
             "mose/editing/chain.py",
             "mose/editing/export.py",
+            "mose/editing/in_context.py",
         ),
         settings=lambda wildcards: f"methods.{wildcards.method} of {EXPERIMENT}",
     shell:
