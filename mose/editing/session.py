@@ -20,6 +20,7 @@ from torch import Tensor
 
 from mose.editing import checkpoints, sequence
 from mose.editing.in_context import refuse_unedited
+from mose.editing.writing import FoundTarget
 from mose.errors import ConfigError, RequestError, StoreError
 from mose.facts.requests import (
     EditRequest,
@@ -102,7 +103,12 @@ class Session:
         """Copies of the edited matrices (d_out, d_in) by layer, as the model runs with them."""
         return {layer: self.lm.weight(layer).detach().to("cpu", copy=True) for layer in self.base}
 
-    def edit(self, requests: Sequence[EditRequest], repeated: Repeated | None = "keep") -> None:
+    def edit(
+        self,
+        requests: Sequence[EditRequest],
+        repeated: Repeated | None = "keep",
+        found: Mapping[str, FoundTarget] | None = None,
+    ) -> None:
         """Write requests, in batches.
 
         repeated: what becomes of an earlier request of the same subject and prompt. replace: it is
@@ -111,6 +117,7 @@ class Session:
         exception, KeyboardInterrupt among them, model and session are as after the last whole
         batch; before the first one, what was to be replaced is still there. Raises NumericalError
         for a numerical failure, ConfigError for replacing without a ledger.
+        found: as in `sequence.run`.
         """
         check_requests(requests)
         before = self.state, self.requests, self.replaced
@@ -131,7 +138,7 @@ class Session:
             sequence.put_into(self.lm, self.state)
             sequence.run(
                 self.lm, self.state, self.variant, order, materials.templates, self.batch,
-                len(order), after_batch,
+                len(order), after_batch, found,
             )  # fmt: skip
         except BaseException:
             self._go_back(whole)

@@ -9,6 +9,8 @@ from front_door import SMALL, all_weights, cache_in, refused, same
 
 import mose
 from mose import tuning
+from mose.editing import shared_targets
+from mose.editing.arguments import split_arguments
 from mose.errors import ConfigError, StoreError
 from mose.methods.register import parse_variant
 from mose.storage import cache
@@ -126,3 +128,58 @@ def test_a_damaged_file_is_named(tiny_folder):
     path.write_text('{"entry": {"method": "ft"}, "score": 1.0, "edits": 4}')
     refused(StoreError, [str(path), "remove it"], lambda: editor(tiny_folder))
     path.unlink()
+
+
+OPTIONS = {"method": "memit", "layers": [1, 2], "steps": 3, "learning_rate": 0.2}
+
+
+def memit_scan(lm, share=True):
+    entries = {str(weight): {**OPTIONS, "lambda": weight} for weight in (0.01, 0.05, 1.0)}
+    variants = {label: parse_variant(entry) for label, entry in entries.items()}
+    arguments, _ = split_arguments(dict(SMALL))
+    return tuning._Scan(lm, "memit", variants, tuning._requests(EDITS, 0), arguments, share)
+
+
+def test_variants_share_targets_of_the_unedited_model(own_cache, monkeypatch):
+    sought, find = [], shared_targets.find
+    monkeypatch.setattr(shared_targets, "find", lambda *given: sought.append(given) or find(*given))
+    lm = tiny.model()
+    scan = memit_scan(lm)
+    rows = scan.rows()
+    scan.forget()
+    assert len(rows) == 3
+    assert len(sought) == 1
+    given = {key: value for key, value in OPTIONS.items() if key != "method"} | SMALL
+    for row in rows:
+        one = mose.Editor(
+            lm.model, lm.tokenizer, "memit", targets_from="unedited",
+            retention_weight=float(row["method"]), **given,
+        )  # fmt: skip
+        one.edit(tuning._requests(EDITS, 0))
+        expected = one.evaluate().set_index("metric")["value"]
+        assert {name: row[name] for name in expected.index} == pytest.approx(dict(expected))
+        one.undo()
+    assert memit_scan(lm, share=False)._targets(parse_variant({**OPTIONS, "lambda": 1})) is None
+
+
+def test_a_stopped_scan_goes_on_where_it_stopped(own_cache, monkeypatch):
+    lm = tiny.model()
+    scan = memit_scan(lm)
+    whole = scan.rows()
+    scan.forget()
+    edited, stop_at, edit = [], 2, tuning.Session.edit
+
+    def stopping(session, *arguments, **options):
+        if len(edited) == stop_at:
+            raise KeyboardInterrupt
+        edited.append(session.variant.as_json())
+        edit(session, *arguments, **options)
+
+    monkeypatch.setattr(tuning.Session, "edit", stopping)
+    with pytest.raises(KeyboardInterrupt):
+        memit_scan(lm).rows()
+    stop_at = None
+    assert memit_scan(lm).rows() == whole
+    assert len(edited) == len(set(edited)) == 3
+    memit_scan(lm).forget()
+    assert not scan.folder.parent.exists()
