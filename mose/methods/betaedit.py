@@ -64,7 +64,7 @@ class BetaEditEditor(AdditiveEditor):
     def delta(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor) -> Tensor:
         keys, residuals = self.with_earlier(keys, residuals)
         directions, metric = self._space()
-        gain = RegularisedLeastSquares(metric, 1.0, directions.mT @ keys).gain()
+        gain = RegularisedLeastSquares(metric, 1.0, directions.mT @ keys).gain
         return residuals @ gain @ directions.mT
 
     def state(self) -> dict[str, Tensor]:

@@ -45,7 +45,7 @@ class LyapLockEditor(AdditiveEditor):
         wanted = torch.cat([self._values, present @ keys + residuals], dim=1)
         every = torch.cat([self._earlier, keys], dim=1)
         weight = self._options.retention_weight * self._queue
-        gain = RegularisedLeastSquares(self._moment, weight, every).gain()
+        gain = RegularisedLeastSquares(self._moment, weight, every).gain
         return unedited + (wanted - unedited @ every) @ gain - present
 
     def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:

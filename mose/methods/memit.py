@@ -22,7 +22,7 @@ def memit_delta(
     keys: Tensor, residuals: Tensor, moment: SecondMoment, retention_weight: float
 ) -> Tensor:
     """Delta (d_out, d_in) float64 for keys Z (d_in, n) and wanted changes T (d_out, n)."""
-    return residuals @ RegularisedLeastSquares(moment, retention_weight, keys).gain()
+    return residuals @ RegularisedLeastSquares(moment, retention_weight, keys).gain
 
 
 class MemitEditor(AdditiveEditor):

@@ -51,7 +51,7 @@ class AllDirections:
 
     def solve(self, centre: Tensor, keys: Tensor, wanted: Tensor) -> Tensor:
         fit = RegularisedLeastSquares(self._moment, self._options.retention_weight, keys)
-        gain, values = fit.gain(), self._unedited.values
+        gain, values = fit.gain, self._unedited.values
         additive = centre + wanted @ gain
         point = nearest(additive, values)
         if self._options.solver == "nearest":

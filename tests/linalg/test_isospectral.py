@@ -92,7 +92,7 @@ def test_the_metric_is_that_of_least_squares():
     assert torch.allclose(fit.solve(columns), torch.linalg.solve(metric, columns), rtol=1e-9)
     # Delta* by the normal equations, its objective by the definition, and the completed square.
     solution = torch.linalg.solve(metric, keys @ wanted.mT).mT
-    assert torch.allclose(wanted @ fit.gain(), solution, atol=1e-11)
+    assert torch.allclose(wanted @ fit.gain, solution, atol=1e-11)
 
     def defined(delta):
         missing = delta @ keys - wanted
@@ -125,7 +125,7 @@ def projected_gradients(additive, fit, values, steps=600):
 def test_best_agrees_with_projected_gradients_and_is_stationary(size):
     """Against a plain solver that shares nothing but the projection."""
     weight, fit, wanted = problem(size=size)
-    additive, values = weight + wanted @ fit.gain(), spectrum(weight)
+    additive, values = weight + wanted @ fit.gain, spectrum(weight)
     start = nearest(additive, values)
     found = best(additive, fit, start, bound=0.0, most_steps=500)
     assert found.objective < objective(start.matrix, additive, fit)
@@ -141,7 +141,7 @@ def test_best_agrees_with_projected_gradients_and_is_stationary(size):
 
 def test_best_of_few_steps_is_close_and_says_how_many():
     weight, fit, wanted = problem()
-    additive = weight + wanted @ fit.gain()
+    additive = weight + wanted @ fit.gain
     start = nearest(additive, spectrum(weight))
     begin = objective(start.matrix, additive, fit)
     end = best(additive, fit, start, bound=0.0, most_steps=2000).objective
@@ -157,7 +157,7 @@ def test_best_finds_what_rotations_can_write_exactly():
     keys = fit._keys
     moved = rotation(12, 0.02, 5) @ weight @ rotation(30, 0.02, 6)
     wanted = (moved - weight) @ keys
-    additive = weight + wanted @ fit.gain()
+    additive = weight + wanted @ fit.gain
     found = best(additive, fit, nearest(additive, spectrum(weight)), bound=0.0, most_steps=500)
     missed = (found.point.matrix - moved) @ keys
     assert torch.linalg.matrix_norm(missed) < 1e-4 * torch.linalg.matrix_norm(wanted)
@@ -168,7 +168,7 @@ def test_the_one_sided_forms_are_the_best_rotations_of_one_side():
     weight, fit, wanted = problem()
     moment, keys = fit._moment.matrix, fit._keys
     values = weight @ keys
-    additive = weight + wanted @ fit.gain()
+    additive = weight + wanted @ fit.gain
     ours = polar(fit.times(additive) @ weight.mT)
     published = polar(0.5 * weight @ moment @ weight.mT + (values + wanted) @ values.mT)
     assert torch.allclose(ours, published, atol=1e-11)
