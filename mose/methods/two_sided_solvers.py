@@ -1,8 +1,8 @@
 """How two-sided MOSE finds W, the point of a spectrum that fits edits best (`two_sided`)."""
 
 import logging
+from abc import ABC, abstractmethod
 from functools import cached_property
-from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,9 +20,17 @@ logger = logging.getLogger(__name__)
 TOLERANCE = 1e-3
 
 
-class Solver(Protocol):
+class Solver(ABC):
     """Finds W (d_out, d_in) float64 with the spectrum of the unedited weight."""
 
+    def __init__(
+        self, base: Tensor, moment: SecondMoment, options: MoseOptions, tolerance: float
+    ) -> None:
+        """base: W_0 (d_out, d_in) float64. tolerance: of `weighted`, as TOLERANCE."""
+        self._base, self._moment = base, moment
+        self._options, self._tolerance = options, tolerance
+
+    @abstractmethod
     def solve(self, centre: Tensor, keys: Tensor, wanted: Tensor) -> Tensor:
         """W for A = `centre` (d_out, d_in), K = `keys` (d_in, n), V = A K + `wanted` (d_out, n)."""
 
@@ -35,14 +43,8 @@ def make_solver(
     return kind(base, moment, options, tolerance)
 
 
-class AllDirections:
+class AllDirections(Solver):
     """Any rotation of either side."""
-
-    def __init__(
-        self, base: Tensor, moment: SecondMoment, options: MoseOptions, tolerance: float
-    ) -> None:
-        self._base, self._moment = base, moment
-        self._options, self._tolerance = options, tolerance
 
     @cached_property
     def _unedited(self) -> Factors:
@@ -76,7 +78,7 @@ class AllDirections:
         return Factors(rotation @ before.left, before.values, before.right)
 
 
-class MinorDirections:
+class MinorDirections(Solver):
     """Rotations that leave the leading singular directions of W_0 where they are, on both sides.
 
     With W_0 = U_k S_k V_k^T + U_r Y_0 V_r^T, where k leading directions hold the share `protect` of
@@ -87,12 +89,6 @@ class MinorDirections:
     and Y is the same problem with Y_0 for W_0, V_r^T C V_r for C, V_r^T K for K and U_r^T V for V:
     the part U_k of the objective is constant.
     """
-
-    def __init__(
-        self, base: Tensor, moment: SecondMoment, options: MoseOptions, tolerance: float
-    ) -> None:
-        self._base, self._moment = base, moment
-        self._options, self._tolerance = options, tolerance
 
     @cached_property
     def _bases(self) -> tuple[Tensor, Tensor]:
