@@ -7,13 +7,13 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from mose import __version__
 from mose.editing import sequence, shared_targets
 from mose.editing.arguments import Arguments, split_arguments
 from mose.editing.session import Materials, Session
@@ -131,7 +131,12 @@ class _Scan:
             for label, variant in variants.items()
         }
         inputs = [
-            *(__version__, str(lm.model.dtype), digest_of_requests(requests), asdict(arguments)),
+            *(
+                version("mose"),
+                str(lm.model.dtype),
+                digest_of_requests(requests),
+                asdict(arguments),
+            ),
             *(variant.as_dict() for variant in self.variants.values()),
         ]
         unfinished = cache.of_settings(lm.fingerprint) / f"{method}-unfinished"

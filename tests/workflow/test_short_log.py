@@ -61,6 +61,6 @@ def test_a_mistake_in_the_config_is_one_line(project):
         1,
         [
             "error: config: edits: unknown key 'stepp'; known are total, batch, checkpoint, "
-            "tasks_every"
+            "conflicts, tasks_every"
         ],
     )
