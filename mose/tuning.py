@@ -131,12 +131,10 @@ class _Scan:
             for label, variant in variants.items()
         }
         inputs = [
-            *(
-                version("mose"),
-                str(lm.model.dtype),
-                digest_of_requests(requests),
-                asdict(arguments),
-            ),
+            version("mose"),
+            str(lm.model.dtype),
+            digest_of_requests(requests),
+            asdict(arguments),
             *(variant.as_dict() for variant in self.variants.values()),
         ]
         unfinished = cache.of_settings(lm.fingerprint) / f"{method}-unfinished"
