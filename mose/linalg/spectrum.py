@@ -11,12 +11,11 @@ def effective_rank(singular_values: Tensor) -> float:
     return float(torch.exp(-(p * p.log()).sum()))
 
 
-def leading_count(singular_values: Tensor, energy: float) -> int:
-    """The least number of leading singular values whose squares hold the share `energy` of all.
+def leading_count(squares: Tensor, energy: float) -> int:
+    """The least number of leading squared singular values that hold the share `energy` of all.
 
-    singular_values: (n,), descending. energy: above 0, below 1.
+    squares: (n,), descending. energy: above 0, below 1.
     """
-    squares = singular_values.square()
     return int((squares.cumsum(0) / squares.sum() < energy).sum()) + 1
 
 

@@ -23,7 +23,7 @@ from mose.methods.wrapper_options import ReviveOptions
 def dominant_directions(weight: Tensor, energy: float) -> tuple[Tensor, Tensor]:
     """U_k (d_out, k), V_k (d_in, k) of a weight (d_out, d_in), float64."""
     u, s, vh = torch.linalg.svd(weight.to(torch.float64), full_matrices=False)
-    count = leading_count(s, energy)
+    count = leading_count(s.square(), energy)
     return u[:, :count], vh[:count].mT
 
 

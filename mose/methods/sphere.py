@@ -15,6 +15,7 @@ Options: SphereOptions (`strength` is alpha, `energy` is eta).
 import torch
 from torch import Tensor
 
+from mose.linalg.spectrum import leading_count
 from mose.methods.base import AdditiveEditor, DeferredWrapper
 from mose.methods.wrapper_options import SphereOptions
 
@@ -30,7 +31,7 @@ def main_directions(weight: Tensor, energy: float) -> Tensor:
     # The d_out x d_out Gram matrix is the smaller one: V = W^T U / s.
     values, left = torch.linalg.eigh(rows @ rows.mT)
     values, left = values.flip(0).clamp(min=0), left.flip(1)
-    count = int((values.cumsum(0) / values.sum() < energy).sum()) + 1
+    count = leading_count(values, energy)
     return rows.mT @ left[:, :count] / values[:count].sqrt()
 
 

@@ -94,7 +94,7 @@ class MinorDirections(Solver):
     def _bases(self) -> tuple[Tensor, Tensor]:
         """U_r (d_out, d_out - k) and V_r (d_in, d_in - k)."""
         left, values, right = torch.linalg.svd(self._base)
-        count = leading_count(values, self._options.protect)
+        count = leading_count(values.square(), self._options.protect)
         return left[:, count:], right[count:].mT
 
     @cached_property
