@@ -15,7 +15,8 @@ from typing import Any
 
 import plain
 import torch
-from run import REQUESTS, TEMPLATES, agree, model
+from pairs import agree
+from run import REQUESTS, TEMPLATES, model
 
 from mose.cli import programs
 from mose.editing import sequence, writing
