@@ -23,7 +23,7 @@ def plan(tmp_path):
 
 
 def test_a_clean_checkout_plans_the_demo(plan):
-    assert re.search(r"^edit +8$", plan("--quiet", "rules"), re.MULTILINE)
+    assert re.search(r"^edit +6$", plan("--quiet", "rules"), re.MULTILINE)
 
 
 @pytest.mark.parametrize("option", ["--profile", "--workflow-profile"])
@@ -38,7 +38,7 @@ def test_a_site_overrides_what_is_counted(plan, option):
         for rule, line in re.findall(r"^rule (\w+):\n(?:.*\n)*?(    resources: .*)$", shown, re.M)
         if rule == "edit"
     ]
-    assert len(asked) == 8
+    assert len(asked) == 6
     for line in asked:
         assert "mem_mb=12345," in line
         assert "runtime=77," in line
