@@ -5,7 +5,10 @@ CORES ?= 2
 OPTIONS ?=
 VENV = .venv
 BIN = $(VENV)/bin
-INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+# pip compiles one file after the other, which takes it longer than all else: compile on all cores.
+INSTALL = $(BIN)/python -m pip install --quiet --no-compile --disable-pip-version-check \
+	-c constraints.txt
+COMPILE = $(BIN)/python -m compileall -q -j 0 -x '/(tests?|testing)/' $(VENV)/lib
 # Installed: the packages to run experiments; those for tests and checks as well.
 READY = $(VENV)/.workflow
 DEV = $(VENV)/.installed
@@ -54,9 +57,11 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e '.[workflow]'
+	$(COMPILE)
 	touch $@
 
 $(DEV): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(INSTALL) -e '.[workflow,dev]'
+	$(COMPILE)
 	touch $(READY) $@
