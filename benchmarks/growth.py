@@ -24,10 +24,13 @@ from two_sided import problem
 from mose.cli import programs
 from mose.editing import sequence, writing
 from mose.editing.targets import ESSENCE
+from mose.experiment.stages import two_sided_operations
 from mose.facts.requests import EditRequest
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.editors import make_editor
+from mose.methods.options import Variant
 from mose.methods.register import parse_variant
+from mose.methods.rotation_options import MoseOptions
 from mose.models.causal_lm import CausalLM
 from mose.models.tokens import encode_edit
 from mose.report import pages
@@ -42,6 +45,10 @@ MEMORIES: dict[str, dict[str, Any]] = {
     "mose, input side": {
         "method": "mose", "side": "input", "targets": "reachable", "memory": "accumulate",
     },
+    "mose, both sides, nearest": {
+        "method": "mose", "side": "both", "solver": "nearest", "memory": "accumulate",
+    },
+    "mose, both sides": {"method": "mose", "side": "both", "memory": "accumulate"},
 }  # fmt: skip
 COLUMNS = (
     *("curve", "of", "size", "cpu_ms_per_edit", "memory_MB", "operations_per_edit"),
@@ -100,8 +107,10 @@ def rate(dtype: torch.dtype, side: int = 1024) -> float:
     return 2 * side**3 / min(cpu(lambda: factor @ factor) for _ in range(5))
 
 
-def solve_operations(of: str, d: int, f: int, keys: int) -> float:
+def solve_operations(of: str, variant: Variant, d: int, f: int, keys: int) -> float:
     """Operations of one update with this many keys, the new ones among them."""
+    if isinstance(variant.edit, MoseOptions) and variant.edit.side == "both":
+        return two_sided_operations(d, f, keys, variant.edit)
     if of == "memit":
         return 2 * f**2 * keys + 4 * f * keys**2 + keys**3 / 3 + 2 * d * f * keys
     side = f if of == "mose, input side" else d
@@ -136,7 +145,7 @@ def memory_curve(size: Size) -> Iterator[dict[str, Any]]:
                 editor.weight  # noqa: B018
 
             seconds = cpu(update)
-            operations = solve_operations(of, d, f, count)
+            operations = solve_operations(of, variant, d, f, count)
             yield {
                 "curve": "memory", "of": of, "size": count,
                 "cpu_ms_per_edit": seconds / (count - earlier) * 1e3,

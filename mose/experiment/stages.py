@@ -165,7 +165,9 @@ def _solve_operations(shape: Shape, variant: Variant, work: Work) -> float:
     if isinstance(options, MoseOptions) and options.side == "both":
         # protect: a full singular value decomposition, and the second moment in another basis.
         once = f**3 / 3 + (14 * f**3 if options.protect else 0)
-        return layers * (batches * _two_sided_operations(d, f, options, work) + once)
+        return layers * (
+            batches * two_sided_operations(d, f, _columns(options, work), options) + once
+        )
     if isinstance(options, MoseOptions):
         side = d if options.side == "output" else f
         columns = _columns(options, work)
@@ -194,9 +196,8 @@ def _columns(options: MoseOptions, work: Work) -> int:
     return requests * _keys_per_request(options)
 
 
-def _two_sided_operations(d: int, f: int, options: MoseOptions, work: Work) -> float:
-    """Of one update of one layer (d, f)."""
-    columns = _columns(options, work)
+def two_sided_operations(d: int, f: int, columns: int, options: MoseOptions) -> float:
+    """Of one update by a rotation of both sides: a layer (d, f), as many keys as columns."""
     projection = 9 * d**3 + 6 * d**2 * f
     additive = 2 * f**2 * columns + 4 * d * f * columns
     # `weighted` takes 2 to 8 steps, each with solves and products with the second moment.

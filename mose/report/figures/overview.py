@@ -130,7 +130,7 @@ def attained(diagnostics: pd.DataFrame, methods: Sequence[str] | None = None) ->
         bar: dict[str, Any] = {"color": look.colour, "transform": place, "zorder": 2.0}
         axes.vlines(levels.index, levels[0.05], levels[0.95], linewidth=0.8, **bar)
         axes.vlines(levels.index, levels[0.25], levels[0.75], linewidth=4.5, alpha=0.35, **bar)
-        axes.plot(levels.index, levels[0.5], transform=place, **look.line | {"markersize": 3.4})
+        axes.plot(levels.index, levels[0.5], **look.line | {"markersize": 3.4})
     # Artists with a shifted transform do not update the data limits.
     ends = diagnostics.groupby(["method", "edits"])["attained"].quantile([0.05, 0.95])
     axes.set_ylim(min(0.0, ends.min() * 1.05), max(1.05, ends.max() * 1.05))
@@ -221,9 +221,9 @@ def layer_scores(scores: pd.DataFrame) -> Figure:
         place = look.beside(axes)
         axes.vlines(rows["layer"], score - error, score + error, color=look.colour, linewidth=0.8,
                     transform=place)  # fmt: skip
-        axes.plot(rows["layer"], score, transform=place, **look.line)
+        axes.plot(rows["layer"], score, **look.line)
         chosen = rows[rows["proposed"]]
-        axes.plot(chosen["layer"], chosen["score"] / best, transform=place, linestyle="none",
+        axes.plot(chosen["layer"], chosen["score"] / best, linestyle="none",
                   marker=look.marker, color=look.colour, markersize=4.8, zorder=4)  # fmt: skip
     # Artists with a shifted transform do not update the data limits.
     ends = scores["score"] + scores["standard_error"].fillna(0.0)
