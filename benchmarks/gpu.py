@@ -7,6 +7,7 @@ models, on the host if need be.
 
 import argparse
 import copy
+import itertools
 import logging
 import resource
 import time
@@ -30,7 +31,7 @@ from mose.facts.requests import EditRequest
 from mose.linalg import second_moment
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import ClosedFormEditor
-from mose.methods.editors import make_editor
+from mose.methods.editors import HOST, make_editor
 from mose.methods.options import Variant
 from mose.methods.register import parse_variant
 from mose.models import loading, sampling
@@ -249,9 +250,10 @@ def _update(
     """The change of the last edited weight by one batch; the model is put back."""
     layers = variant.edit.layers
     before = {layer: lm.weight(layer).clone() for layer in layers}
-    editors = sequence.make_editors(before, moments, variant)
+    devices = sequence.solve_devices(lm, layers, "model")
+    editors = sequence.make_editors(before, moments, variant, devices)
     sequence.write_batch(lm, editors, variant, requests, run.TEMPLATES)
-    change = editors[layers[-1]].weight.float() - before[layers[-1]].cpu().float()
+    change = editors[layers[-1]].weight.cpu().float() - before[layers[-1]].cpu().float()
     for layer, weight in before.items():
         lm.write(layer, weight)
     return change
@@ -276,30 +278,37 @@ def speed(of: Run) -> Iterator[dict[str, Any]]:
     yield of.measured("scores", partial(prompt_scores.score_targets, lm, pairs), pairs=len(pairs))
     weight = lm.weight(of.size.layers[-1]).clone()
     del lm, optimise, accumulate
-    # The eigendecomposition of AlphaEdit takes longest and comes last.
-    for name in ("memit-memory", "mose-both", "mose-output", "mose-input", "alphaedit"):
-        for remembered in of.size.remembered:
+    # The eigendecomposition of AlphaEdit takes longest and comes last; the host is for comparison.
+    names = ("memit-memory", "mose-both", "mose-output", "mose-input", "alphaedit")
+    for device in dict.fromkeys((of.device, HOST)):
+        for name, remembered in itertools.product(names, of.size.remembered):
             if time.monotonic() > of.ends:
                 return
-            yield _solve(of, name, weight, remembered)
+            yield _solve(of, name, weight, remembered, device)
 
 
-def _solve(of: Run, name: str, weight: Tensor, remembered: int) -> dict[str, Any]:
-    """Seconds of writing ten edits into one layer that holds `remembered` earlier ones."""
+def _solve(
+    of: Run, name: str, weight: Tensor, remembered: int, device: torch.device
+) -> dict[str, Any]:
+    """Seconds of writing ten edits into one layer that holds `remembered` earlier ones, solved on
+    `device`."""
     generator = torch.Generator().manual_seed(0)
     d_out, d_in = weight.shape
     draw = partial(torch.randn, generator=generator, dtype=torch.float64)
     spread = draw(d_in, min(d_in, 512))
     moment = second_moment.identity(d_in).matrix.mul_(0.5)
     moment.addmm_(spread, spread.mT, alpha=1 / spread.shape[1])
-    editor = make_editor(weight, SecondMoment(moment), of.variants()[name])
+    editor = make_editor(weight, SecondMoment(moment), of.variants()[name], device)
     assert isinstance(editor, ClosedFormEditor)
     side = d_in if name == "mose-input" else d_out
-    editor.update(draw(d_in, remembered), 0.1 * draw(side, remembered))
-    batch = draw(d_in, 10), 0.1 * draw(side, 10)
-    # Editors are on the host. The first update above has factored the second moment.
+
+    def write(count: int) -> None:
+        editor.update(draw(d_in, count), 0.1 * draw(side, count))
+        editor.weight  # noqa: B018  (computed when asked for)
+
+    write(remembered)  # factors the second moment
     return of.measured(
-        f"update of {name}", lambda: editor.update(*batch), False, remembered=remembered, on="host"
+        f"update of {name}", partial(write, 10), False, remembered=remembered, on=device.type
     )
 
 
@@ -318,7 +327,8 @@ def comparison(of: Run) -> Iterator[dict[str, Any]]:
         layers = variant.edit.layers
         moments = moments_of(lm, layers, windows)
         weights = {layer: lm.weight(layer) for layer in layers}
-        state = sequence.State(sequence.make_editors(weights, moments, variant))
+        devices = sequence.solve_devices(lm, layers, "model")
+        state = sequence.State(sequence.make_editors(weights, moments, variant, devices))
         edit = partial(
             sequence.run, lm, state, variant, requests, ["{}"], min(10, len(requests)),
             len(requests),

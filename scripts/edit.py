@@ -13,7 +13,7 @@ def program(args: argparse.Namespace) -> None:
     lm = loading.load(args.model, args.device, args.dtype, args.gpus)
     run = chain.open_chain(args)
     state, rows = segments.edit_segment(
-        lm, run, args.last, args.previous, args.requests, args.targets
+        lm, run, args.last, args.previous, args.requests, args.targets, args.solve_on
     )
     programs.write_table(args.immediate, rows, segments.COLUMNS)
     checkpoints.save(args.out, state, run.identity(lm.fingerprint), run.requests)
@@ -24,6 +24,9 @@ if __name__ == "__main__":
     programs.chain_options(parser)
     parser.add_argument(
         "--previous", help="checkpoint to continue from; omit for the first segment"
+    )
+    parser.add_argument(
+        "--solve-on", choices=["model", "host"], default="model", help="where updates are solved"
     )
     parser.add_argument("--targets", help="targets<n>.h5 of the segment; omit to seek them")
     parser.add_argument(

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from mose.editing import checkpoints, sequence
@@ -47,13 +48,20 @@ class Chain:
             batch=self.batch,
         )
 
-    def fresh_state(self, weights: Mapping[int, Tensor], fingerprint: str) -> sequence.State:
-        """State without edits; weights: unedited (d_out, d_in) by layer."""
+    def fresh_state(
+        self,
+        weights: Mapping[int, Tensor],
+        fingerprint: str,
+        devices: Mapping[int, torch.device] | None = None,
+    ) -> sequence.State:
+        """State without edits; weights: unedited (d_out, d_in) by layer; devices: as in
+        `sequence.make_editors`."""
         layers = self.variant.edit.layers
         return sequence.new_state(
             weights,
             self.variant,
             lambda: second_moments.load(self.moments, layers, fingerprint),
+            devices,
         )
 
     def read_checkpoint(

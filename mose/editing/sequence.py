@@ -21,7 +21,7 @@ from mose.facts.requests import EditRequest, check_requests
 from mose.linalg import second_moment
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import LayerEditor
-from mose.methods.editors import make_editor
+from mose.methods.editors import HOST, make_editor
 from mose.methods.options import LedgerOptions, TargetOptions, Variant
 from mose.methods.trained_options import TrainedOptions
 from mose.models.causal_lm import CausalLM
@@ -67,12 +67,16 @@ class State:
 
 
 def make_editors(
-    weights: Mapping[int, Tensor], moments: Mapping[int, SecondMoment], variant: Variant
+    weights: Mapping[int, Tensor],
+    moments: Mapping[int, SecondMoment],
+    variant: Variant,
+    devices: Mapping[int, torch.device] | None = None,
 ) -> dict[int, LayerEditor]:
     """New editors of the variant's layers.
 
     weights: unedited (d_out, d_in) by layer; editors keep copies, so the model's own may be passed.
     moments: second moments by layer; may be empty for methods that use none.
+    devices: where each layer is solved (`solve_devices`); None: on the host.
     Raises ConfigError for a layer without a weight, or without a second moment that it needs.
     """
     editors = {}
@@ -83,21 +87,31 @@ def make_editors(
                 f"{listed(weights)} only; pass the weight of every layer in `layers`"
             )
         try:
-            editors[layer] = make_editor(weights[layer], moments.get(layer), variant)
+            device = devices[layer] if devices else HOST
+            editors[layer] = make_editor(weights[layer], moments.get(layer), variant, device)
         except ConfigError as error:
             raise ConfigError(f"layer {layer}: {error}") from None
     return editors
+
+
+def solve_devices(lm: CausalLM, layers: Sequence[int], solve_on: str) -> dict[int, torch.device]:
+    """Where each layer is solved. solve_on: model, where a layer's weight is, if that is a GPU with
+    float64; or host."""
+    places = {layer: lm.weight(layer).device for layer in layers}
+    on_gpu = {layer: solve_on == "model" and places[layer].type == "cuda" for layer in layers}
+    return {layer: places[layer] if on_gpu[layer] else HOST for layer in layers}
 
 
 def new_state(
     weights: Mapping[int, Tensor],
     variant: Variant,
     corpus: Callable[[], Mapping[int, SecondMoment]],
+    devices: Mapping[int, torch.device] | None = None,
 ) -> State:
     """State without edits.
 
-    weights: as in `make_editors`. corpus: returns the corpus' second moments by layer; called only
-    for a variant that uses them.
+    weights, devices: as in `make_editors`. corpus: returns the corpus' second moments by layer;
+    called only for a variant that uses them.
     """
     moments: Mapping[int, SecondMoment] = {}
     if uses_corpus(variant):
@@ -106,13 +120,13 @@ def new_state(
         moments = {
             layer: second_moment.identity(weights[layer].shape[1]) for layer in variant.edit.layers
         }
-    editors = make_editors(weights, moments, variant)
+    editors = make_editors(weights, moments, variant, devices)
     options = variant.edit
     if not isinstance(options, LedgerOptions) or not options.needs_unedited:
         return State(editors)
     # The weights may be the model's own, which edits overwrite.
     own = {layer: editors[layer].weight.clone() for layer in options.layers}
-    return State(editors, fresh=lambda: make_editors(own, moments, variant))
+    return State(editors, fresh=lambda: make_editors(own, moments, variant, devices))
 
 
 def uses_corpus(variant: Variant) -> bool:

@@ -74,13 +74,15 @@ class Session:
         materials: Callable[[CausalLM, Variant], Materials],
         batch: int,
         seed: int,
+        solve_on: str = "model",
     ) -> None:
         """lm: unedited. materials: makes them, from the unedited model; called before the first
-        edit. batch: requests per update. Raises ConfigError for layers that the model lacks, and
+        edit. batch: requests per update. solve_on: as in `sequence.solve_devices`. Raises ConfigError for layers that the model lacks, and
         for the in-context row."""
         refuse_unedited(variant)
         lm.check_layers(variant.edit.layers, "layers")
         self.lm, self.variant, self.batch, self.seed = lm, variant, batch, seed
+        self.solve_on = solve_on
         self.base: dict[int, Tensor] = {
             layer: lm.weight(layer).detach().to("cpu", copy=True) for layer in variant.edit.layers
         }
@@ -302,7 +304,9 @@ class Session:
         return self._ready().moments[layer].matrix
 
     def _new_state(self) -> sequence.State:
-        return sequence.new_state(self.base, self.variant, lambda: self._moments)
+        layers = self.variant.edit.layers
+        devices = sequence.solve_devices(self.lm, layers, self.solve_on)
+        return sequence.new_state(self.base, self.variant, lambda: self._moments, devices)
 
     def _write_base(self) -> None:
         for layer, weight in self.base.items():

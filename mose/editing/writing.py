@@ -276,12 +276,12 @@ def _write_reachable(group: Group, shift: Tensor) -> Tensor:
     editor = group.editors[layer]
     on_values = group.options.target_space == "value"
     keys = group.prompts.collect([layer]).keys[layer]
-    before = editor.weight.to(torch.float64)
+    before = editor.weight.to("cpu", torch.float64)
     origin = before @ keys if on_values else keys
     residuals = on_sphere(origin.mT, shift.mT).mT - origin
     wanted = residuals if on_values else before @ residuals
     group.update(layer, keys, residuals)
-    return attained_fraction((editor.weight.to(torch.float64) - before) @ keys, wanted)
+    return attained_fraction((editor.weight.to("cpu", torch.float64) - before) @ keys, wanted)
 
 
 def listed(layers: Collection[int]) -> str:

@@ -20,19 +20,21 @@ def edit_segment(
     previous: str | None,
     source: str,
     targets: str | None = None,
+    solve_on: str = "model",
 ) -> tuple[sequence.State, list[Row]]:
     """Edit the requests after the previous checkpoint, up to `last` edits.
 
     previous: path of that checkpoint; None for the first segment. source: the file of the requests,
     for errors. targets: file of the segment's targets (`mose.editing.shared_targets`); None: they
-    are sought. Changes the model's weights.
+    are sought. solve_on: as in `sequence.solve_devices`. Changes the model's weights.
     Returns the state and the rows (COLUMNS) of the scores of each batch right after its edit.
     Raises ConfigError for layers that the model lacks and for too few requests.
     """
     lm.check_layers(run.variant.edit.layers, "methods.*.layers")
     check_enough(len(run.requests), last, source)
     weights = {layer: lm.weight(layer) for layer in run.variant.edit.layers}
-    state = run.fresh_state(weights, lm.fingerprint)
+    devices = sequence.solve_devices(lm, run.variant.edit.layers, solve_on)
+    state = run.fresh_state(weights, lm.fingerprint, devices)
     if previous:
         checkpoints.load(previous, state, run.identity(lm.fingerprint), run.requests)
         sequence.put_into(lm, state)

@@ -297,6 +297,11 @@ class Experiment(Block):
         description="Number format of the model's passes. Edited matrices are kept in float32 or "
         "float64.",
     )
+    solve_on: Literal["model", "host"] = Field(
+        default="model",
+        description="Where updates are solved, in float64: model, on the GPU that holds the layer, "
+        "if there is one; host, when the GPU's memory is short.",
+    )
     threads: Count = Field(
         default=1,
         description="CPU threads per job. One is best if several jobs run side by side on few "

@@ -28,7 +28,12 @@ def check(stage: str, args: argparse.Namespace) -> None:
     shape = Shape.of_manifest(files.read_json(args.model))
     options = vars(args)
     gpu = _is_gpu(options.get("device", "cpu"))
-    machine = Machine(gpu, options.get("dtype", "float32"), options.get("threads", 1))
+    machine = Machine(
+        gpu,
+        options.get("dtype", "float32"),
+        options.get("threads", 1),
+        options.get("solve_on", "model"),
+    )
     variant = options.get("variant")
     work = Work(
         layers=options.get("layers") or (),

@@ -35,7 +35,8 @@ class Plan:
     def machine(self) -> Machine:
         """The machine of the jobs that load a model."""
         config = self.config
-        return Machine(str(config["device"]).startswith("cuda"), config["dtype"], config["threads"])
+        gpu = str(config["device"]).startswith("cuda")
+        return Machine(gpu, config["dtype"], config["threads"], config["solve_on"])
 
     def shape(self, model: str) -> Shape | None:
         """The model's shape: from its manifest if that exists, else from its file or its directory.

@@ -89,16 +89,22 @@ class Shape:
 class Machine:
     """What a job runs on.
 
-    gpu: whether the model is on GPUs; dtype: the model's number format; threads: CPU threads.
+    gpu: whether the model is on GPUs; dtype: the model's number format; threads: CPU threads;
+    solve_on: where updates are solved, "model" or "host".
     """
 
     gpu: bool = False
     dtype: str = "float32"
     threads: int = 1
+    solve_on: str = "model"
 
     @property
     def kind(self) -> str:
         return "gpu" if self.gpu else "cpu"
+
+    @property
+    def solves_on_gpu(self) -> bool:
+        return self.gpu and self.solve_on == "model"
 
 
 @dataclass(frozen=True)

@@ -28,8 +28,9 @@ HEAD_ROWS = 384  # positions whose logits are held at a time
 BEFORE, AFTER, PROMPT, TEMPLATES = 15, 4.1, 19, 6
 TASK_TOKENS = 100  # tokens per task item
 # Operations per second: of one processor core (float32 and float64; half of what a large product
-# reaches), and of a GPU with two-byte numbers (a tenth of an H100's peak).
-RATE = {"core": 60e9, "gpu": 100e12}
+# reaches), and of a GPU with two-byte numbers and with float64 (a tenth of an H100's peaks; not
+# measured).
+RATE = {"core": 60e9, "gpu": 100e12, "gpu float64": 6e12}
 READ_BYTES = 200e6  # bytes per second from a disk: every job reads and hashes the weights
 
 
@@ -40,12 +41,13 @@ def needs(stage: str, shape: Shape, machine: Machine, work: Work) -> Needs:
 
 def _with_model(
     shape: Shape, machine: Machine, *, host: float = 0, running: float = 0, disk: float = 0,
-    operations: float = 0, host_operations: float = 0,
+    operations: float = 0, host_operations: float = 0, solve_operations: float = 0,
 ) -> Needs:  # fmt: skip
     """Needs of a job that loads the model.
 
-    host: bytes of the linear algebra, always in the host's memory; running: bytes of the passes.
-    operations: where the model runs; host_operations: of the linear algebra, in float64.
+    host: bytes always in the host's memory; running: bytes where the model runs.
+    operations: of passes; host_operations: of the host's linear algebra, in float64;
+    solve_operations: of such where the model runs.
     """
     weights = shape.parameters * ITEM_BYTES[machine.dtype]
     if machine.dtype != shape.dtype:
@@ -53,6 +55,7 @@ def _with_model(
     core = RATE["core"] * machine.threads
     seconds = shape.parameters * ITEM_BYTES[shape.dtype] / READ_BYTES
     seconds += operations / (RATE["gpu"] if machine.gpu else core) + host_operations / core
+    seconds += solve_operations / (RATE["gpu float64"] if machine.gpu else core)
     # The weights pass through the host's memory on their way to a GPU.
     both = PROGRAM_BYTES[machine.kind] + weights + host
     if machine.gpu:
@@ -238,18 +241,24 @@ def _write(shape: Shape, machine: Machine, work: Work, seeks_targets: bool) -> N
     running = ITEM_BYTES[machine.dtype] * tokens * above * (20 * shape.width + 4 * shape.mlp_width)
     # Each batch is scored right after its edit.
     scoring = work.prompts * PROMPT * 2 * shape.parameters
+    running = max(running, _scoring_bytes(shape, machine))
+    solved = _solved_bytes(shape, work.variant)
+    solving = _solve_operations(shape, work.variant, work)
+    on_gpu = machine.solves_on_gpu and isinstance(options, TargetOptions)
     return _with_model(
         shape, machine,
-        host=_solved_bytes(shape, work.variant),
-        running=max(running, _scoring_bytes(shape, machine)),
+        # One second moment at a time passes through the host's memory on its way to a GPU.
+        host=8.0 * shape.mlp_width**2 if on_gpu else solved,
+        running=running + solved if on_gpu else running,
         disk=_state_bytes(shape, work.variant),
         operations=work.requests * (steps + prefixes + keys + scoring),
-        host_operations=_solve_operations(shape, work.variant, work),
+        host_operations=0 if on_gpu else solving,
+        solve_operations=solving if on_gpu else 0,
     )  # fmt: skip
 
 
 def _target_norms(shape: Shape, machine: Machine, work: Work) -> Needs:
-    edit = _write(shape, machine, work, seeks_targets=True)
+    edit = _write(shape, replace(machine, solve_on="host"), work, seeks_targets=True)
     # Value targets only: no linear algebra, no checkpoint.
     unsolved = 0 if work.variant is None else _solved_bytes(shape, work.variant)
     return Needs(edit.host - unsolved, edit.device, 0, edit.seconds)

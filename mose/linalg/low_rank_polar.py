@@ -157,7 +157,7 @@ def polar_correction(
     derivation is ours (docs/methods.md).
     """
     count = left.shape[1]
-    eye = torch.eye(count, dtype=left.dtype)
+    eye = torch.eye(count, dtype=left.dtype, device=left.device)
     for node, weight in zip(nodes, weights, strict=True):
         shrunk = 1 / (diagonal**2 + node**2)
         a, b = (node * shrunk)[:, None], (diagonal * shrunk)[:, None]
@@ -192,9 +192,10 @@ def entrywise_polar(
     tiles = []
     for begin in range(0, len(diagonal), TILE):
         rows = slice(begin, begin + TILE)
-        ends = diagonal[rows][[0, -1]] * torch.tensor([1 - CLOSE, 1 + CLOSE]).to(diagonal)
+        tile = diagonal[rows]
+        ends = torch.stack([tile[0] * (1 - CLOSE), tile[-1] * (1 + CLOSE)])
         near = slice(*torch.searchsorted(diagonal, ends).tolist())
-        tiles.append((rows, near, left.new_zeros(len(diagonal[rows]), len(diagonal[near]))))
+        tiles.append((rows, near, left.new_zeros(len(tile), len(diagonal[near]))))
     # sum_j w_j b_j: 1 up to the quadrature's error. Used in place of I for consistency.
     ones = torch.zeros_like(diagonal)
     for node, weight in zip(nodes, weights, strict=True):

@@ -53,7 +53,7 @@ def procrustes_objective(
     rotation: Tensor, retained: Tensor, source: Tensor, target: Tensor
 ) -> float:
     """The objective of `procrustes`: tr((R - I) retained (R - I)^T) + ||R source - target||_F^2."""
-    drift = rotation - torch.eye(rotation.shape[0], dtype=rotation.dtype)
+    drift = rotation - torch.eye(rotation.shape[0], dtype=rotation.dtype, device=rotation.device)
     return float(((drift @ retained) * drift).sum() + ((rotation @ source - target) ** 2).sum())
 
 
@@ -72,7 +72,8 @@ def reorthonormalise(rotation: Tensor) -> Tensor:
 def orthogonality_error(rotation: Tensor) -> float:
     """||R^T R - I||_F for R (d, n), n <= d."""
     gram = rotation.mT @ rotation
-    return float(torch.linalg.matrix_norm(gram - torch.eye(gram.shape[0], dtype=gram.dtype)))
+    gram.diagonal().sub_(1)
+    return float(torch.linalg.matrix_norm(gram))
 
 
 def on_sphere(base: Tensor, shift: Tensor) -> Tensor:

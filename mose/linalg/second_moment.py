@@ -1,7 +1,7 @@
 """The second moment of keys: matrix and Cholesky factor, loaded and computed at first use."""
 
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -19,6 +19,7 @@ class SecondMoment:
         """matrix: C, or a function that returns it. where: name in errors."""
         self._matrix = matrix
         self.where = where
+        self._elsewhere: dict[torch.device, SecondMoment] = {}
 
     @cached_property
     def matrix(self) -> Tensor:
@@ -33,6 +34,17 @@ class SecondMoment:
                 "fire; use more tokens (corpus.tokens)"
             )
         return factor
+
+    def on(self, device: torch.device) -> "SecondMoment":
+        """This second moment with its matrix on a device, and one factor for all who ask."""
+        if device not in self._elsewhere:
+            self._elsewhere[device] = SecondMoment(partial(self._moved, device), self.where)
+        return self._elsewhere[device]
+
+    def _moved(self, device: torch.device) -> Tensor:
+        # Not `matrix`, which would stay in the host's memory as well.
+        matrix = self._matrix if isinstance(self._matrix, Tensor) else self._matrix()
+        return matrix.to(device)
 
     def solve(self, keys: Tensor) -> Tensor:
         """C^-1 keys (d_in, n) float64, for keys (d_in, n).

@@ -90,7 +90,7 @@ class AdditiveEditor(ClosedFormEditor):
 
     def __init__(self, weight: Tensor) -> None:
         self._weight = weight.to(torch.float32)
-        self._earlier = torch.empty(weight.shape[1], 0, dtype=torch.float64)
+        self._earlier = weight.new_empty(weight.shape[1], 0, dtype=torch.float64)
 
     @abstractmethod
     def delta(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ class AdditiveEditor(ClosedFormEditor):
 
     def with_earlier(self, keys: Tensor, residuals: Tensor) -> tuple[Tensor, Tensor]:
         """[K_p, K] and [0, R]: the values of earlier keys K_p should not change."""
-        unchanged = torch.zeros(residuals.shape[0], self._earlier.shape[1], dtype=residuals.dtype)
+        unchanged = residuals.new_zeros(residuals.shape[0], self._earlier.shape[1])
         return torch.cat([self._earlier, keys], dim=1), torch.cat([unchanged, residuals], dim=1)
 
     def state(self) -> dict[str, Tensor]:

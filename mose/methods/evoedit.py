@@ -28,7 +28,7 @@ class EvoEditEditor(AdditiveEditor):
     def __init__(self, weight: Tensor, moment: SecondMoment, options: EvoEditOptions) -> None:
         super().__init__(weight)
         self._moment, self._options = moment, options
-        self._taken = torch.empty(weight.shape[1], 0, dtype=torch.float64)
+        self._taken = weight.new_empty(weight.shape[1], 0, dtype=torch.float64)
 
     @cached_property
     def _protected(self) -> Tensor:

@@ -36,7 +36,7 @@ class LyapLockEditor(AdditiveEditor):
         super().__init__(weight)
         self._moment, self._options = moment, options
         self._unedited = self._weight
-        self._values = torch.empty(weight.shape[0], 0, dtype=torch.float64)
+        self._values = weight.new_empty(weight.shape[0], 0, dtype=torch.float64)
         # D_1 is 0 until a batch has changed something.
         self._queue, self._first = 1.0, 0.0
 

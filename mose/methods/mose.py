@@ -52,10 +52,10 @@ class _Rotation(ClosedFormEditor):
         self._moment: SecondMoment | None = moment
         self._retention_weight = options.retention_weight
         self._accumulate = options.memory == "accumulate"
-        self._rotation: Tensor | None = torch.eye(size, dtype=torch.float64)
+        self._rotation: Tensor | None = torch.eye(size, dtype=torch.float64, device=base.device)
         self._weight: Tensor | None = base
-        self._source = torch.empty(size, 0, dtype=torch.float64)
-        self._target = torch.empty(size, 0, dtype=torch.float64)
+        self._source = base.new_empty(size, 0)
+        self._target = base.new_empty(size, 0)
 
     @cached_property
     def _problem(self) -> RotationSolver:

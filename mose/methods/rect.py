@@ -22,7 +22,7 @@ def keep_largest(delta: Tensor, weight: Tensor, share: float) -> Tensor:
     """delta (d_out, d_in) with all but ceil(share d_out d_in) entries set to zero."""
     count = math.ceil(share * delta.numel())
     relative = (delta / (weight + EPS)).abs().flatten()
-    kept = torch.zeros(delta.numel(), dtype=torch.bool)
+    kept = delta.new_zeros(delta.numel(), dtype=torch.bool)
     kept[relative.topk(count, sorted=False).indices] = True
     return torch.where(kept.view_as(delta), delta, torch.zeros_like(delta))
 

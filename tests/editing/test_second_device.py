@@ -1,14 +1,17 @@
 """The library's paths on a second device: no mixing of devices, the host's numbers, few waits."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tiny
 import torch
 from second_device import FAR, SecondDevice, move
-from sequences import parse, second_moments_of
+from sequences import VARIANTS, WITHOUT_TARGETS, identity, parse, second_moments_of
 
-from mose.editing import anchors, layer_choice, sequence, targets
+from mose.editing import anchors, checkpoints, layer_choice, sequence, targets
 from mose.evaluation import prompt_scores
+from mose.linalg.second_moment import SecondMoment
 from mose.models import sampling
 from mose.statistics import keys, second_moments
 
@@ -57,6 +60,73 @@ def test_edits_there_are_the_edits_here(name, requests, templates):
         for layer in variant.edit.layers:
             edited, expected = lm.weight(layer).cpu(), here.weight(layer)
             assert torch.allclose(edited, expected, atol=1e-4)
+
+
+SOLVED = [name for name in VARIANTS if name not in WITHOUT_TARGETS and name != "in-context"]
+
+
+def run_two_batches(lm, variant, moments, requests, templates, devices, stored=None):
+    """The state after two batches; with `stored`, a path, resumed in the middle from a file."""
+
+    def made():
+        weights = {layer: lm.weight(layer) for layer in variant.edit.layers}
+        return sequence.new_state(weights, variant, lambda: moments, devices)
+
+    state, fresh = made(), made()
+    sequence.run(lm, state, variant, requests, templates, 2, 2)
+    if stored is not None:
+        checkpoints.save(stored, state, identity(variant), requests)
+        checkpoints.load(stored, fresh, identity(variant), requests)
+        state = fresh
+    sequence.run(lm, state, variant, requests, templates, 2, 4)
+    return state
+
+
+@pytest.mark.parametrize("name", SOLVED)
+def test_what_is_solved_there_is_what_is_solved_here(name, requests, templates, tmp_path):
+    variant, unedited = parse(name, steps=3), tiny.model("llama")
+    moments, here = second_moments_of("llama"), tiny.model("llama")
+    state = run_two_batches(here, variant, moments, requests, templates, None)
+    with SecondDevice():
+        lm, devices = far_model(), dict.fromkeys(variant.edit.layers, FAR)
+        path = tmp_path / "edits2.h5"
+        far = run_two_batches(lm, variant, moments, requests, templates, devices, path)
+        for layer, editor in far.editors.items():
+            assert editor.weight.device == FAR
+            # Two sides stop by a tolerance, which passes' last digits move.
+            apart = (lm.weight(layer).cpu() - here.weight(layer)).norm()
+            assert apart < 0.01 * (here.weight(layer) - unedited.weight(layer)).norm()
+            for kept, tensor in editor.state().items():
+                assert tensor.device.type == "cpu", kept
+                assert tensor.shape == state.editors[layer].state()[kept].shape
+
+
+def test_a_second_moment_goes_there_once_for_all_editors():
+    read = []
+
+    def matrix():
+        read.append(1)
+        return torch.eye(3, dtype=torch.float64)
+
+    moment = SecondMoment(matrix)
+    with SecondDevice():
+        there = moment.on(FAR)
+        assert there is moment.on(FAR)
+        assert there.cholesky.device == there.matrix.device == FAR
+    assert len(read) == 1
+
+
+@pytest.mark.parametrize(("solve_on", "where"), [("model", "cuda"), ("host", "cpu")])
+def test_layers_are_solved_where_they_are(solve_on, where):
+    """Also where a model is divided among GPUs; no other kind of device has float64 for sure."""
+
+    class Divided:
+        def weight(self, layer):
+            return SimpleNamespace(device=torch.device(f"cuda:{layer}"))
+
+    devices = sequence.solve_devices(Divided(), [0, 1], solve_on)
+    assert [device.type for device in devices.values()] == [where, where]
+    assert sequence.solve_devices(tiny.model("llama"), [1], solve_on) == {1: torch.device("cpu")}
 
 
 @pytest.mark.parametrize("kind", ["gemma2", "gptj", "opt", "phi3"])

@@ -114,6 +114,7 @@ rule edit:
         **CHAIN_PARAMS,
         **MODEL_PARAMS,
         code=edit_code,
+        solve_on=config["solve_on"],
         previous=lambda wildcards, input: (
             f"--previous {input.previous}" if input.previous else ""
         ),
@@ -124,7 +125,7 @@ rule edit:
         "python {PROGRAMS:q}/edit.py"
         + MODEL_OPTIONS
         + CHAIN_OPTIONS
-        + " {params.previous} {params.targets}"
+        + " {params.previous} {params.targets} --solve-on {params.solve_on}"
         " --last {wildcards.n}"
         " --out {output.checkpoint:q}"
         " --immediate {output.immediate:q} > {log:q} 2>&1"
