@@ -77,8 +77,8 @@ class Session:
         solve_on: str = "model",
     ) -> None:
         """lm: unedited. materials: makes them, from the unedited model; called before the first
-        edit. batch: requests per update. solve_on: as in `sequence.solve_devices`. Raises ConfigError for layers that the model lacks, and
-        for the in-context row."""
+        edit. batch: requests per update. solve_on: as in `sequence.solve_devices`. Raises
+        ConfigError for layers that the model lacks, and for the in-context row."""
         refuse_unedited(variant)
         lm.check_layers(variant.edit.layers, "layers")
         self.lm, self.variant, self.batch, self.seed = lm, variant, batch, seed

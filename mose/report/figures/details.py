@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from mose.report import drift as drifts
@@ -31,6 +32,8 @@ from mose.report.figures.overview import curve, levels_of, reference_line
 IN_ROW = 3
 """Panels in a row: each family of scores, EasyEdit's and MEMIT's, has three."""
 PORTABILITY = "portability:"
+LINEAR = 30
+"""A panel of drift whose values differ by less than this factor has a linear axis."""
 
 
 def kinds_of(means: pd.DataFrame) -> pd.DataFrame:
@@ -83,8 +86,7 @@ def drift(
     for axes, letter, (measure, name) in zip(
         panels, "abcdef", drifts.MEASURES.items(), strict=True
     ):
-        axes.set_xlim(drifts.FLOOR / 2, max(1.0, 2 * rows[measure].max()))
-        axes.set_xscale("log")
+        _drift_axis(axes, rows[measure])
         for look in styles:
             own = rows[rows["method"] == look.label]
             points = {**look.line, "linestyle": "none"}
@@ -98,6 +100,19 @@ def drift(
         axes.tick_params(axis="x", labelbottom=True)
     legend(figure, styles)
     return figure
+
+
+def _drift_axis(axes: Axes, values: pd.Series) -> None:
+    """Logarithmic from FLOOR on; linear where values differ by less than a factor of LINEAR."""
+    low, high = values.min(), values.max()
+    if high < LINEAR * low:
+        room = 0.08 * (high - low) or 0.1 * high
+        axes.set_xlim(low - room, high + room)
+        axes.locator_params(axis="x", nbins=4)
+        axes.xaxis.set_major_formatter("{x:g}")
+        return
+    axes.set_xscale("log")
+    axes.set_xlim(drifts.FLOOR / 2, max(1.0, 2 * high))
 
 
 @styled
