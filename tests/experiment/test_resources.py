@@ -6,6 +6,7 @@ import resource
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,7 +104,7 @@ def test_more_threads_have_larger_passes_and_no_more_memory_than_two():
 
 
 def test_memory_of_large_models_is_what_one_counts_by_hand():
-    gpu = Machine(gpu=True, dtype="bfloat16", threads=16)
+    gpu = Machine(gpu=True, dtype="bfloat16", threads=16, solve_on="host")
     memit = parse_variant(MEMIT, "m")
     edit = stages.needs("edit", LLAMA3, gpu, Work(variant=memit, requests=100, batch=100))
     # Weights in two bytes, and activations of 2048 tokens in the 23 blocks above layer 8.
@@ -114,6 +115,13 @@ def test_memory_of_large_models_is_what_one_counts_by_hand():
     assert single.device == edit.device
     # The host holds five second moments and their factors, float64.
     assert edit.host > 16.06e9 + 5 * 16 * 14336**2
+    # On the GPU they are there, with W and the update; one second moment passes through the host.
+    there = replace(gpu, solve_on="model")
+    solved = stages.needs("edit", LLAMA3, there, Work(variant=memit, requests=100, batch=100))
+    held = 5 * (16 * 14336**2 + 8 * 4096 * 14336)
+    assert solved.device - edit.device == held
+    assert edit.host - solved.host == held - 8 * 14336**2
+    assert solved.seconds < edit.seconds
     assert edit.disk == 5 * 4 * 4096 * 14336
     rotation = stages.needs(
         "edit", LLAMA3, gpu, Work(variant=parse_variant(MOSE, "m"), requests=100)
