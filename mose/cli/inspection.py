@@ -4,7 +4,7 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from mose.errors import ConfigError, StoreError
+from mose.errors import ConfigError, RequestError, StoreError
 from mose.experiment.model_files import model_files, read_model_file
 from mose.methods.options import RESERVED
 from mose.methods.register import BASE, METHODS
@@ -80,9 +80,13 @@ def check(path: str, form: str | None) -> tuple[Row, bool]:
     Raises ConfigError or RequestError, which name key or line, for what cannot be read.
     """
     if Path(path).suffix not in CONFIGURATIONS:
+        from mose.facts.given import without_keys
         from mose.facts.readers import read_facts_of
 
-        facts, report = read_facts_of(path, form)
+        try:
+            facts, report = read_facts_of(path, form)
+        except RequestError as error:
+            raise without_keys(error) from None
         without = sum(not fact.target_new for fact in facts)
         about = {"kind": "facts", **report.as_dict(), "without_target_new": without}
         return about, not report.refused

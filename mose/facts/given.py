@@ -42,10 +42,14 @@ def requests_of(
         else:
             read, report = read_records(rows, where, form, columns)
     except RequestError as error:
-        # The readers name the keys of a configuration, which are arguments here.
-        raise RequestError(str(error).replace("datasets.*.", "")) from None
+        raise without_keys(error) from None
     _check(report, where)
     return _with_own_ids([_request(fact, where) for fact in read], taken)
+
+
+def without_keys(error: RequestError) -> RequestError:
+    """An error of the readers where there is no configuration, whose keys they name."""
+    return RequestError(str(error).replace(" (datasets.*.source)", "").replace("datasets.*.", ""))
 
 
 def _rows(facts: Any) -> list[Any]:

@@ -29,6 +29,7 @@ from mose.facts.forms import (
 from mose.facts.requests import Fact
 from mose.storage import hub
 from mose.storage import records as storage
+from mose.validation.refusals import one_of
 
 
 @dataclass
@@ -130,7 +131,7 @@ def read_records(
 
 def _check_form(form: str | None) -> None:
     if form is not None and form not in FORMS:
-        raise RequestError(f"datasets.*.form: found {form}, expected one of {', '.join(FORMS)}")
+        raise RequestError(f"datasets.*.form: {one_of(form, [*FORMS])}")
 
 
 def _reported(facts: list[Fact], report: Report, source: str) -> tuple[list[Fact], Report]:
@@ -139,8 +140,22 @@ def _reported(facts: list[Fact], report: Report, source: str) -> tuple[list[Fact
     for fact in facts:
         report.prompts.update(prompts_of(fact))
     if not facts:
-        raise RequestError(f"{source}: no record can be used; {report}".replace("\n", ";"))
+        raise _nothing_left(report, source)
     return facts, report
+
+
+def _nothing_left(report: Report, source: str) -> RequestError:
+    """The error for records of which none can be used, or none at all."""
+    if not report.read:
+        return RequestError(
+            f"{source}: holds no records; give at least one with {', '.join(REQUIRED)} "
+            "(docs/data.md lists the forms)"
+        )
+    reasons = (f"{why} ({n}, {report.examples[why][0]} first)" for why, n in report.refused.items())
+    return RequestError(
+        f"{source}: none of {report.read} records can be used: {', '.join(reasons)}; correct them "
+        "(docs/data.md lists the forms)"
+    )
 
 
 def _read_renamed(

@@ -175,10 +175,13 @@ def load_directory(
 
     disable_progress_bar()
     directory = Path(directory)
-    if not any(directory.glob("*.safetensors")):
-        raise ModelError(
-            f"{directory}: no .safetensors file; delete its manifest.json and run again"
-        )
+    for pattern, name in (("*.safetensors", ".safetensors file"), ("config.json", "config.json")):
+        if not any(directory.glob(pattern)):
+            raise ModelError(
+                f"{directory}: no {name}, so not a model; give a folder with config.json, weights "
+                "in .safetensors and a tokenizer (if the workflow made it: delete its "
+                "manifest.json and run again)"
+            )
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             directory, local_files_only=True, trust_remote_code=False

