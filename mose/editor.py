@@ -20,7 +20,7 @@ from mose.evaluation import prompt_scores, stability
 from mose.experiment.model_files import NamedModel, find_model, with_hub_id
 from mose.experiment.settings import Settings, choose
 from mose.facts.given import requests_of
-from mose.facts.requests import EditRequest, Repeated
+from mose.facts.requests import EditRequest, Repeated, check_prompts
 from mose.models.architectures import Architecture
 from mose.models.causal_lm import CausalLM
 from mose.models.opening import check_dtype, open_source, wrap
@@ -216,8 +216,7 @@ class Editor:
         tokens: most tokens of an answer.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if not prompts or not all(isinstance(one, str) and one.strip() for one in prompts):
-            raise RequestError("prompt: found nothing to continue; give a text or a list of texts")
+        check_prompts(prompts)
         if isinstance(tokens, bool) or not isinstance(tokens, int) or tokens < 1:
             raise ConfigError(f"tokens: found {tokens!r}, expected 1 or more")
         answers = [

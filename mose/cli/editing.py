@@ -1,26 +1,30 @@
-"""What `mose edit`, `tune`, `ask`, `evaluate` and `export` do."""
+"""What `mose edit`, `tune`, `ask`, `evaluate` and `export` do.
+
+What imports torch and transformers, which takes seconds, is imported after names and files are
+checked.
+"""
+
+from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
 import yaml
 
-from mose.editing.patches import apply_patch, remove_patch
-from mose.editor import Editor
 from mose.errors import ConfigError, StoreError
-from mose.evaluation import prompt_scores
 from mose.experiment.model_files import find_model
 from mose.facts.given import requests_of
-from mose.facts.requests import Repeated
-from mose.models.causal_lm import CausalLM
-from mose.models.opening import open_source
-from mose.report.fact_metrics import metrics_of
-from mose.tuning import tune as tune
+from mose.facts.requests import Repeated, check_prompts
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mose.editor import Editor
+    from mose.models.causal_lm import CausalLM
 
 logger = logging.getLogger(__name__)
 
@@ -96,10 +100,13 @@ def edit(
                 f"{model}: a state, which has its own method, options and number format; leave "
                 "--option and --dtype out"
             )
-        editor = Editor.resume(model, device=device)
+        editor = _resumed(model, device)
         requests = requests_of(facts, [one.id for one in editor.session.requests], form)
     else:
         requests = requests_of(facts, form=form)
+        find_model(model)
+        from mose.editor import Editor
+
         editor = Editor.from_pretrained(model, method, device=device, dtype=dtype, **options)
     before = len(editor.session.requests)
     try:
@@ -114,6 +121,16 @@ def edit(
     return editor.edits
 
 
+def tune(
+    model: str, method: str, options: Mapping[str, Any], device: str, dtype: str | None
+) -> pd.DataFrame:
+    """The ranking of `mose.tune`, which remembers the best."""
+    find_model(model)
+    from mose import tuning
+
+    return tuning.tune(model, method, device=device, dtype=dtype, **options)
+
+
 def ask(
     model: str,
     prompts: Sequence[str],
@@ -122,8 +139,11 @@ def ask(
     device: str,
     dtype: str | None,
 ) -> list[str]:
-    """Greedy continuations, without the prompts."""
+    """Greedy continuations, without the prompts. Raises RequestError for a blank prompt."""
+    check_prompts(prompts)
     lm, _ = _open(model, patch, device, dtype)
+    from mose.evaluation import prompt_scores
+
     return [text.strip() for text in prompt_scores.generate(lm, prompts, tokens)]
 
 
@@ -134,6 +154,9 @@ def evaluate(
     unedited model."""
     requests = requests_of(facts, form=form)
     lm, unedited = _open(model, patch, device, dtype)
+    from mose.evaluation import prompt_scores
+    from mose.report.fact_metrics import metrics_of
+
     places = range(len(requests))
     rows = prompt_scores.score_requests(lm, requests, places)
     if unedited is None:
@@ -148,7 +171,16 @@ def evaluate(
 def export(state: str, outputs: Outputs, device: str) -> None:
     """Write the edited model of a state."""
     outputs.check("--out, --patch or --adapter")
-    outputs.write(Editor.resume(state, device=device))
+    outputs.write(_resumed(state, device))
+
+
+def _resumed(state: str, device: str) -> Editor:
+    """The editor of a state. Raises StoreError for a file that is not there."""
+    if not Path(state).exists():
+        raise StoreError(f"{state}: no such file; give what mose edit --state or Editor.save wrote")
+    from mose.editor import Editor
+
+    return Editor.resume(state, device=device)
 
 
 def _is_state(model: str) -> bool:
@@ -160,12 +192,16 @@ def _open(
 ) -> tuple[CausalLM, Callable[[], AbstractContextManager[object]] | None]:
     """A model to ask, and a context with the unedited one; None if it is not known."""
     if _is_state(model):
-        editor = Editor.resume(model, device=device)
-        lm, context = editor.session.lm, editor.session.unedited
         if patch is not None:
             raise ConfigError(f"{model}: a state has its own edits; leave --patch out")
-        return lm, context
+        session = _resumed(model, device).session
+        return session.lm, session.unedited
     named = find_model(model)
+    if patch is not None and not Path(patch).is_file():
+        raise StoreError(f"{patch}: no such file; give the path of a patch")
+    from mose.editing.patches import apply_patch, remove_patch
+    from mose.models.opening import open_source
+
     lm, _ = open_source(named.source, named.label, named.architecture, device, dtype)
     if patch is None:
         return lm, None

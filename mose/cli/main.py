@@ -12,16 +12,17 @@ from mose.errors import MoseError
 from mose.facts.requests import Repeated
 
 app = typer.Typer(
-    help="Edit facts in language models, and take the edits back (docs/library.md).",
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="Example: mose edit smollm2-135m facts.csv --out edited/",
 )
 cache_app = typer.Typer(
     help="Converted models, second moments and settings kept in the user's cache (MOSE_CACHE).",
     no_args_is_help=True,
     rich_markup_mode=None,
+    epilog="Example: mose cache list",
 )
 app.add_typer(cache_app, name="cache")
 
@@ -40,6 +41,24 @@ Patch = Annotated[str | None, typer.Option(help="Patch to apply first.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 Out = Annotated[str | None, typer.Option(help="New folder for a plain Hugging Face directory.")]
 PatchOut = Annotated[str | None, typer.Option(help="File for the exact change (.safetensors).")]
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"mose {version('mose')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options_of_all(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Edit facts in language models, and take the edits back (docs/library.md)."""
 
 
 @app.command(epilog="Example: mose edit smollm2-135m facts.csv --method memit --out edited/")
@@ -91,8 +110,7 @@ def tune(
     """Scan settings for a model that has none, on built-in facts, and remember the best."""
     from mose.cli import editing
 
-    options = editing.options_of(option or [])
-    _show(editing.tune(model, method, device=device, dtype=dtype, **options), as_json)
+    _show(editing.tune(model, method, editing.options_of(option or []), device, dtype), as_json)
 
 
 @app.command(epilog='Example: mose ask smollm2-135m "The capital of France is"')

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mose.errors import ConfigError, ExtraMissing, MoseError
 from mose.experiment.locations import workflow_folder
+from mose.storage.yaml_files import read_yaml
 
 USAGE = """usage: mose-workflow [OPTIONS OF SNAKEMAKE]
        mose-workflow --folder
@@ -40,10 +41,14 @@ def run_config(config: str, options: Sequence[str], full: bool = False) -> None:
     """Replace this process by Snakemake on a configuration; on all cores, if `options` say none.
 
     full: print all that Snakemake logs, instead of the short log (mose/cli/short_log.py).
-    Raises ConfigError for a configuration that is not there.
+    Raises ConfigError for a file that is not there, or no configuration.
     """
     if not Path(config).is_file():
         raise ConfigError(f"{config}: no such file; give an experiment's configuration")
+    if not isinstance(read_yaml(config), dict):
+        raise ConfigError(
+            f"{config}: found no keys, expected an experiment's configuration (docs/config.md)"
+        )
     named = ("-c", "--cores", "--profile", "--workflow-profile", "-j", "--jobs")
     cores = [] if any(one.split("=")[0] in named for one in options) else ["--cores", "all"]
     log = [] if full else ["--logger", "mose"]

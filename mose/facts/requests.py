@@ -132,6 +132,12 @@ def replaced_by(requests: Sequence[EditRequest]) -> dict[str, list[str]]:
     return {ids[-1]: ids[:-1] for ids in same.values() if len(ids) > 1}
 
 
+def check_prompts(prompts: Sequence[str]) -> None:
+    """Raise RequestError unless `prompts` is a non-empty list of texts that are not blank."""
+    if not prompts or not all(isinstance(one, str) and one.strip() for one in prompts):
+        raise RequestError("prompt: found nothing to continue; give a text or a list of texts")
+
+
 def check_templates(templates: Sequence[str]) -> None:
     """Raise RequestError unless `templates` is a non-empty list of texts with one `{}` each."""
     if not isinstance(templates, Sequence) or isinstance(templates, str):

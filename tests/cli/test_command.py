@@ -44,6 +44,8 @@ def folder(tmp_path_factory):
     tiny.save(place / "base")
     (place / "facts.json").write_text(json.dumps(FACTS[:3]))
     (place / "more.json").write_text(json.dumps(FACTS[3:5]))
+    (place / "none.json").write_text("[]")
+    (place / "elsewhere.json").write_text(json.dumps([{**FACTS[0], "prompt": "It is"}]))
     pairs = [f"--option={key}={json.dumps(value)}" for key, value in OPTIONS.items()]
     status, out, _ = run(
         "edit", place / "base", place / "facts.json", "--method", "memit", *pairs, "--device",
@@ -233,7 +235,7 @@ def test_run_is_snakemake_on_the_packaged_workflow(folder, tmp_path, monkeypatch
     called = []
     monkeypatch.setattr(os, "execv", lambda program, arguments: called.append(arguments))
     config = tmp_path / "mine.yaml"
-    config.touch()
+    config.write_text("experiment: mine\n")
     assert run("run", config, "-n", "--forceall")[0] == 0
     assert run("run", config, "--cores", "3", "--full")[0] == 0
     assert run("run", config, "--set-resources", "edit:runtime=7", "--", "report_page")[0] == 0
@@ -261,8 +263,29 @@ WRONG = {
         ("edit", "state.h5", "facts.json", "--state", "s.h5", "-o", "steps=3"), "leave --option",
     ),
     "facts that are not there": (
-        ("evaluate", "base", "gone.json"), "gone.json: no such file",
+        ("evaluate", "base", "gone.json"), "gone.json: no such file; check the path",
     ),
+    "a folder as facts": (
+        ("edit", "base", ".", "--state", "s.h5"), "a folder, expected a file; give a file",
+    ),
+    "a folder to check": (("check", "."), "a folder, expected a file; give a file"),
+    "no facts": (("edit", "base", "none.json", "--state", "s.h5"), "holds no records; give at"),
+    "facts without their subjects": (
+        ("edit", "base", "elsewhere.json", "--state", "s.h5"),
+        "none of 1 records can be used: subject not in the prompt (1, record 0 first); correct",
+    ),
+    "a form that is none": (
+        ("check", "facts.json", "--form", "countefact"), "did you mean 'counterfact'?",
+    ),
+    "a folder that is no model": (("ask", ".", "So"), "not a model; give a folder with config"),
+    "a state that is not there": (
+        ("export", "gone.h5", "--out", "new"), "gone.h5: no such file; give what mose edit --state",
+    ),
+    "a patch that is not there": (
+        ("ask", "base", "So", "--patch", "gone.safetensors"), "no such file; give the path of a",
+    ),
+    "nothing to continue": (("ask", "base", " "), "found nothing to continue; give a text"),
+    "facts as a configuration": (("run", "facts.json"), "expected an experiment's configuration"),
     "a model that is not there": (("ask", "bas", "So"), "known are"),
     "a patch of another base": (
         ("ask", "edited", "So", "--patch", "edit.safetensors"), "in this model already",
@@ -287,17 +310,50 @@ def test_a_mistake_is_one_line_and_status_1(name, folder, monkeypatch):
     assert said in line
 
 
+TOLD_AT_ONCE = (
+    "a folder as facts", "no facts", "facts that are not there", "a model that is not there",
+    "a state that is not there", "a patch that is not there", "nothing to continue",
+    "nothing to write", "a folder in use", "an option without a value",
+)  # fmt: skip
+WITHOUT_TORCH = """
+import sys
+from mose.cli import main
+for arguments in {calls}:
+    sys.argv = ["mose", *arguments]
+    try:
+        main.main()
+    except SystemExit as stopped:
+        assert str(stopped.code).startswith("error: "), arguments
+    else:
+        raise AssertionError(arguments)
+    assert not {{"torch", "transformers"}} & {{*sys.modules}}, arguments
+"""
+
+
+def test_names_and_files_are_checked_before_torch_is_imported(folder):
+    program = WITHOUT_TORCH.format(calls=[WRONG[name][0] for name in TOLD_AT_ONCE])
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_is_the_installed_one():
+    assert run("--version") == (0, f"mose {mose.__version__}\n", "")
+
+
 def test_wrong_usage_has_status_2():
     status, _, errors = run("ask")
     assert status == 2
     assert "Usage: mose ask" in errors
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+@pytest.mark.parametrize("name", ["", "cache", *COMMANDS])
 def test_every_command_explains_itself_with_an_example(name):
     status, out, _ = run(*name.split(), "--help")
     assert status == 0
-    assert f"Example: mose {name}" in " ".join(out.split())
+    assert f"Example: mose {name}".strip() in " ".join(out.split())
 
 
 def test_help_is_shown_at_once():
