@@ -144,12 +144,14 @@ def models() -> list[Row]:
     rows = []
     for name, path in model_files().items():
         file = read_model_file(path)
-        source = file.source.model_dump()
+        source = next(iter(file.source.model_dump().values()))
+        if isinstance(source, list):  # a file that is divided among packages
+            source = ", ".join(part["package"] for part in source)
         shape = file.shape
         rows.append(
             {
                 "model": name,
-                "source": next(iter(source.values())),
+                "source": source,
                 "parameters": None if shape is None else shape.parameters,
                 "blocks": None if shape is None else shape.blocks,
                 "settings": [*file.methods],

@@ -19,6 +19,7 @@ from mose.cli import workflow
 from mose.editing import patches
 from mose.models import loading
 from mose.storage import cache
+from mose.storage.yaml_files import read_yaml
 
 ROOT = Path(__file__).parents[2]
 # Strong edits, so that answers differ.
@@ -223,6 +224,8 @@ def test_methods_models_and_cache_are_listed():
     assert needs["ft"] == ["layers"]
     known = {row["model"]: row for row in json.loads(run("models", "--json")[1])}
     assert known["smollm2-135m"]["blocks"] == 30
+    divided = read_yaml(ROOT / "config" / "models" / "gemma3-270m.yaml")["source"]["parts"]
+    assert known["gemma3-270m"]["source"].split(", ") == [part["package"] for part in divided]
     assert "mose" in known["smollm2-135m"]["settings"]
     (entry,) = json.loads(run("cache", "list", "--json")[1])
     assert entry["kind"] == "statistics"
