@@ -310,6 +310,8 @@ def _cell(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, list | tuple):
         return ", ".join(map(str, value))
+    if isinstance(value, dict):
+        return "; ".join(f"{name}: {_cell(one)}" for name, one in value.items())
     return "" if value is None else " ".join(str(value).split())
 
 

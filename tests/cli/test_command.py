@@ -211,6 +211,11 @@ def test_check_reads_configurations_and_facts_and_runs_nothing(folder, tmp_path)
     status, out, _ = run("check", tmp_path / "wrong.json", "--json")
     assert status == 1
     assert json.loads(out)["refused"] == {"subject not in the prompt": 1}
+    lines = [
+        line.split(maxsplit=1) for line in run("check", tmp_path / "wrong.json")[1].splitlines()
+    ]
+    assert ["refused", "subject not in the prompt: 1"] in lines
+    assert ["examples", "subject not in the prompt: record 1"] in lines
     (tmp_path / "wrong.yaml").write_text("experiment: a\nmodels: [smollm2-135m]\nlayer: 3\n")
     status, _, errors = run("check", tmp_path / "wrong.yaml")
     assert status == 1
