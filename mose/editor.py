@@ -98,7 +98,7 @@ class Editor:
         revision: of a hub model. device: auto, cpu, cuda, cuda:1, ... dtype: number format of the
         passes, by default that of the files.
         options: arguments of the class Arguments (batch, seed, templates, corpus, tokens, window,
-        moments); all others are options of the method (docs/config.md), `lambda` spelled
+        moments, solve_on); all others are options of the method (docs/config.md), `lambda` spelled
         retention_weight.
         Raises ConfigError, ModelError, RequestError or StoreError for wrong arguments, before
         anything is loaded.
@@ -167,7 +167,9 @@ class Editor:
         variant = settings.variant(*sizes)
         self.settings = settings.says(*sizes)
         self.origin, self.arguments = origin, arguments
-        self.session = Session(lm, variant, arguments.materials, arguments.batch, arguments.seed)
+        self.session = Session(
+            lm, variant, arguments.materials, arguments.batch, arguments.seed, arguments.solve_on
+        )
         self._measured: tuple[int, pd.DataFrame] = (0, pd.DataFrame())
         log = logger.warning if settings.others else logger.info
         log("%s", self.settings)

@@ -168,7 +168,9 @@ class _Scan:
     def _measure(self, label: str, variant: Variant, unedited: pd.DataFrame) -> dict[str, float]:
         """The metrics after all edits by one variant; 0 where they fail numerically."""
         arguments = self.arguments
-        session = Session(self.lm, variant, self._materials, arguments.batch, arguments.seed)
+        session = Session(
+            self.lm, variant, self._materials, arguments.batch, arguments.seed, arguments.solve_on
+        )
         try:
             session.edit(self.requests, found=self._targets(variant))
             places = range(len(self.requests))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import torch
 from pydantic import Field
@@ -34,6 +34,11 @@ class Arguments(Checked):
     tokens: Count | None = Field(default=None, description="Tokens of the corpus.")
     window: Annotated[int, Field(ge=2)] = Field(default=128, description="Tokens per window.")
     moments: Text | None = Field(default=None, description="A moments.h5 of the workflow.")
+    solve_on: Literal["model", "host"] = Field(
+        default="model",
+        description="Where updates are solved: on the GPU that holds the layer, if there is one; "
+        "or in the host's memory.",
+    )
 
     def check(self) -> None:
         """Raise RequestError or StoreError for templates or files that cannot be used."""

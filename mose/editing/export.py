@@ -173,6 +173,7 @@ def _new_folder(folder: str | Path) -> Iterator[Path]:
     try:
         temporary.mkdir(parents=True)
         yield temporary
+        files.share(temporary)
         if folder.exists():
             folder.rmdir()
         temporary.rename(folder)

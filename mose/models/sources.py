@@ -112,6 +112,7 @@ def convert_gguf(gguf: Path, directory: Path) -> Path:
     directory.mkdir(parents=True, exist_ok=True)
     model.save_pretrained(directory)
     tokenizer.save_pretrained(directory)
+    files.share(directory)
     return directory
 
 

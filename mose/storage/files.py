@@ -56,6 +56,18 @@ def atomic(path: str | Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def share(folder: Path) -> None:
+    """Give the files in a folder the permissions of any new file: safetensors writes files that
+    their owner alone can read."""
+    probe = folder / ".permissions"
+    probe.touch()
+    mode = probe.stat().st_mode
+    probe.unlink()
+    for file in folder.rglob("*"):
+        if file.is_file():
+            file.chmod(mode)
+
+
 def _unwritable(path: Path, error: OSError) -> StoreError:
     reason = os.strerror(error.errno) if error.errno else " ".join(str(error).split())
     return StoreError(

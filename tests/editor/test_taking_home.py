@@ -68,6 +68,11 @@ def test_a_saved_directory_needs_transformers_alone(tmp_path):
     for folder, editor in editors.items():
         assert torch.equal(torch.load(f"{folder}.pt"), logits(editor.model))
     assert not list(tmp_path.glob(".*.tmp"))
+    # Who may read a new file here may read all of these.
+    new = tmp_path / "new"
+    new.touch()
+    modes = {file.stat().st_mode for folder in editors for file in folder.iterdir()}
+    assert modes == {new.stat().st_mode}
 
 
 def test_a_directory_has_the_number_format_of_the_model_s_files(tmp_path):
