@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -202,11 +202,35 @@ class Editor:
         repeated: what becomes of an earlier fact with the same subject and prompt. replace: it is
         taken back first, as by `remove`; keep: both are written; refuse: RequestError. None:
         replace for methods with a ledger, keep for others.
-        Ctrl-C leaves the model as after the last whole batch.
+        Ctrl-C leaves the model as after the last whole batch. Facts that the model does not tell
+        afterwards are named in a warning.
         Raises RequestError for facts that cannot be used, before any is written.
         """
         taken = [request.id for request in self.session.requests]
-        self.session.edit(requests_of(facts, taken, form, columns), repeated)
+        requests = requests_of(facts, taken, form, columns)
+        self.session.edit(requests, repeated)
+        self._warn_of_unwritten({request.id for request in requests})
+
+    def _warn_of_unwritten(self, ids: Collection[str]) -> None:
+        """Log which of these edits the model does not tell."""
+        written = [request for request in self.session.requests if request.id in ids]
+        unwritten = [
+            request.subject
+            for request, told in zip(written, self._told(written), strict=True)
+            if not told
+        ]
+        if unwritten:
+            logger.warning(
+                "%d of %d facts are not what the model says now (%s); Editor.edits has their "
+                "losses, other settings may write them (mose.tune)",
+                len(unwritten), len(written), shortened(", ".join(unwritten)),
+            )  # fmt: skip
+
+    def _told(self, requests: Sequence[EditRequest]) -> list[bool]:
+        """Whether the model predicts the whole new object of each."""
+        pairs = [(request.text, request.target_new) for request in requests]
+        scores = prompt_scores.score_targets(self.session.lm, pairs)
+        return [score.right == score.tokens for score in scores]
 
     @overload
     def ask(self, prompt: str, tokens: int = 10) -> str: ...
@@ -232,16 +256,14 @@ class Editor:
         attained (1: fully written), seconds, still_there (whether the model now predicts the whole
         new object), replaces (ids of the edits that were taken back for it)."""
         requests = self.session.requests
-        pairs = [(request.text, request.target_new) for request in requests]
-        scores = prompt_scores.score_targets(self.session.lm, pairs)
         rows = [
             (
                 *(request.id, request.subject, request.prompt, request.target_new),
-                *(done.loss, done.attained, done.seconds, score.right == score.tokens),
+                *(done.loss, done.attained, done.seconds, told),
                 ", ".join(self.session.replaced.get(request.id, [])),
             )
-            for request, done, score in zip(
-                requests, self.session.state.diagnoses, scores, strict=True
+            for request, done, told in zip(
+                requests, self.session.state.diagnoses, self._told(requests), strict=True
             )
         ]
         columns = ["request", "subject", "prompt", "target_new"]

@@ -70,6 +70,27 @@ def test_the_table_of_edits_says_what_is_still_there(edited):
     assert (table["seconds"] > 0).all()
 
 
+def test_facts_that_the_model_does_not_tell_are_named(caplog):
+    """By the table's own column: a retention weight that lets nothing be written, and one edit that
+    is."""
+    lm = tiny.model()
+    options = {**options_of("memit"), "retention_weight": 1e12}
+    editor = mose.Editor(lm.model, lm.tokenizer, **options)
+    editor.edit(FACTS[:2])
+    (record,) = (each for each in caplog.records if each.levelno == logging.WARNING)
+    assert not editor.edits.still_there.any()
+    assert record.getMessage().startswith("2 of 2 facts are not what the model says now (")
+    for fact in FACTS[:2]:
+        assert fact["subject"] in record.getMessage()
+
+
+def test_facts_that_the_model_tells_are_not(edited, caplog):
+    told = edited.edits.still_there
+    edited._warn_of_unwritten(set(edited.edits.request[told]))
+    assert told.any()
+    assert not caplog.records
+
+
 def test_metrics_are_means_of_what_plain_passes_give(edited):
     facts = [{**fact, "locality": [{"prompt": "Tokyo is in", "target": "Japan"}]} for fact in FACTS]
     before = all_weights(edited.model)
