@@ -22,6 +22,7 @@ def program(args: argparse.Namespace) -> None:
     from mose.experiment import job_times
     from mose.experiment.runs import Runs
     from mose.report import html_page, tables
+    from mose.report.figures import costs, drawing
     from mose.storage import files
 
     runs, settings = Runs.parse(args.runs), json.loads(args.settings)
@@ -37,6 +38,8 @@ def program(args: argparse.Namespace) -> None:
         **{"method": runs.methods, "seed": runs.seeds, "n": runs.checkpoints},
         **{"corpus": [args.corpus], "task": list(config["tasks"])},
     }
+    times = job_times.per_edit(known, config["edits"]["total"])
+    _, png = drawing.save(costs.seconds_per_edit(times), runs.paths.times_figure)
     overview = html_page.Overview(
         experiment=runs.experiment,
         question=config.get("question") or QUESTION,
@@ -44,6 +47,7 @@ def program(args: argparse.Namespace) -> None:
         methods=pd.DataFrame(methods, columns=["model", "label", "method", "options"]),
         configuration=yaml.safe_dump(config, sort_keys=False, allow_unicode=True),
         stages=job_times.job_times(known),
+        times=png.read_bytes(),
         summary=html_page.with_intervals(read["summary"], read["summary_intervals"]),
     )
     shown = list(content(runs, config, read))

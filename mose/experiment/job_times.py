@@ -1,6 +1,7 @@
 """What ran and for how long: the benchmark files that Snakemake writes of every job."""
 
 import itertools
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import pandas as pd
 from mose.experiment.paths import BENCHMARKS, JOBS, fill
 
 COLUMNS = ["stage", "jobs", "seconds", "longest", "memory_mb"]
+# Stages whose jobs are of one method, and the one that methods share.
+OF_METHOD, SHARED = ("edit", "stability", "measure", "tasks"), "targets"
 
 
 def job_times(known: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
@@ -25,16 +28,37 @@ def job_times(known: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     seen: set[Path] = set()
     # The names of second moments match those of their shards, which come first in JOBS.
     for stage, pattern in JOBS.items():
-        times = []
-        for path in sorted(_files(pattern, known)):
-            if path not in seen:
-                seen.add(path)
-                times.append(pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1])
-        if times:
-            seconds = [float(one["s"]) for one in times]
-            memory = pd.Series([one["max_rss"] for one in times]).max()
-            rows.append((stage, len(times), sum(seconds), max(seconds), memory))
+        paths = [path for path in sorted(_files(pattern, known)) if path not in seen]
+        seen.update(paths)
+        if paths:
+            rows.append((stage, *_summed(paths)))
     return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def per_edit(known: Mapping[str, Sequence[Any]], edits: int) -> pd.DataFrame:
+    """Seconds an edit of what methods do, by method and stage.
+
+    known: as in `job_times`, with models, data sets, methods and seeds. edits: of each of them.
+    Columns: method, stage, seconds. Targets that methods share have the label "shared".
+    """
+    sequences = [len(known[name]) for name in ("model", "dataset", "seed")]
+    count = edits * math.prod(sequences)
+    whose = {method: ([method], OF_METHOD) for method in known["method"]}
+    rows = []
+    for label, (methods, stages) in {"shared": (["*"], (SHARED,)), **whose}.items():
+        for stage in stages:
+            paths = list(_files(JOBS[stage], {**known, "method": methods}))
+            if paths:
+                rows.append((label, stage, _summed(paths)[1] / count))
+    return pd.DataFrame(rows, columns=["method", "stage", "seconds"])
+
+
+def _summed(paths: Sequence[Path]) -> tuple[int, float, float, float]:
+    """Number of jobs, seconds of all and of the longest, and the most memory, MB."""
+    last = [pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1] for path in paths]
+    seconds = [float(one["s"]) for one in last]
+    memory = pd.Series([one["max_rss"] for one in last]).max()
+    return len(paths), sum(seconds), max(seconds), memory
 
 
 def _files(pattern: str, known: Mapping[str, Sequence[Any]]) -> Iterator[Path]:

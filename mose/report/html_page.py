@@ -20,6 +20,11 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 # A longer table is named, not shown: a browser takes seconds to lay it out.
 MOST_ROWS = 5000
 LONG = 60  # characters of a cell that is broken into lines
+TIMES_CAPTION = (
+    "Seconds of a stage's jobs by the clock, over the edits of all seeds, models and data sets. "
+    "shared: targets that were sought once for all methods that can use them. Jobs side by side "
+    "slow each other down."
+)
 KEYS = ["model", "dataset", "method", "seed", "edits"]
 
 
@@ -43,7 +48,8 @@ class Overview:
 
     question: what the experiment asks. facts: names and values, such as the number of edits.
     methods: a row per model and variant. configuration: YAML, with all defaults. stages: a row
-    per stage, what ran and for how long. summary: of `with_intervals`.
+    per stage, what ran and for how long. times: a PNG of `costs.seconds_per_edit`. summary: of
+    `with_intervals`.
     """
 
     experiment: str
@@ -52,6 +58,7 @@ class Overview:
     methods: pd.DataFrame
     configuration: str
     stages: pd.DataFrame
+    times: bytes
     summary: pd.DataFrame
 
 
@@ -108,6 +115,7 @@ def _overview(overview: Overview) -> str:
             "jobs may have run side by side. Stages that experiments share (model, corpus, second "
             "moments) ran once for all.</p>",
             _table(overview.stages),
+            _picture("Seconds an edit", overview.times, TIMES_CAPTION),
             "<h2>Settings</h2>",
             _table(overview.methods),
             f"<details><summary>The whole configuration</summary><pre>"
@@ -120,12 +128,7 @@ def _shown(one: Shown) -> str:
     name = f"{one.entry.title}{f': {one.about}' if one.about else ''}"
     about = escape(f"{one.entry.caption} File: {one.file}")
     if isinstance(one.content, bytes):
-        data = base64.b64encode(one.content).decode()
-        return (
-            f"<figure><h3>{escape(name)}</h3>"
-            f'<img alt="{escape(name)}" src="data:image/png;base64,{data}">'
-            f"<figcaption>{about}</figcaption></figure>"
-        )
+        return _picture(name, one.content, about)
     caption = f"<p class=caption>{about}</p>"
     rows = len(one.content)
     if rows > MOST_ROWS:
@@ -133,6 +136,16 @@ def _shown(one: Shown) -> str:
     return (
         f"<details><summary>Table: {escape(name)} ({rows} rows)</summary>"
         f"{caption}{_table(one.content)}</details>"
+    )
+
+
+def _picture(name: str, png: bytes, about: str) -> str:
+    """A figure with its caption; about: HTML."""
+    data = base64.b64encode(png).decode()
+    return (
+        f"<figure><h3>{escape(name)}</h3>"
+        f'<img alt="{escape(name)}" src="data:image/png;base64,{data}">'
+        f"<figcaption>{about}</figcaption></figure>"
     )
 
 

@@ -45,6 +45,25 @@ def test_jobs_of_a_stage_are_added_and_others_do_not_count(ran):
     ]
 
 
+def test_seconds_an_edit_of_two_seeds_are_told_by_method(ran):
+    known = {**KNOWN, "seed": [0, 1], "method": ["memit", "mose"]}
+    for seed in (0, 1):
+        ran(f"edit/a.m.d.memit.{seed}.2", 10)
+        ran(f"edit/a.m.d.memit.{seed}.4", 30)
+        ran(f"edit/a.m.d.mose.{seed}.4", 8)
+        ran(f"measure/a.m.d.mose.{seed}.4", 4)
+        ran(f"measure/a.m.d.unedited.{seed}.4", 1000)
+        ran(f"targets/a.m.d.layer8-01234567.{seed}.4", 16)
+    ran("targets/b.m.d.layer8-01234567.0.4", 1000)  # of another experiment
+    table = job_times.per_edit(known, 4)
+    assert list(table.itertuples(index=False, name=None)) == [
+        ("shared", "targets", 4.0),
+        ("memit", "edit", 10.0),
+        ("mose", "edit", 2.0),
+        ("mose", "measure", 1.0),
+    ]
+
+
 def test_a_job_too_short_to_be_measured_counts(ran):
     """Snakemake then writes "-" or "NA" for the memory."""
     ran("model/m", 0.4, "NA")
@@ -56,3 +75,4 @@ def test_a_job_too_short_to_be_measured_counts(ran):
 
 def test_nothing_ran(ran):
     assert job_times.job_times(KNOWN).empty
+    assert job_times.per_edit(KNOWN, 4).empty

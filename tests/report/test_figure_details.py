@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mose.report.figures import details, drawing
+from mose.report.figures import costs, details, drawing
 
 METHODS = ["memit", "mose"]
 RUN = {"model": "tiny", "dataset": "facts"}
@@ -105,3 +105,19 @@ def test_a_trade_off_has_a_point_per_checkpoint_and_ends_filled():
     assert ends == [36.0, 35.0]
     (unedited,) = (line for line in axes.lines if line.get_label() == "unedited model")
     assert unedited.get_xdata()[0] == 30.5
+
+
+def test_bars_of_seconds_an_edit_end_where_the_sums_are():
+    rows = [
+        ("shared", "targets", 4.0), ("memit", "edit", 1.0), ("memit", "measure", 0.5),
+        ("mose", "edit", 2.0),
+    ]  # fmt: skip
+    times = pd.DataFrame(rows, columns=["method", "stage", "seconds"])
+    axes = costs.seconds_per_edit(times).axes[0]
+    labels = [label.get_text() for label in axes.get_yticklabels()]
+    ends = dict.fromkeys(labels, 0.0)
+    for bar in axes.patches:
+        place = labels[round(bar.get_y() + bar.get_height() / 2)]
+        ends[place] = max(ends[place], bar.get_x() + bar.get_width())
+    assert ends == {"shared": 4.0, "memit": 1.5, "mose": 2.0}
+    assert not costs.seconds_per_edit(times[:0]).axes[0].patches

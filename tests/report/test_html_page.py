@@ -34,6 +34,7 @@ def overview(**changed):
         "methods": pd.DataFrame({"label": ["memit"]}),
         "configuration": f"a: {HOSTILE}\n",
         "stages": pd.DataFrame({"stage": ["edit"], "seconds": [90.0]}),
+        "times": PIXEL,
         "summary": html_page.with_intervals(summary, intervals),
     }
     return html_page.Overview(**{**given, **changed})
@@ -73,12 +74,13 @@ def test_it_opens_without_errors_and_every_figure_is_loaded(visit):
         "i.closest('figure').querySelector('figcaption').textContent])"
     )
     assert "Together 0.03 hours" in page()
-    assert found == [[1, "shares: m", "Its caption <1>. File: a.png"]]
+    times = [1, "Seconds an edit", html_page.TIMES_CAPTION]
+    assert found == [times, [1, "shares: m", "Its caption <1>. File: a.png"]]
 
 
 def test_the_browser_hears_of_what_is_wrong(tmp_path):
     """The oracle of the other tests: a broken figure, a script's error and a fetch are reported."""
-    broken = page().replace("image/png;base64,", "image/png;base64,AAAA")
+    broken = "image/png;base64,AAAA".join(page().rsplit("image/png;base64,", 1))
     _, heard = browser.visit(broken, "return 1", tmp_path)
     assert [said[:11] for said in heard] == ["not loaded:"]
     outside = page().replace(

@@ -8,7 +8,7 @@ import browser
 import pandas as pd
 from project import METHODS, check
 
-from mose.report import catalog
+from mose.report import catalog, html_page
 from mose.storage import files, hdf5
 
 
@@ -130,7 +130,8 @@ def test_the_report_shows_every_table_and_figure_in_a_browser(whole, tmp_path):
     )
     assert heard == []
     drawn, tables = catalog.figures(2), [e for e in catalog.TABLES if not e.per_prompt]
-    assert found["loaded"] == [True] * len(drawn)
+    assert found["loaded"] == [True] * (1 + len(drawn))
+    assert found["figures"].pop(0) == html_page.TIMES_CAPTION
     for kind, entries, place in (
         ("figures", drawn, "figures/tiny/capitals/{}.png"),
         ("tables", tables, "{}.csv"),

@@ -3,6 +3,7 @@ The report: an experiment on one page, which needs no network and no other file.
 
 REQUIRED INPUTS: all tables and figures of the experiment
 OUTPUTS: results/<experiment>/report.html
+         results/<experiment>/figures/times.{pdf,png}, of the jobs' own times
 """
 
 
@@ -29,6 +30,7 @@ rule report_page:
         expand(paths.manifest, model=MODELS),
     output:
         paths.report_page,
+        multiext(paths.times_figure, ".pdf", ".png"),
     log:
         paths.log("report_page"),
     benchmark:
@@ -40,6 +42,7 @@ rule report_page:
             "mose/experiment/job_times.py",
             "mose/experiment/runs.py",
             "mose/report/catalog.py",
+            "mose/report/figures/costs.py",
             "mose/report/html_page.py",
             "mose/report/tables.py",
         ),
