@@ -227,7 +227,7 @@ def measure(size: Size) -> pd.DataFrame:
 
 def draw(table: pd.DataFrame) -> Figure:
     """The three curves; dashed: counted operations at the rate of a large product."""
-    figure = Figure(figsize=(10, 3.2), layout="constrained")
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
     for axes, (curve, label) in zip(figure.subplots(1, 3), LABELS.items(), strict=True):
         for of, rows in table[table.curve == curve].groupby("of" if curve == "memory" else "curve"):
             rows = rows.sort_values("size")
@@ -235,8 +235,8 @@ def draw(table: pd.DataFrame) -> Figure:
             axes.plot(rows["size"], rows.ms_by_operations, "--", color=line.get_color())
         axes.set(xlabel=label, xscale="log", yscale="log")
         if curve == "memory":
-            axes.legend(fontsize=7, frameon=False)
             axes.set_ylabel("processor ms per edit")
+            figure.legend(fontsize=7, frameon=False, loc="outside lower left", ncols=5)
     return figure
 
 
