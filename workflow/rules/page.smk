@@ -43,6 +43,7 @@ rule report_page:
             "mose/experiment/runs.py",
             "mose/report/catalog.py",
             "mose/report/figures/costs.py",
+            "mose/report/figures/drawing.py",
             "mose/report/html_page.py",
             "mose/report/tables.py",
         ),
