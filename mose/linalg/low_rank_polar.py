@@ -192,10 +192,10 @@ def entrywise_polar(
     tiles = []
     for begin in range(0, len(diagonal), TILE):
         rows = slice(begin, begin + TILE)
-        tile = diagonal[rows]
-        ends = torch.stack([tile[0] * (1 - CLOSE), tile[-1] * (1 + CLOSE)])
+        own = diagonal[rows]
+        ends = torch.stack([own[0] * (1 - CLOSE), own[-1] * (1 + CLOSE)])
         near = slice(*torch.searchsorted(diagonal, ends).tolist())
-        tiles.append((rows, near, left.new_zeros(len(tile), len(diagonal[near]))))
+        tiles.append((rows, near, left.new_zeros(len(own), len(diagonal[near]))))
     # sum_j w_j b_j: 1 up to the quadrature's error. Used in place of I for consistency.
     ones = torch.zeros_like(diagonal)
     for node, weight in zip(nodes, weights, strict=True):
