@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+from functools import partial
 
 from mose.cli import programs
 
@@ -10,20 +11,20 @@ logger = logging.getLogger(__name__)
 
 
 def program(args: argparse.Namespace) -> None:
+    from mose.evaluation import knowledge
     from mose.facts import readers, requests
+    from mose.models import loading
     from mose.storage import files
 
     source = json.loads(args.source) if args.source.startswith("{") else args.source
+    objection = partial(knowledge.objection, loading.load_tokenizer(args.model))
     facts, report = readers.read_facts_of(
-        source, args.form, args.conflicts, json.loads(args.columns)
+        source, args.form, args.conflicts, json.loads(args.columns), objection
     )
     logger.info("%s", report)
     if args.references:
         readers.check_references(report, args.source)
     if args.ask_model:
-        from mose.evaluation import knowledge
-        from mose.models import loading
-
         lm = loading.load(args.model, args.device, args.dtype, args.gpus)
         facts = knowledge.mark_known(lm, facts)
     files.write_json(args.report, report.as_dict())

@@ -5,7 +5,7 @@ The forms of records are in `mose.facts.forms`.
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any
@@ -84,6 +84,7 @@ def read_facts_of(
     form: str | None = None,
     conflicts: str = "all",
     columns: Mapping[str, str] | None = None,
+    objection: Callable[[Fact], str | None] | None = None,
 ) -> tuple[list[Fact], Report]:
     """Facts of a data source, and the report of what was read.
 
@@ -93,6 +94,7 @@ def read_facts_of(
     conflicts: which facts with the same subject and relation (or prompt), but different new
     objects, are kept: "all", the "last", or the first ("refuse"). The others count as refused.
     columns: {field of the form plain: field of the source}, where they differ.
+    objection: why a fact cannot be edited, or None (`mose.evaluation.knowledge.objection`).
     Raises RequestError if the source cannot be read, its form is unknown, or no fact is left.
     """
     _check_form(form)
@@ -110,6 +112,8 @@ def read_facts_of(
     facts = _without_duplicates(facts, report)
     if conflicts != "all":
         facts = _without_conflicts(facts, conflicts == "last", report)
+    if objection is not None:
+        facts = _without_objection(facts, objection, report)
     return _reported(facts, report, str(source))
 
 
@@ -200,6 +204,19 @@ def _without_conflicts(facts: Sequence[Fact], last: bool, report: Report) -> lis
             kept.append(fact)
         else:
             report.refuse("conflicts with another edit of its subject", fact.id)
+    return kept
+
+
+def _without_objection(
+    facts: Sequence[Fact], objection: Callable[[Fact], str | None], report: Report
+) -> list[Fact]:
+    kept = []
+    for fact in facts:
+        why = objection(fact)
+        if why is None:
+            kept.append(fact)
+        else:
+            report.refuse(why, fact.id)
     return kept
 
 

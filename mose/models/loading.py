@@ -121,6 +121,23 @@ def load(
     return CausalLM(model, tokenizer, manifest["fingerprint"], architecture)
 
 
+def load_tokenizer(manifest_path: str | Path) -> PreTrainedTokenizerBase:
+    """The tokenizer of a manifest's model. Raises ModelError if its directory is not there.
+
+    Its files are not compared with the manifest: that would read all weights.
+    """
+    directory = Path(files.read_json(manifest_path)["directory"])
+    if not directory.is_dir():
+        raise ModelError(f"{directory}: no such directory; delete {manifest_path} and run again")
+    return _tokenizer(directory)
+
+
+def _tokenizer(directory: Path) -> PreTrainedTokenizerBase:
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
+
+
 def divide(
     model: PreTrainedModel, devices: Sequence[str], architecture: Architecture
 ) -> PreTrainedModel:
@@ -170,7 +187,7 @@ def load_directory(
     incomplete or cannot be loaded.
     """
     # Here: it takes 3 s, and programs that only check a model's files load this module too.
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoModelForCausalLM
     from transformers.utils.logging import disable_progress_bar
 
     disable_progress_bar()
@@ -183,9 +200,7 @@ def load_directory(
                 "manifest.json and run again)"
             )
     try:
-        tokenizer = AutoTokenizer.from_pretrained(
-            directory, local_files_only=True, trust_remote_code=False
-        )
+        tokenizer = _tokenizer(directory)
         model, info = AutoModelForCausalLM.from_pretrained(
             directory,
             dtype="auto" if dtype is None else DTYPES[dtype],

@@ -42,16 +42,6 @@ def form_option(wildcards):
     return "" if form is None else f"--form {form}"
 
 
-def facts_code(wildcards):
-    """A params function: the code that reads facts and, for `known_only`, asks the model."""
-    model_code = ["mose/evaluation/knowledge.py", "mose/models/loading.py"]
-    return code_of(
-        "mose/facts/readers.py",
-        "mose/facts/requests.py",
-        *(model_code if DATASETS[wildcards.dataset]["known_only"] else []),
-    )
-
-
 rule facts:
     """Read the facts of a data set, report refused records, mark facts that the model knows."""
     input:
@@ -69,7 +59,12 @@ rule facts:
         **resources_of("facts"),
     params:
         **MODEL_PARAMS,
-        code=facts_code,
+        code=code_of(
+            "mose/evaluation/knowledge.py",
+            "mose/facts/readers.py",
+            "mose/facts/requests.py",
+            "mose/models/loading.py",
+        ),
         builtin=builtin_facts,
         source=source_text,
         form=form_option,
