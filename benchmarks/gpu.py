@@ -12,7 +12,7 @@ import logging
 import resource
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ import numpy as np
 import run
 import torch
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from mose.cli import programs
@@ -49,8 +50,9 @@ LLAMA3_8B = {
     "vocab_size": 128256, "hidden_size": 4096, "intermediate_size": 14336,
     "num_hidden_layers": 32, "num_attention_heads": 32, "num_key_value_heads": 8,
 }  # fmt: skip
-# Relative differences allowed between device and host. An optimiser amplifies rounding, so updates
-# have wide bounds; in bfloat16 they only exclude another computation.
+# Relative differences allowed between the device and the host, whose numbers are float32. An
+# optimiser amplifies rounding, so updates have wide bounds; in bfloat16 they only exclude another
+# computation.
 BOUNDS = {
     "float32": {"keys": 1e-4, "scores": 1e-3, "perplexity": 1e-4, "update": 0.05},
     "bfloat16": {"keys": 0.05, "scores": 0.1, "perplexity": 0.05, "update": 1.0},
@@ -60,20 +62,26 @@ FREE = {"learning_rate": 0.5, "weight_decay": 0.0}
 
 @dataclass(frozen=True)
 class Size:
-    """Sizes of a run. layers: edited ones, the last of them for methods of one layer."""
+    """Sizes of a run.
+
+    layers: edited ones, the last of them for methods of one layer. requests: of a batch whose
+    targets are timed. batch: edits of an update that is timed; remembered: of the layer before it,
+    rising, the first as many as a batch.
+    """
 
     shape: dict[str, Any]
     large: dict[str, Any]
     layers: tuple[int, ...]
     steps: int
-    requests: int
+    requests: tuple[int, ...]
     windows: int
+    batch: int
     remembered: tuple[int, ...]
     edits: int
 
 
-FULL = Size(run.SHAPE, LLAMA3_8B, (4, 5, 6, 7, 8), 10, 8, 64, (10, 1000), 200)
-SMALL = Size(TINY, TINY, (1, 2), 2, 2, 2, (2, 6), 4)
+FULL = Size(run.SHAPE, LLAMA3_8B, (4, 5, 6, 7, 8), 10, (1, 10, 100), 64, 10, (10, 1000), 200)
+SMALL = Size(TINY, TINY, (1, 2), 2, (2,), 2, 2, (2, 6), 4)
 
 
 @dataclass
@@ -126,6 +134,14 @@ class Run:
                 "layers": layers,
                 "lambda": 100,
             },
+            "mose-both, nearest": {
+                "method": "mose",
+                "side": "both",
+                "memory": "accumulate",
+                "solver": "nearest",
+                "layers": layers,
+                "lambda": 100,
+            },
             "mose-output": {**reachable, "layers": last},
             "mose-input": {**reachable, "side": "input", "layers": last},
             "rome": {"method": "rome", "layers": last},
@@ -152,7 +168,8 @@ class Run:
         """
         operations = 0
         if repeat:
-            with FlopCounterMode(display=False) as counter:
+            # The counter does not know attention with fewer keys than queries, as one operation.
+            with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
                 call()
             operations = counter.get_total_flops()
         if self.device.type == "cuda":
@@ -201,44 +218,55 @@ def moments_of(lm: CausalLM, layers: Sequence[int], windows: np.ndarray) -> dict
 
 
 def numbers(of: Run) -> Iterator[dict[str, Any]]:
-    """Device against host: keys, scores, perplexity, and the update that every method writes."""
+    """The device in two number formats against the host in float32.
+
+    Of keys, scores, perplexity, and the update that every method writes.
+    """
     requests = run.REQUESTS[:4]
+    host = loading.load(of.args.model, "cpu") if of.args.model else run.model(of.size.shape)
+    moments = moments_of(host, of.size.layers, windows_of(host, 4 * of.size.windows))
+    expected = _measured(host, requests, of.size.layers)
+    written: dict[str, Tensor] = {}
     for dtype, bounds in BOUNDS.items():
-        if of.args.model:
-            host = loading.load(of.args.model, "cpu", dtype)
-        else:
-            host = run.model(of.size.shape, loading.DTYPES[dtype])
-        there = CausalLM(
-            copy.deepcopy(host.model).to(of.device), host.tokenizer, "there", host.architecture
-        )
-        moments = moments_of(host, of.size.layers, windows_of(host, 4 * of.size.windows))
-        pairs = [(request.text, request.target_new) for request in requests]
-
-        def measured(lm: CausalLM, pairs: Any = pairs) -> dict[str, Tensor]:
-            found = keys.collect(lm, requests, run.TEMPLATES, of.size.layers)
-            scores = [score.logprob for score in prompt_scores.score_targets(lm, pairs)]
-            loss = prompt_scores.perplexity(lm, windows_of(lm, 4))[1]
-            keys_found = torch.cat(list(found.keys.values()))
-            return {
-                "keys": keys_found,
-                "scores": torch.tensor(scores),
-                "perplexity": torch.tensor([loss]),
-            }
-
-        found = {what: (measured(there)[what], value) for what, value in measured(host).items()}
-        for what, (value, expected) in found.items():
-            apart = _apart(value, expected)
-            yield {
-                "dtype": dtype, "what": what, "apart": apart, "bound": bounds[what],
-                "within": apart <= bounds[what],
-            }  # fmt: skip
+        there = _copy(host, of.device, loading.DTYPES[dtype])
+        for what, value in _measured(there, requests, of.size.layers).items():
+            yield _compared(dtype, what, value, expected[what], bounds[what])
         for name, variant in of.variants().items():
-            changes = [_update(lm, variant, moments, requests) for lm in (there, host)]
-            apart = _apart(*changes)
-            yield {
-                "dtype": dtype, "what": f"update of {name}", "apart": apart,
-                "bound": bounds["update"], "within": apart <= bounds["update"],
-            }  # fmt: skip
+            if name not in written:
+                written[name] = _update(host, variant, moments, requests)
+            update = _update(there, variant, moments, requests)
+            yield _compared(dtype, f"update of {name}", update, written[name], bounds["update"])
+
+
+def _copy(lm: CausalLM, device: torch.device, dtype: torch.dtype) -> CausalLM:
+    """The model on another device, its parameters in `dtype`. Buffers, such as the frequencies of
+    rotary embeddings, keep theirs, as in a model that is loaded in this format."""
+    model = copy.deepcopy(lm.model).to(device)
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return CausalLM(model, lm.tokenizer, "there", lm.architecture)
+
+
+def _measured(
+    lm: CausalLM, requests: Sequence[EditRequest], layers: Sequence[int]
+) -> dict[str, Tensor]:
+    """Keys of all layers, log-likelihoods of the new objects, and nats a token of random text."""
+    found = keys.collect(lm, requests, run.TEMPLATES, layers)
+    pairs = [(request.text, request.target_new) for request in requests]
+    scores = [score.logprob for score in prompt_scores.score_targets(lm, pairs)]
+    loss = prompt_scores.perplexity(lm, windows_of(lm, 4))[1]
+    return {
+        "keys": torch.cat(list(found.keys.values())),
+        "scores": torch.tensor(scores),
+        "perplexity": torch.tensor([loss]),
+    }
+
+
+def _compared(
+    dtype: str, what: str, value: Tensor, expected: Tensor, bound: float
+) -> dict[str, Any]:
+    apart = _apart(value, expected)
+    return {"dtype": dtype, "what": what, "apart": apart, "bound": bound, "within": apart <= bound}
 
 
 def _update(
@@ -266,11 +294,11 @@ def speed(of: Run) -> Iterator[dict[str, Any]]:
     yield of.measured("one large product, bfloat16", lambda: factor @ factor)
     with of.device:
         lm = run.model(of.size.large, torch.bfloat16)
-    requests = [run.REQUESTS[i % 16] for i in range(of.size.requests)]
-    unique = {request.id: request for request in requests}
     options: Any = of.variants()["memit-memory"].edit
-    optimise = partial(targets.optimise, lm, list(unique.values()), run.TEMPLATES, options)
-    yield of.measured("value targets", optimise, requests=len(unique), steps=options.steps)
+    for count in of.size.requests:
+        requests = [replace(run.REQUESTS[i % 16], id=str(i)) for i in range(count)]
+        optimise = partial(targets.optimise, lm, requests, run.TEMPLATES, options)
+        yield of.measured("value targets", optimise, requests=count, steps=options.steps)
     windows = windows_of(lm, of.size.windows, 128)
     accumulate = partial(second_moments.accumulate, lm, windows, of.size.layers, False)
     yield of.measured("second moments", accumulate, tokens=windows.size)
@@ -278,38 +306,49 @@ def speed(of: Run) -> Iterator[dict[str, Any]]:
     yield of.measured("scores", partial(prompt_scores.score_targets, lm, pairs), pairs=len(pairs))
     weight = lm.weight(of.size.layers[-1]).clone()
     del lm, optimise, accumulate
-    # The eigendecomposition of AlphaEdit takes longest and comes last; the host is for comparison.
-    names = ("memit-memory", "mose-both", "mose-output", "mose-input", "alphaedit")
-    for device in dict.fromkeys((of.device, HOST)):
-        for name, remembered in itertools.product(names, of.size.remembered):
-            if time.monotonic() > of.ends:
-                return
-            yield _solve(of, name, weight, remembered, device)
+    # The device's before the host's; the last two decompose a matrix of the key's size.
+    names = ("memit-memory", "mose-output", "mose-both, nearest", "mose-both", "alphaedit",
+             "mose-input")  # fmt: skip
+    for device, name in itertools.product(dict.fromkeys((of.device, HOST)), names):
+        yield from _solves(of, name, weight, device)
 
 
-def _solve(
-    of: Run, name: str, weight: Tensor, remembered: int, device: torch.device
-) -> dict[str, Any]:
-    """Seconds of writing ten edits into one layer that holds `remembered` earlier ones, solved on
-    `device`."""
+def _solves(of: Run, name: str, weight: Tensor, device: torch.device) -> Iterator[dict[str, Any]]:
+    """Seconds of writing a batch into one layer that holds earlier ones, solved on `device`.
+
+    What is done once a layer, such as the second moment's factor, is a row of its own, with the
+    first update.
+    """
     generator = torch.Generator().manual_seed(0)
     d_out, d_in = weight.shape
     draw = partial(torch.randn, generator=generator, dtype=torch.float64)
     spread = draw(d_in, min(d_in, 512))
     moment = second_moment.identity(d_in).matrix.mul_(0.5)
     moment.addmm_(spread, spread.mT, alpha=1 / spread.shape[1])
-    editor = make_editor(weight, SecondMoment(moment), of.variants()[name], device)
-    assert isinstance(editor, ClosedFormEditor)
     side = d_in if name == "mose-input" else d_out
+    made: list[ClosedFormEditor] = []
 
-    def write(count: int) -> None:
-        editor.update(draw(d_in, count), 0.1 * draw(side, count))
-        editor.weight  # noqa: B018  (computed when asked for)
+    def update(count: int) -> None:
+        made[0].update(draw(d_in, count), 0.1 * draw(side, count))
 
-    write(remembered)  # factors the second moment
-    return of.measured(
-        f"update of {name}", partial(write, 10), False, remembered=remembered, on=device.type
-    )
+    def first() -> None:
+        editor = make_editor(weight, SecondMoment(moment), of.variants()[name], device)
+        assert isinstance(editor, ClosedFormEditor)
+        made.append(editor)
+        write()
+
+    def write() -> None:
+        update(of.size.batch)
+        made[0].weight  # noqa: B018  (computed when asked for)
+
+    what = f"update of {name}"
+    yield of.measured(f"{what}, the first", first, False, remembered=0, on=device.type)
+    holds = of.size.batch
+    for remembered in of.size.remembered:
+        if remembered > holds:
+            update(remembered - holds)
+        yield of.measured(what, write, False, remembered=remembered, on=device.type)
+        holds = remembered + of.size.batch
 
 
 def comparison(of: Run) -> Iterator[dict[str, Any]]:
