@@ -31,8 +31,9 @@ from mose.facts.requests import (
     requests_from,
 )
 from mose.linalg.second_moment import SecondMoment
-from mose.methods.options import Variant
+from mose.methods.options import TargetOptions, Variant
 from mose.models.causal_lm import CausalLM
+from mose.models.tokens import check_encodable
 from mose.storage import files, hdf5
 from mose.validation.refusals import either
 
@@ -117,11 +118,14 @@ class Session:
         taken back first, or is not written if it is among `requests`; keep: both are written;
         refuse: RequestError; None: replace for methods with a ledger, keep for others. After an
         exception, KeyboardInterrupt among them, model and session are as after the last whole
-        batch; before the first one, what was to be replaced is still there. Raises NumericalError
-        for a numerical failure, ConfigError for replacing without a ledger.
+        batch; before the first one, what was to be replaced is still there. Raises RequestError
+        before anything else for a request that cannot be edited in the model's tokens,
+        NumericalError for a numerical failure, ConfigError for replacing without a ledger.
         found: as in `sequence.run`.
         """
         check_requests(requests)
+        by_subject = isinstance(self.variant.edit, TargetOptions)
+        check_encodable(self.lm.tokenizer, requests, by_subject)
         before = self.state, self.requests, self.replaced
         replaced: dict[str, list[str]] = {}
         if self._replaces(requests, repeated):

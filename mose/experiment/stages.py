@@ -28,8 +28,8 @@ HEAD_ROWS = 384  # positions whose logits are held at a time
 BEFORE, AFTER, PROMPT, TEMPLATES = 15, 4.1, 19, 6
 TASK_TOKENS = 100  # tokens per task item
 # Operations per second: of one processor core (float32 and float64; half of what a large product
-# reaches), and of a GPU with two-byte numbers (an H100 reached 53e12 for value targets in batches of
-# ten and 264e12 in batches of a hundred) and with float64 (a tenth of an H100's peak; not measured).
+# reaches), and of a GPU with two-byte numbers (for value targets an H100 reached 53e12 in batches
+# of ten and 264e12 in batches of a hundred) and with float64 (a tenth of its peak; not measured).
 RATE = {"core": 60e9, "gpu": 100e12, "gpu float64": 6e12}
 READ_BYTES = 200e6  # bytes per second from a disk: every job reads and hashes the weights
 

@@ -19,6 +19,8 @@ from mose.errors import ConfigError, RequestError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+    from mose.facts.requests import EditRequest
+
 
 @dataclass(frozen=True)
 class EditTokens:
@@ -90,7 +92,10 @@ def subject_end(
     inside = [i for i, (start, end) in enumerate(offsets) if start < subject_stop and end > start]
     last = inside[-1] if inside else -1
     if last < 0 or offsets[last][1] > subject_stop:
-        raise RequestError(f"subject '{subject}' does not end at a token's end in '{text}'")
+        raise RequestError(
+            f"subject '{subject}' does not end at a token's end in '{text}'; word the prompt so "
+            "that a space follows it, or leave it out"
+        )
     # Some tokenizers replace a letter and an accent by the composed character.
     decoded, expected = (
         unicodedata.normalize("NFC", part.rstrip())
@@ -123,6 +128,23 @@ def encode_edit(
         raise RequestError(f"target '{target}' of subject '{subject}' has no token of its own")
     read_at = list(range(first - 1 - last, len(ids) - 1 - last))
     return EditTokens(ids[:last], ids[last:-1], ids[first:], read_at)
+
+
+def check_encodable(
+    tokenizer: PreTrainedTokenizerBase, requests: Sequence[EditRequest], by_subject: bool
+) -> None:
+    """Raise RequestError for the first request that cannot be edited in this model's tokens.
+
+    by_subject: whether the method needs the position of the subject's last token.
+    """
+    for request in requests:
+        try:
+            if by_subject:
+                encode_edit(tokenizer, "{}", request.prompt, request.subject, request.target_new)
+            else:
+                encode_pair(tokenizer, request.text, request.target_new)
+        except RequestError as error:
+            raise RequestError(f"request {request.id}: {error}") from None
 
 
 def pad(rows: Sequence[Sequence[int]], side: str = "right") -> tuple[Tensor, Tensor]:
