@@ -8,9 +8,11 @@ carry the fingerprint.
 from __future__ import annotations
 
 import logging
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,9 +30,11 @@ from mose.models.probes import check_editable
 from mose.storage import files
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
+
+WORDS_CHECKED, MOST_SPLIT = 500, 0.02
 
 
 def obtain(
@@ -90,7 +94,8 @@ def _from_hub(name: str, revision: str | None) -> Path:
 def convert_gguf(gguf: Path, directory: Path) -> Path:
     """De-quantise a GGUF file to float32 safetensors in `directory`; returns `directory`.
 
-    Raises ExtraMissing without gguf and accelerate, which transformers needs for it.
+    Raises ExtraMissing without gguf and accelerate, which transformers needs for it; ModelError if
+    transformers reads the file's tokenizer wrongly.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
@@ -102,6 +107,7 @@ def convert_gguf(gguf: Path, directory: Path) -> Path:
     logger.info("converting %s to safetensors", gguf.name)
     place: dict[str, Any] = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
     tokenizer = AutoTokenizer.from_pretrained(**place, trust_remote_code=False)
+    check_whole_words(tokenizer, gguf.name)
     model = AutoModelForCausalLM.from_pretrained(
         **place, dtype=torch.float32, trust_remote_code=False
     )
@@ -114,6 +120,24 @@ def convert_gguf(gguf: Path, directory: Path) -> Path:
     tokenizer.save_pretrained(directory)
     files.share(directory)
     return directory
+
+
+def check_whole_words(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
+    """Raise ModelError if a converted tokenizer splits words that its vocabulary has as one token.
+
+    transformers 5.17 loses the merges of Gemma 3's GGUF file: every text is still encoded, in
+    pieces that the model was not trained on. A few words may be out of reach of any merges.
+    """
+    pieces = enumerate(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
+    words = {i: p[1:] for i, p in pieces if p and re.fullmatch("[\u0120\u2581][A-Za-z]{4,}", p)}
+    sample = sorted(words)[:: max(1, len(words) // WORDS_CHECKED)]
+    split = [words[i] for i in sample if tokenizer(f"of {words[i]}")["input_ids"][-1] != i]
+    if len(split) > MOST_SPLIT * len(sample):
+        raise ModelError(
+            f"{name}: transformers {version('transformers')} reads its tokenizer wrongly: "
+            f"{len(split)} of {len(sample)} words of its vocabulary are split, '{split[0]}' first; "
+            "install the version of constraints.txt, or give the model as safetensors"
+        )
 
 
 def describe(directory: Path, architecture: Architecture | None = None) -> dict[str, Any]:

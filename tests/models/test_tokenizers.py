@@ -1,5 +1,6 @@
 """Positions in the tokens of every kind of tokenizer: where subjects end and targets begin."""
 
+import json
 import unicodedata
 
 import pytest
@@ -15,6 +16,8 @@ from tokenizers import (
 )
 from transformers import PreTrainedTokenizerFast
 
+from mose.errors import ModelError
+from mose.models import sources
 from mose.models.tokens import encode, encode_edit, encode_pair
 
 SPECIAL = ["<unk>", "<s>", "</s>"]
@@ -142,3 +145,15 @@ def test_one_bos_stands_in_front_of_all(tokenizer):
     assert ids.count(bos) == (1 if prefixed else 0)
     cut = encode_edit(tokenizer, "{}", "{} is in", "France", "Rome")
     assert (cut.prefix[:1] == [bos]) == prefixed
+
+
+def test_a_converted_tokenizer_that_lost_its_merges_is_refused():
+    """As transformers 5.17 makes of Gemma 3's GGUF file: all is encoded, in single characters."""
+    whole = tiny.tokenizer()
+    sources.check_whole_words(whole, "model.gguf")
+    made = json.loads(whole.backend_tokenizer.to_str())
+    made["model"]["merges"] = []
+    lost = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(made)))
+    assert whole.decode(lost("of capital")["input_ids"]) == "of capital"
+    with pytest.raises(ModelError, match=r"model\.gguf: transformers .* are split, '"):
+        sources.check_whole_words(lost, "model.gguf")
