@@ -9,11 +9,9 @@ Keys stay normalised entry by entry, and so do gradients in the first `warm_up` 
 n <= d_out + 1. Without whitening, an update is UltraEdit's.
 
 From the authors' code (MINE-USTC/StableEdit, nets.py and editor/base.py): divisor, bound and the
-condition on n; ridge 10 and 20 turns of warm-up are those of its README. Differences:
-
-* Its warm-up edits 20 turns of other facts, of the training set, before the first edit that
-  counts. Here the first batches of the sequence itself are the warm-up: no method has other facts.
-* It divides entries by their deviation, of divisor n - 1, plus 1.2e-7. Here that is UltraEdit's.
+condition on n; ridge 10 and 20 turns of warm-up are those of its README. Its warm-up edits 20 turns
+of other facts, of the training set, before the first edit that counts. Here the first batches of
+the sequence itself are the warm-up: no method has other facts.
 
 Options: StableEditOptions.
 """

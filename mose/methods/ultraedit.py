@@ -2,17 +2,19 @@
 
 At the m places of a batch that the answers' tokens are predicted from, let H (d_in, m) hold the
 keys and G (d_out, m) the gradients of the loss with respect to the projection's output. With mean
-and variance of every entry of [h; g] over all places of all layers and batches so far,
+and deviation of every entry of [h; g] over all places of all layers and batches so far,
 
-    (h', g') = ([h; g] - mean) / sqrt(variance + 1e-8)
+    (h', g') = ([h; g] - mean) / (deviation + 1.2e-7)
     v = -eta ||h'||^2 g',    Delta = V (H^T H + rho I)^-1 H^T,    W <- W + Delta
 
 the regression of V on the raw keys of the batch; the authors have rho = 1 and solve
 (H H^T + rho I) Delta^T = H V^T, of size d_in, which is the same. The statistics are the only
 memory. One mean serves all layers, as in the authors' code, which has one per shape of a module.
 
-The variance is that of all places. The authors add up unbiased variances of minibatches, each
-weighted with its number of places, which is larger by 1 / (places - 1) of itself.
+The deviation's divisor is n - 1, and what is added is float32's epsilon, as in EasyEdit's form of
+the method and in StableEdit's, which both share MALMEN's normaliser. The variance is that of all
+places. The authors add up unbiased variances of minibatches, each weighted with its number of
+places, which is larger by 1 / (places - 1) of itself.
 Options: UltraEditOptions (`learning_rate` is eta, `ridge` is rho).
 """
 
@@ -25,8 +27,7 @@ from mose.linalg.second_moment import SecondMoment
 from mose.methods.base import SignalEditor
 from mose.methods.signal_options import UltraEditOptions
 
-# The authors'. Gradients of a mean over tokens are small, so it is no mere guard against zero.
-EPS = 1e-8
+EPS = torch.finfo(torch.float32).eps
 
 
 class Moments:
@@ -55,9 +56,9 @@ class Moments:
         self.count = total
 
     def normalised(self, columns: Tensor) -> Tensor:
-        """(columns - mean) / sqrt(variance + EPS) for columns (width, m)."""
-        variance = self.squares / self.count.clamp(min=1)
-        return (columns - self.mean[:, None]) / (variance + EPS).sqrt()[:, None]
+        """(columns - mean) / (deviation + EPS) for columns (width, m)."""
+        deviation = (self.squares / (self.count - 1).clamp(min=1)).sqrt()
+        return (columns - self.mean[:, None]) / (deviation + EPS)[:, None]
 
 
 class UltraEditEditor(SignalEditor):

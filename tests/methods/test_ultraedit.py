@@ -11,6 +11,7 @@ from mose.methods.register import parse_variant
 from mose.methods.ultraedit import Moments
 
 LAYERS = (3, 5)
+EPS = float(np.finfo(np.float32).eps)
 
 
 def editors(weights, method="ultraedit", **changed):
@@ -41,7 +42,7 @@ def test_turns_are_the_authors_solve_with_moments_of_all_places_of_all_layers_so
         seen += [torch.cat(pair) for pair in found.values()]
         every = torch.cat(seen, dim=1)
         mean = every.mean(1, keepdim=True)
-        deviation = torch.sqrt(every.var(1, correction=0, keepdim=True) + 1e-8)
+        deviation = every.std(1, keepdim=True) + EPS
         write(made, found)
         for layer, (keys, gradients) in found.items():
             normalised = (torch.cat([keys, gradients]) - mean) / deviation
@@ -57,6 +58,17 @@ def test_turns_are_the_authors_solve_with_moments_of_all_places_of_all_layers_so
             assert moved > 0.1
             assert torch.dist(made[layer].weight.double(), plain[layer]) < 1e-5 * moved
     assert options.ridge == 0.7
+
+
+def test_the_length_of_the_gradients_does_not_matter():
+    """A loss that is the mean over ten times as many tokens has gradients a tenth as long."""
+    weights = {layer: draw(D_OUT, D_IN, seed=layer).float() for layer in LAYERS}
+    changes = []
+    for length in (1.0, 0.1):
+        made, _ = editors(weights)
+        write(made, {layer: (k, length * g) for layer, (k, g) in signals(0).items()})
+        changes.append(made[3].weight.double() - weights[3].double())
+    assert torch.dist(*changes) < 0.02 * changes[0].norm()
 
 
 def test_moments_in_parts_are_moments_of_the_whole():
@@ -105,19 +117,20 @@ def test_stableedit_is_the_slow_computation_in_numpy(warm_up):
         places += [np.concatenate([p.numpy() for p in pair]) for pair in found.values()]
         every = np.concatenate(places, axis=1)
         mean, count = every.mean(axis=1), every.shape[1]
+        deviation = every.std(axis=1, ddof=1)
         left, lengths, _ = np.linalg.svd(every[D_IN:] - mean[D_IN:, None])
         for layer, (keys, gradients) in found.items():
             keys, gradients = keys.numpy(), gradients.numpy()
             values = np.zeros((D_OUT, keys.shape[1]))
             for place in range(keys.shape[1]):
-                key = (keys[:, place] - mean[:D_IN]) / np.sqrt(every.var(axis=1)[:D_IN] + 1e-8)
+                key = (keys[:, place] - mean[:D_IN]) / (deviation[:D_IN] + EPS)
                 away = gradients[:, place] - mean[D_IN:]
                 if count > D_OUT + 1 and turn >= warm_up:
                     spread = np.maximum(lengths**2 / (count - D_OUT - 1), 1e-6)
                     away = left @ ((left.T @ away) / np.sqrt(spread))
                     whitened += 1
                 else:
-                    away = away / np.sqrt(every.var(axis=1)[D_IN:] + 1e-8)
+                    away = away / (deviation[D_IN:] + EPS)
                 values[:, place] = -0.01 * (key @ key) * away
             system = keys @ keys.T + 0.7 * np.eye(D_IN)
             plain[layer] = plain[layer] + np.linalg.solve(system, keys @ values.T).T
