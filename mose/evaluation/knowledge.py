@@ -41,5 +41,5 @@ def objection(tokenizer: PreTrainedTokenizerBase, fact: Fact) -> str | None:
     try:
         encode_edit(tokenizer, "{}", fact.prompt, fact.subject)
     except RequestError:
-        return "its subject does not end at a token's end in this model's tokens"
+        return "this model's tokens do not end where its subject ends, or spell it otherwise"
     return None

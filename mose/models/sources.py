@@ -27,6 +27,7 @@ from mose.models.architectures import Architecture, architecture_in
 from mose.models.causal_lm import CausalLM
 from mose.models.loading import fingerprint_of, load_directory
 from mose.models.probes import check_editable
+from mose.models.tokens import encode
 from mose.storage import files
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def check_whole_words(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
     pieces = enumerate(tokenizer.convert_ids_to_tokens(list(range(len(tokenizer)))))
     words = {i: p[1:] for i, p in pieces if p and re.fullmatch("[\u0120\u2581][A-Za-z]{4,}", p)}
     sample = sorted(words)[:: max(1, len(words) // WORDS_CHECKED)]
-    split = [words[i] for i in sample if tokenizer(f"of {words[i]}")["input_ids"][-1] != i]
+    split = [words[i] for i in sample if encode(tokenizer, f"of {words[i]}")[0][-1] != i]
     if len(split) > MOST_SPLIT * len(sample):
         raise ModelError(
             f"{name}: transformers {version('transformers')} reads its tokenizer wrongly: "

@@ -57,23 +57,6 @@ def test_answers_are_the_model_s_greedy_continuations(edited):
     assert edited.ask([text], tokens=6) == [expected]
 
 
-@pytest.mark.parametrize("name", ["memit", "mose"])
-def test_a_fact_that_tokens_do_not_allow_is_refused_before_statistics_and_the_first_batch(name):
-    # One token of this tokenizer holds "capital". The fact is in the second batch.
-    cut = {"subject": "capita", "prompt": "The {}l of", "target_new": "Rome", "id": "cut"}
-    editor = editor_of(name)
-    with pytest.raises(RequestError, match=r"request cut: subject 'capita' .* leave it out"):
-        editor.edit([*FACTS[:2], cut])
-    assert editor.session.requests == []
-    assert editor.session._materials is None  # neither templates nor second moments were made
-
-
-def test_a_method_that_needs_no_subject_takes_a_subject_that_ends_within_a_token():
-    editor = editor_of("ft")
-    editor.edit({"subject": "capita", "prompt": "The {}l of", "target_new": "Rome"})
-    assert len(editor.edits) == 1
-
-
 def test_the_table_of_edits_says_what_is_still_there(edited):
     table = edited.edits
     assert table["request"].tolist() == ["f0", "f1", "f2"]

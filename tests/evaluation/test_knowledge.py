@@ -11,7 +11,7 @@ from mose.evaluation import knowledge
 from mose.facts import readers
 
 OBJECTION = partial(knowledge.objection, tiny.tokenizer())
-REASON = "its subject does not end at a token's end in this model's tokens"
+REASON = "this model's tokens do not end where its subject ends, or spell it otherwise"
 
 
 def records(tmp_path, *rows):
