@@ -79,17 +79,13 @@ wildcard_constraints:
     shard=r"\d+",
 
 
-# Parameters of rules whose program loads a model, and the program's options for them.
-MODEL_PARAMS = {
-    "device": config["device"],
-    "dtype": config["dtype"],
-    "gpus": config["gpus"],
-}
+# Options of programs that load a model. They are part of a rule's command, and no parameters:
+# Snakemake reruns a job if either changes, and fills in every parameter three times a job.
 MODEL_OPTIONS = (
     " --model {input.model:q}"
-    " --device {params.device}"
-    " --dtype {params.dtype}"
-    " --gpus {params.gpus}"
+    f" --device {config['device']}"
+    f" --dtype {config['dtype']}"
+    f" --gpus {config['gpus']}"
     " --threads {threads}"
 )
 
@@ -254,6 +250,8 @@ class Overview(logging.Handler):
                 for job in jobs
             }
             show(overview, seconds=seconds)
+            # The jobs stay to the end: no collection needs to look at them again.
+            gc.freeze()
 
 
 def show(text, **more):

@@ -29,17 +29,14 @@ CHAIN_INPUT = {
     "requests": paths.requests,
     "templates": paths.templates,
 }
-CHAIN_PARAMS = {
-    "variant": variant_json,
-    "batch": EDITS["batch"],
-}
+CHAIN_PARAMS = {"variant": variant_json}
 CHAIN_OPTIONS = (
     " --variant {params.variant:q}"
     " --moments {input.moments:q}"
     " --requests {input.requests:q}"
     " --templates {input.templates:q}"
     " --seed {wildcards.seed}"
-    " --batch {params.batch}"
+    f" --batch {EDITS['batch']}"
 )
 
 
@@ -70,7 +67,6 @@ rule targets:
     resources:
         **resources_of("targets"),
     params:
-        **MODEL_PARAMS,
         code=code_of(
             "mose/editing/shared_targets.py",
             "mose/facts/drawing.py",
@@ -81,7 +77,6 @@ rule targets:
         .seekers[wildcards.targets]
         .as_json(),
         first=lambda wildcards: int(wildcards.n) - EDITS["checkpoint"],
-        batch=EDITS["batch"],
     shell:
         "python {PROGRAMS:q}/find_targets.py"
         + MODEL_OPTIONS
@@ -90,7 +85,7 @@ rule targets:
         " --templates {input.templates:q}"
         " --first {params.first}"
         " --last {wildcards.n}"
-        " --batch {params.batch}"
+        f" --batch {EDITS['batch']}"
         " --out {output:q} > {log:q} 2>&1"
 
 
@@ -112,9 +107,7 @@ rule edit:
         **resources_of("edit"),
     params:
         **CHAIN_PARAMS,
-        **MODEL_PARAMS,
         code=edit_code,
-        solve_on=config["solve_on"],
         previous=lambda wildcards, input: (
             f"--previous {input.previous}" if input.previous else ""
         ),
@@ -125,7 +118,8 @@ rule edit:
         "python {PROGRAMS:q}/edit.py"
         + MODEL_OPTIONS
         + CHAIN_OPTIONS
-        + " {params.previous} {params.targets} --solve-on {params.solve_on}"
+        + " {params.previous} {params.targets}"
+        f" --solve-on {config['solve_on']}"
         " --last {wildcards.n}"
         " --out {output.checkpoint:q}"
         " --immediate {output.immediate:q} > {log:q} 2>&1"

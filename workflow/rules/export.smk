@@ -22,7 +22,6 @@ rule exported:
         **resources_of("exported"),
     params:
         **CHAIN_PARAMS,
-        **MODEL_PARAMS,
         code=code_of(
             "mose/editing/chain.py",
             "mose/editing/export.py",

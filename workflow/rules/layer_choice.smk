@@ -24,7 +24,6 @@ rule layer_scores:
     resources:
         **resources_of("layer_scores"),
     params:
-        **MODEL_PARAMS,
         code=code_of(
             "mose/editing/layer_choice.py",
             "mose/facts/requests.py",

@@ -8,21 +8,13 @@ OUTPUTS: .../<method>/seed<seed>/{stability,scores,perplexity}<n>.csv beside eac
 """
 
 # By default no text is generated (it costs one pass per token), and none is put before prompts.
-GENERATION_PARAMS = {
-    "generate": config["measure"]["generate"],
-    "generated_tokens": config["measure"]["generated_tokens"],
-    "fluency": config["measure"]["fluency"],
-    "fluency_tokens": config["measure"]["fluency_tokens"],
-    "prefixed": config["measure"]["prefixed"],
-    "prefix_tokens": config["measure"]["prefix_tokens"],
-}
 GENERATION_OPTIONS = (
-    " --generate {params.generate}"
-    " --generated-tokens {params.generated_tokens}"
-    " --fluency {params.fluency}"
-    " --fluency-tokens {params.fluency_tokens}"
-    " --prefixed {params.prefixed}"
-    " --prefix-tokens {params.prefix_tokens}"
+    f" --generate {config['measure']['generate']}"
+    f" --generated-tokens {config['measure']['generated_tokens']}"
+    f" --fluency {config['measure']['fluency']}"
+    f" --fluency-tokens {config['measure']['fluency_tokens']}"
+    f" --prefixed {config['measure']['prefixed']}"
+    f" --prefix-tokens {config['measure']['prefix_tokens']}"
 )
 
 
@@ -54,11 +46,10 @@ rule stability:
             "mose/evaluation/stability.py",
             "mose/models/loading.py",
         ),
-        dtype=config["dtype"],
     shell:
         "python {PROGRAMS:q}/stability.py"
         " --model {input.model:q}"
-        " --dtype {params.dtype}"
+        f" --dtype {config['dtype']}"
         " --threads {threads}" + CHAIN_OPTIONS + " --checkpoint {input.checkpoint:q}"
         " --out {output:q} > {log:q} 2>&1"
 
@@ -81,8 +72,6 @@ rule measure:
         **resources_of("measure"),
     params:
         **CHAIN_PARAMS,
-        **GENERATION_PARAMS,
-        **MODEL_PARAMS,
         code=code_of(
             "mose/editing/chain.py",
             "mose/evaluation/measurement.py",
@@ -118,8 +107,6 @@ rule measure_unedited:
     resources:
         **resources_of("measure_unedited"),
     params:
-        **GENERATION_PARAMS,
-        **MODEL_PARAMS,
         code=code_of(
             "mose/evaluation/measurement.py",
             "mose/facts/requests.py",
@@ -155,7 +142,6 @@ rule perplexity_unedited:
     resources:
         **resources_of("perplexity_unedited"),
     params:
-        **MODEL_PARAMS,
         code=code_of("mose/evaluation/measurement.py", "mose/models/loading.py"),
     shell:
         "python {PROGRAMS:q}/measure.py"

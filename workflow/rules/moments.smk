@@ -38,7 +38,6 @@ rule corpus:
     resources:
         **resources_of("corpus"),
     params:
-        **MODEL_PARAMS,
         code=code_of("mose/models/loading.py", "mose/statistics/corpus.py"),
         options=as_json(CORPUS),
     shell:
@@ -64,7 +63,6 @@ rule second_moments:
     resources:
         **resources_of("second_moments"),
     params:
-        **MODEL_PARAMS,
         code=code_of("mose/models/loading.py", "mose/statistics/second_moments.py"),
         shards=CORPUS["shards"],
         first="--include-first" if CORPUS["include_first"] else "",
@@ -121,7 +119,6 @@ rule null_space:
     resources:
         **resources_of("null_space"),
     params:
-        **MODEL_PARAMS,
         code=code_of(
             "mose/evaluation/null_space.py",
             "mose/models/loading.py",

@@ -24,7 +24,6 @@ rule next_tokens_of:
         **resources_of("next_tokens_of"),
     params:
         **CHAIN_PARAMS,
-        **MODEL_PARAMS,
         code=code_of(
             "mose/editing/chain.py",
             "mose/editing/sequence.py",

@@ -58,7 +58,6 @@ rule facts:
     resources:
         **resources_of("facts"),
     params:
-        **MODEL_PARAMS,
         code=code_of(
             "mose/evaluation/knowledge.py",
             "mose/facts/readers.py",
@@ -182,7 +181,6 @@ rule templates:
     resources:
         **resources_of("templates"),
     params:
-        **MODEL_PARAMS,
         code=code_of("mose/models/loading.py", "mose/statistics/templates.py"),
         length=config["templates"]["length"],
         per_starter=config["templates"]["per_starter"],

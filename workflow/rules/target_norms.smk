@@ -22,7 +22,6 @@ rule target_norms_of:
     resources:
         **resources_of("target_norms_of"),
     params:
-        **MODEL_PARAMS,
         code=code_of(
             "mose/editing/anchors.py",
             "mose/facts/requests.py",

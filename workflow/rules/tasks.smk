@@ -94,7 +94,6 @@ rule tasks:
         **resources_of("tasks"),
     params:
         **CHAIN_PARAMS,
-        **MODEL_PARAMS,
         code=code_of(
             "mose/editing/chain.py",
             "mose/evaluation/tasks/evaluation.py",
@@ -124,7 +123,6 @@ rule tasks_unedited:
     resources:
         **resources_of("tasks_unedited"),
     params:
-        **MODEL_PARAMS,
         code=code_of(
             "mose/evaluation/tasks/evaluation.py",
             "mose/models/loading.py",
