@@ -61,9 +61,14 @@ def nearest(matrix: Tensor, values: Tensor) -> Factors:
     and are orthonormal up to rounding times the squared condition number of M (`polished`).
     Raises NumericalError if M is not finite, or of lower rank than r to working precision.
     """
+    return _nearest(matrix, values)[0]
+
+
+def _nearest(matrix: Tensor, values: Tensor) -> tuple[Factors, Tensor]:
+    """`nearest`, and the singular values of `matrix` (r,), descending."""
     if len(matrix) > matrix.shape[1]:
-        turned = nearest(matrix.mT, values)
-        return Factors(turned.right, values, turned.left)
+        turned, own = _nearest(matrix.mT, values)
+        return Factors(turned.right, values, turned.left), own
     if not torch.isfinite(matrix).all():
         raise NumericalError(
             "the matrix to project onto a spectrum is not finite: a key or a target of this batch "
@@ -76,13 +81,47 @@ def nearest(matrix: Tensor, values: Tensor) -> Factors:
             "the matrix to project onto a spectrum has lost rank, so that its nearest point is not "
             "unique; write fewer or smaller edits at once (batch, clamp), or raise lambda"
         )
-    return Factors(left, values, (matrix.mT @ left) / squares.sqrt())
+    own = squares.sqrt()
+    return Factors(left, values, (matrix.mT @ left) / own), own
 
 
-def excess(matrix: Tensor, wanted: Tensor, metric: Metric) -> float:
-    """tr((X - A) H (X - A)^T) for X, A (d, p)."""
-    difference = matrix - wanted
-    return float((metric.times(difference) * difference).sum())
+@dataclass(frozen=True)
+class Place:
+    """A point and what `Objective` knows of it: X (d, p), its image X H (d, p), and f(X)."""
+
+    point: Factors
+    matrix: Tensor
+    image: Tensor
+    value: float
+
+
+class Objective:
+    """f(X) = tr((X - A) H (X - A)^T), for X (d, p) with given singular values."""
+
+    def __init__(self, wanted: Tensor, metric: Metric) -> None:
+        """wanted: A (d, p). metric: H."""
+        self.wanted, self.metric = wanted, metric
+        self.image = metric.times(wanted)
+
+    def at(self, point: Factors) -> Place:
+        matrix = point.matrix
+        return self._place(point, matrix, self.metric.times(matrix))
+
+    def nearest(self, matrix: Tensor, image: Tensor, values: Tensor) -> Place:
+        """The nearest point (`nearest`) to a matrix M (d, p) whose image M H is known.
+
+        The point is X = S M with S = U diag(s / S_M) U^T, so X H = S (M H): for d <= p, products of
+        d x d with d x p in place of one with H.
+        """
+        point, own = _nearest(matrix, values)
+        if len(matrix) > matrix.shape[1]:
+            return self.at(point)
+        scaling = (point.left * (values / own)) @ point.left.mT
+        return self._place(point, point.matrix, scaling @ image)
+
+    def _place(self, point: Factors, matrix: Tensor, image: Tensor) -> Place:
+        value = ((image - self.image) * (matrix - self.wanted)).sum()
+        return Place(point, matrix, image, float(value))
 
 
 @dataclass(frozen=True)
@@ -94,12 +133,10 @@ class Fit:
     steps: int
 
 
-def best(
-    wanted: Tensor, metric: Metric, start: Factors, bound: float, most_steps: int = MOST_STEPS
-) -> Fit:
-    """A local minimum of  f(X) = tr((X - A) H (X - A)^T)  over the X with the spectrum of `start`.
+def best(objective: Objective, start: Place, bound: float, most_steps: int = MOST_STEPS) -> Fit:
+    """A local minimum of the objective over the X with the spectrum of `start`.
 
-    wanted: A (d, p). metric: H. bound: stop once a step lowers f by less than this.
+    bound: stop once a step lowers f by less than this.
 
     Newton steps in the tangent space, without the curvature of the set. At X = U diag(s) V^T with
     distinct s, the tangent space is { T : u_i^T T v_i = 0 for all i }, which is min(d, p) linear
@@ -112,38 +149,38 @@ def best(
     normal to the set. The derivation is ours (docs/methods.md). f never rises above its value at
     `start`.
     """
-
-    def evaluated(point: Factors) -> tuple[Factors, Tensor, float]:
-        matrix = point.matrix
-        return point, matrix, excess(matrix, wanted, metric)
-
-    def searched() -> tuple[Factors, Tensor, float] | None:
-        direction = _tangent_step(point, wanted - matrix, metric)
-        share = 1.0
-        while share >= SHORTEST:
-            candidate = evaluated(nearest(matrix + share * direction, start.values))
-            if candidate[2] < objective:
-                return candidate
-            share /= 2
-        return None
-
-    point, matrix, objective = evaluated(start)
+    place = start
     for step in range(most_steps):
-        found = searched()
+        found = _lower(objective, place)
         if found is None:
-            return Fit(point, objective, step)
-        before, (point, matrix, objective) = objective, found
-        if before - objective < bound:
-            return Fit(point, objective, step + 1)
-    return Fit(point, objective, most_steps)
+            return Fit(place.point, place.value, step)
+        before, place = place.value, found
+        if before - place.value < bound:
+            return Fit(place.point, place.value, step + 1)
+    return Fit(place.point, place.value, most_steps)
 
 
-def _tangent_step(point: Factors, missing: Tensor, metric: Metric) -> Tensor:
-    """T (d, p) of `best` at `point`; missing: A - X."""
-    whitened = metric.solve(point.right)
+def _lower(objective: Objective, place: Place) -> Place | None:
+    """The next point of `best`; None if no step lowers f."""
+    step, image = _tangent_step(objective, place)
+    share = 1.0
+    while share >= SHORTEST:
+        candidate = objective.nearest(
+            place.matrix + share * step, place.image + share * image, place.point.values
+        )
+        if candidate.value < place.value:
+            return candidate
+        share /= 2
+    return None
+
+
+def _tangent_step(objective: Objective, place: Place) -> tuple[Tensor, Tensor]:
+    """T (d, p) of `best` and its image T H = (A - X) H - U diag(m) V^T."""
+    point, missing = place.point, objective.wanted - place.matrix
+    whitened = objective.metric.solve(point.right)
     along = ((missing.mT @ point.left) * point.right).sum(0)
-    multipliers = along / (point.right * whitened).sum(0)
-    return missing - (point.left * multipliers) @ whitened.mT
+    normal = point.left * (along / (point.right * whitened).sum(0))
+    return missing - normal @ whitened.mT, objective.image - place.image - normal @ point.right.mT
 
 
 def decomposed(matrix: Tensor) -> Factors:

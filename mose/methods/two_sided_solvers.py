@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from mose.linalg.isospectral import Factors, best, decomposed, excess, nearest
+from mose.linalg.isospectral import Factors, Objective, best, decomposed, nearest
 from mose.linalg.least_squares import RegularisedLeastSquares
 from mose.linalg.orthogonal import polar
 from mose.linalg.second_moment import SecondMoment
@@ -59,22 +59,20 @@ class AllDirections(Solver):
         if self._options.solver == "nearest":
             missing = (additive - point.matrix) @ keys
             return nearest(additive + missing @ gain, values).polished().matrix
-        least = fit.least(wanted)
-        one_sided = self._output_rotation(centre, additive, fit)
-        start = min(point, one_sided, key=lambda p: excess(p.matrix, additive, fit))
-        found = best(additive, fit, start, self._tolerance * least)
+        least, objective = fit.least(wanted), Objective(additive, fit)
+        starts = (point, self._output_rotation(centre, objective))
+        start = min(map(objective.at, starts), key=lambda place: place.value)
+        found = best(objective, start, self._tolerance * least)
         logger.info(
             "two-sided: %d steps; objective %.4g, of it %.2g for the spectrum",
             found.steps, least + found.objective, found.objective,
         )  # fmt: skip
         return found.point.polished().matrix
 
-    def _output_rotation(
-        self, centre: Tensor, additive: Tensor, fit: RegularisedLeastSquares
-    ) -> Factors:
+    def _output_rotation(self, centre: Tensor, objective: Objective) -> Factors:
         """The R A, A = `centre`, with the least objective."""
         before = self._unedited if centre is self._base else decomposed(centre)
-        rotation = polar(fit.times(additive) @ centre.mT)
+        rotation = polar(objective.image @ centre.mT)
         return Factors(rotation @ before.left, before.values, before.right)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mose.errors import NumericalError
-from mose.linalg.isospectral import Factors, aligned, best, decomposed, nearest
+from mose.linalg.isospectral import Factors, Objective, aligned, best, decomposed, nearest
 from mose.linalg.least_squares import RegularisedLeastSquares
 from mose.linalg.orthogonal import orthogonality_error, polar
 from mose.linalg.second_moment import SecondMoment
@@ -33,6 +33,11 @@ def problem(n=6, lam=0.5, d=12, p=30, size=1.0):
         SecondMoment(sample @ sample.mT / (4 * p)), lam, draw(p, n, seed=2)
     )
     return draw(d, p, seed=3), fit, size * draw(d, n, seed=4)
+
+
+def best_from(additive, fit, start, **limits):
+    objective = Objective(additive, fit)
+    return best(objective, objective.at(start), **limits)
 
 
 def objective(matrix, wanted, fit):
@@ -104,6 +109,21 @@ def test_the_metric_is_that_of_least_squares():
     assert defined(other) == pytest.approx(fit.least(wanted) + excess, rel=1e-11)
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_point_has_the_image_and_objective_of_its_definition(shape):
+    """Also where the image comes from that of the matrix that was projected."""
+    _, fit, _ = problem(d=shape[0], p=shape[1])
+    matrix, wanted, values = draw(*shape), draw(*shape, seed=1), spectrum(draw(*shape, seed=2))
+    places = Objective(wanted, fit)
+    for place in (
+        places.nearest(matrix, fit.times(matrix), values),
+        places.at(nearest(matrix, values)),
+    ):
+        assert torch.equal(place.matrix, nearest(matrix, values).matrix)
+        assert torch.allclose(place.image, fit.times(place.matrix), rtol=1e-9, atol=1e-9)
+        assert place.value == pytest.approx(objective(place.matrix, wanted, fit), rel=1e-9)
+
+
 def projected_gradients(additive, fit, values, steps=600):
     """Accelerated, restarted when the objective rises: the plain way to `best`."""
     metric = fit.times(torch.eye(additive.shape[1], dtype=torch.float64))
@@ -127,7 +147,7 @@ def test_best_agrees_with_projected_gradients_and_is_stationary(size):
     weight, fit, wanted = problem(size=size)
     additive, values = weight + wanted @ fit.gain, spectrum(weight)
     start = nearest(additive, values)
-    found = best(additive, fit, start, bound=0.0, most_steps=500)
+    found = best_from(additive, fit, start, bound=0.0, most_steps=500)
     assert found.objective < objective(start.matrix, additive, fit)
     slow = objective(projected_gradients(additive, fit, values), additive, fit)
     assert found.objective == pytest.approx(slow, rel=1e-3)
@@ -144,11 +164,13 @@ def test_best_of_few_steps_is_close_and_says_how_many():
     additive = weight + wanted @ fit.gain
     start = nearest(additive, spectrum(weight))
     begin = objective(start.matrix, additive, fit)
-    end = best(additive, fit, start, bound=0.0, most_steps=2000).objective
-    few = best(additive, fit, start, bound=1e-3 * begin)
+    end = best_from(additive, fit, start, bound=0.0, most_steps=2000).objective
+    few = best_from(additive, fit, start, bound=1e-3 * begin)
     assert 1 <= few.steps <= 20
     assert few.objective - end < 0.1 * (begin - end)
-    assert best(additive, fit, start, bound=0.0, most_steps=0).objective == pytest.approx(begin)
+    assert best_from(additive, fit, start, bound=0.0, most_steps=0).objective == pytest.approx(
+        begin
+    )
 
 
 def test_best_finds_what_rotations_can_write_exactly():
@@ -158,7 +180,7 @@ def test_best_finds_what_rotations_can_write_exactly():
     moved = rotation(12, 0.02, 5) @ weight @ rotation(30, 0.02, 6)
     wanted = (moved - weight) @ keys
     additive = weight + wanted @ fit.gain
-    found = best(additive, fit, nearest(additive, spectrum(weight)), bound=0.0, most_steps=500)
+    found = best_from(additive, fit, nearest(additive, spectrum(weight)), bound=0.0, most_steps=500)
     missed = (found.point.matrix - moved) @ keys
     assert torch.linalg.matrix_norm(missed) < 1e-4 * torch.linalg.matrix_norm(wanted)
 
@@ -174,7 +196,7 @@ def test_the_one_sided_forms_are_the_best_rotations_of_one_side():
     assert torch.allclose(ours, published, atol=1e-11)
     # Two sides are never worse than one.
     start = nearest(additive, spectrum(weight))
-    both = best(additive, fit, start, bound=0.0, most_steps=500).objective
+    both = best_from(additive, fit, start, bound=0.0, most_steps=500).objective
     assert both < objective(published @ weight, additive, fit)
 
 
