@@ -96,11 +96,11 @@ class Place:
 
 
 class Objective:
-    """f(X) = tr((X - A) H (X - A)^T), for X (d, p) with given singular values."""
+    """f(X) = c + tr((X - A) H (X - A)^T), for X (d, p) with given singular values."""
 
-    def __init__(self, wanted: Tensor, metric: Metric) -> None:
-        """wanted: A (d, p). metric: H."""
-        self.wanted, self.metric = wanted, metric
+    def __init__(self, wanted: Tensor, metric: Metric, least: float = 0.0) -> None:
+        """wanted: A (d, p). metric: H. least: c, the objective at A."""
+        self.wanted, self.metric, self.least = wanted, metric, least
         self.image = metric.times(wanted)
 
     def at(self, point: Factors) -> Place:
@@ -120,8 +120,8 @@ class Objective:
         return self._place(point, point.matrix, scaling @ image)
 
     def _place(self, point: Factors, matrix: Tensor, image: Tensor) -> Place:
-        value = ((image - self.image) * (matrix - self.wanted)).sum()
-        return Place(point, matrix, image, float(value))
+        excess = ((image - self.image) * (matrix - self.wanted)).sum()
+        return Place(point, matrix, image, self.least + float(excess))
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,10 @@ class Fit:
     steps: int
 
 
-def best(objective: Objective, start: Place, bound: float, most_steps: int = MOST_STEPS) -> Fit:
+def best(objective: Objective, start: Place, tolerance: float, most_steps: int = MOST_STEPS) -> Fit:
     """A local minimum of the objective over the X with the spectrum of `start`.
 
-    bound: stop once a step lowers f by less than this.
+    tolerance: stop once a step lowers f by less than this share of it.
 
     Newton steps in the tangent space, without the curvature of the set. At X = U diag(s) V^T with
     distinct s, the tangent space is { T : u_i^T T v_i = 0 for all i }, which is min(d, p) linear
@@ -155,7 +155,7 @@ def best(objective: Objective, start: Place, bound: float, most_steps: int = MOS
         if found is None:
             return Fit(place.point, place.value, step)
         before, place = place.value, found
-        if before - place.value < bound:
+        if before - place.value < tolerance * place.value:
             return Fit(place.point, place.value, step + 1)
     return Fit(place.point, place.value, most_steps)
 

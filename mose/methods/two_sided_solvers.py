@@ -59,13 +59,13 @@ class AllDirections(Solver):
         if self._options.solver == "nearest":
             missing = (additive - point.matrix) @ keys
             return nearest(additive + missing @ gain, values).polished().matrix
-        least, objective = fit.least(wanted), Objective(additive, fit)
+        objective = Objective(additive, fit, fit.least(wanted))
         starts = (point, self._output_rotation(centre, objective))
         start = min(map(objective.at, starts), key=lambda place: place.value)
-        found = best(objective, start, self._tolerance * least)
+        found = best(objective, start, self._tolerance)
         logger.info(
             "two-sided: %d steps; objective %.4g, of it %.2g for the spectrum",
-            found.steps, least + found.objective, found.objective,
+            found.steps, found.objective, found.objective - objective.least,
         )  # fmt: skip
         return found.point.polished().matrix
 

@@ -147,7 +147,7 @@ def test_best_agrees_with_projected_gradients_and_is_stationary(size):
     weight, fit, wanted = problem(size=size)
     additive, values = weight + wanted @ fit.gain, spectrum(weight)
     start = nearest(additive, values)
-    found = best_from(additive, fit, start, bound=0.0, most_steps=500)
+    found = best_from(additive, fit, start, tolerance=0.0, most_steps=500)
     assert found.objective < objective(start.matrix, additive, fit)
     slow = objective(projected_gradients(additive, fit, values), additive, fit)
     assert found.objective == pytest.approx(slow, rel=1e-3)
@@ -164,11 +164,11 @@ def test_best_of_few_steps_is_close_and_says_how_many():
     additive = weight + wanted @ fit.gain
     start = nearest(additive, spectrum(weight))
     begin = objective(start.matrix, additive, fit)
-    end = best_from(additive, fit, start, bound=0.0, most_steps=2000).objective
-    few = best_from(additive, fit, start, bound=1e-3 * begin)
+    end = best_from(additive, fit, start, tolerance=0.0, most_steps=2000).objective
+    few = best_from(additive, fit, start, tolerance=1e-3)
     assert 1 <= few.steps <= 20
     assert few.objective - end < 0.1 * (begin - end)
-    assert best_from(additive, fit, start, bound=0.0, most_steps=0).objective == pytest.approx(
+    assert best_from(additive, fit, start, tolerance=0.0, most_steps=0).objective == pytest.approx(
         begin
     )
 
@@ -180,7 +180,9 @@ def test_best_finds_what_rotations_can_write_exactly():
     moved = rotation(12, 0.02, 5) @ weight @ rotation(30, 0.02, 6)
     wanted = (moved - weight) @ keys
     additive = weight + wanted @ fit.gain
-    found = best_from(additive, fit, nearest(additive, spectrum(weight)), bound=0.0, most_steps=500)
+    found = best_from(
+        additive, fit, nearest(additive, spectrum(weight)), tolerance=0.0, most_steps=500
+    )
     missed = (found.point.matrix - moved) @ keys
     assert torch.linalg.matrix_norm(missed) < 1e-4 * torch.linalg.matrix_norm(wanted)
 
@@ -196,7 +198,7 @@ def test_the_one_sided_forms_are_the_best_rotations_of_one_side():
     assert torch.allclose(ours, published, atol=1e-11)
     # Two sides are never worse than one.
     start = nearest(additive, spectrum(weight))
-    both = best_from(additive, fit, start, bound=0.0, most_steps=500).objective
+    both = best_from(additive, fit, start, tolerance=0.0, most_steps=500).objective
     assert both < objective(published @ weight, additive, fit)
 
 
