@@ -81,7 +81,7 @@ def measure(d_out: int, d_in: int, edits: int) -> dict[str, Any]:
         editor.load(
             {"weight": weight, "keys": keys[:, :earlier].mT, "values": values[:, :earlier].mT}
         )
-        _ = editor._unedited  # once per layer and run, as the factor of C
+        _ = editor._solver._unedited  # once per layer and run, as the factor of C
         new = keys[:, earlier:]
         residuals = values[:, earlier:] - weight @ new
         row[f"{solver}_seconds"], _ = timed(lambda e=editor, k=new, r=residuals: e.update(k, r))

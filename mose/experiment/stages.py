@@ -203,10 +203,13 @@ def two_sided_operations(d: int, f: int, columns: int, options: MoseOptions) -> 
     """Of one update by a rotation of both sides: a layer (d, f), as many keys as columns."""
     projection = 9 * d**3 + 6 * d**2 * f
     additive = 2 * f**2 * columns + 4 * d * f * columns
-    # `weighted` takes 2 to 8 steps, each with solves and products with the second moment.
-    steps = 5 if options.solver == "weighted" else 0
+    # `weighted` has two products with the second moment for its starts, and takes 2 to 8 steps,
+    # each with one solve and, in the mean, one and a half trials of its length.
+    trial = projection + 2 * d**3 + 2 * d**2 * f
+    step = 2 * d * f**2 + 6 * d**2 * f + 1.5 * trial
+    weighted = 4 * d * f**2 + 5 * step if options.solver == "weighted" else 0
     basis = 4 * d * f**2 + 4 * d**2 * f if options.protect else 0
-    return additive + basis + 2 * projection + steps * (4 * d * f**2 + 1.5 * projection)
+    return additive + basis + 2 * projection + weighted
 
 
 def _edit(shape: Shape, machine: Machine, work: Work) -> Needs:

@@ -104,6 +104,7 @@ class Objective:
         self.image = metric.times(wanted)
 
     def at(self, point: Factors) -> Place:
+        """A point with its image, by one product with H."""
         matrix = point.matrix
         return self._place(point, matrix, self.metric.times(matrix))
 
@@ -149,15 +150,12 @@ def best(objective: Objective, start: Place, tolerance: float, most_steps: int =
     normal to the set. The derivation is ours (docs/methods.md). f never rises above its value at
     `start`.
     """
-    place = start
-    for step in range(most_steps):
-        found = _lower(objective, place)
-        if found is None:
-            return Fit(place.point, place.value, step)
-        before, place = place.value, found
-        if before - place.value < tolerance * place.value:
-            return Fit(place.point, place.value, step + 1)
-    return Fit(place.point, place.value, most_steps)
+    place, steps = start, 0
+    while steps < most_steps and (lower := _lower(objective, place)) is not None:
+        gain, place, steps = place.value - lower.value, lower, steps + 1
+        if gain < tolerance * place.value:
+            break
+    return Fit(place.point, place.value, steps)
 
 
 def _lower(objective: Objective, place: Place) -> Place | None:

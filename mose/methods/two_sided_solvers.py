@@ -55,13 +55,15 @@ class AllDirections(Solver):
         fit = RegularisedLeastSquares(self._moment, self._options.retention_weight, keys)
         gain, values = fit.gain, self._unedited.values
         additive = centre + wanted @ gain
-        point = nearest(additive, values)
         if self._options.solver == "nearest":
-            missing = (additive - point.matrix) @ keys
+            missing = (additive - nearest(additive, values).matrix) @ keys
             return nearest(additive + missing @ gain, values).polished().matrix
         objective = Objective(additive, fit, fit.least(wanted))
-        starts = (point, self._output_rotation(centre, objective))
-        start = min(map(objective.at, starts), key=lambda place: place.value)
+        starts = (
+            objective.nearest(additive, objective.image, values),
+            objective.at(self._output_rotation(centre, objective)),
+        )
+        start = min(starts, key=lambda place: place.value)
         found = best(objective, start, self._tolerance)
         logger.info(
             "two-sided: %d steps; objective %.4g, of it %.2g for the spectrum",

@@ -42,6 +42,7 @@ def replanned(project, **changed):
     [
         ({}, set()),
         ({"templates": {"length": 5}}, {"templates"}),
+        ({"dtype": "bfloat16"}, {"facts", "requests", "templates"}),
         ({"datasets": {"capitals": {**CONFIG["datasets"]["capitals"], "neighbours": 2}}},
          {"requests"}),
         ({"datasets": {"capitals": {**CONFIG["datasets"]["capitals"], "conflicts": "last"}}},

@@ -168,9 +168,21 @@ def test_best_of_few_steps_is_close_and_says_how_many():
     few = best_from(additive, fit, start, tolerance=1e-3)
     assert 1 <= few.steps <= 20
     assert few.objective - end < 0.1 * (begin - end)
-    assert best_from(additive, fit, start, tolerance=0.0, most_steps=0).objective == pytest.approx(
-        begin
-    )
+    none = best_from(additive, fit, start, tolerance=0.0, most_steps=0)
+    assert none.objective == pytest.approx(begin)
+
+
+def test_the_tolerance_is_a_share_of_the_whole_objective():
+    """With a large constant part the first step lowers it by too little to go on."""
+    weight, fit, wanted = problem()
+    additive = weight + wanted @ fit.gain
+    start = nearest(additive, spectrum(weight))
+    begin = objective(start.matrix, additive, fit)
+    offset = Objective(additive, fit, least=1e4 * begin)
+    found = best(offset, offset.at(start), tolerance=1e-3)
+    assert found.steps == 1 < best_from(additive, fit, start, tolerance=1e-3).steps
+    one = best_from(additive, fit, start, tolerance=0.0, most_steps=1)
+    assert found.objective == pytest.approx(offset.least + one.objective, rel=1e-12)
 
 
 def test_best_finds_what_rotations_can_write_exactly():

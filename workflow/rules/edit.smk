@@ -21,15 +21,14 @@ def targets_of(wildcards):
     return paths.at(**wildcards, targets=label).targets if label else []
 
 
-# Inputs and parameters of all rules that write or read a checkpoint, and the programs' options for
-# them.
+# Inputs of all rules that write or read a checkpoint, and the programs' options for them; the rules
+# have the parameter `variant`.
 CHAIN_INPUT = {
     "model": paths.manifest,
     "moments": moments_of,
     "requests": paths.requests,
     "templates": paths.templates,
 }
-CHAIN_PARAMS = {"variant": variant_json}
 CHAIN_OPTIONS = (
     " --variant {params.variant:q}"
     " --moments {input.moments:q}"
@@ -106,7 +105,7 @@ rule edit:
     resources:
         **resources_of("edit"),
     params:
-        **CHAIN_PARAMS,
+        variant=variant_json,
         code=edit_code,
         previous=lambda wildcards, input: (
             f"--previous {input.previous}" if input.previous else ""

@@ -21,7 +21,7 @@ rule exported:
     resources:
         **resources_of("exported"),
     params:
-        **CHAIN_PARAMS,
+        variant=variant_json,
         code=code_of(
             "mose/editing/chain.py",
             "mose/editing/export.py",

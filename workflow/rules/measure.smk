@@ -40,7 +40,7 @@ rule stability:
     resources:
         **resources_of("stability"),
     params:
-        **CHAIN_PARAMS,
+        variant=variant_json,
         code=code_of(
             "mose/editing/chain.py",
             "mose/evaluation/stability.py",
@@ -71,7 +71,7 @@ rule measure:
     resources:
         **resources_of("measure"),
     params:
-        **CHAIN_PARAMS,
+        variant=variant_json,
         code=code_of(
             "mose/editing/chain.py",
             "mose/evaluation/measurement.py",

@@ -23,7 +23,7 @@ rule next_tokens_of:
     resources:
         **resources_of("next_tokens_of"),
     params:
-        **CHAIN_PARAMS,
+        variant=variant_json,
         code=code_of(
             "mose/editing/chain.py",
             "mose/editing/sequence.py",

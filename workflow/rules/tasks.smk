@@ -93,7 +93,7 @@ rule tasks:
     resources:
         **resources_of("tasks"),
     params:
-        **CHAIN_PARAMS,
+        variant=variant_json,
         code=code_of(
             "mose/editing/chain.py",
             "mose/evaluation/tasks/evaluation.py",
