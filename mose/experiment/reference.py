@@ -42,7 +42,8 @@ this page. Invalid values are refused before anything runs, in one line that nam
 editors with a YAML language server complete the keys from `workflow/schemas/`.
 
 An experiment is a file in `config/`, passed with `--configfile`. With several files, a later one
-overrides the keys of an earlier one (`config/overlays/`).
+overrides the keys of an earlier one (`config/overlays/`), and `--config 'seeds=[0, 1]'
+'edits={total: 200}'` those of all files.
 """
 
 

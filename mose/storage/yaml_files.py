@@ -1,5 +1,6 @@
 """Reading YAML files."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -56,5 +57,24 @@ def read_yaml(path: str | Path) -> Any:
         raise ConfigError(f"{path}: {error}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: not valid YAML ({' '.join(str(error).split())})") from None
+    finally:
+        loader.dispose()
+
+
+def typed(value: Any) -> Any:
+    """Give texts in a nested value the types that they have as plain YAML: `['0']` is `[0]`.
+
+    Snakemake reads lists and mappings of `--config seeds=[0]` without types.
+    """
+    if isinstance(value, Mapping):
+        return {key: typed(entry) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [typed(entry) for entry in value]
+    if not isinstance(value, str):
+        return value
+    loader = _Loader("")
+    try:
+        tag = loader.resolve(ScalarNode, value, (True, False))
+        return loader.construct_object(ScalarNode(tag, value))
     finally:
         loader.dispose()

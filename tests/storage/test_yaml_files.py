@@ -4,7 +4,7 @@ import pytest
 import yaml
 
 from mose.errors import ConfigError
-from mose.storage.yaml_files import read_yaml
+from mose.storage.yaml_files import read_yaml, typed
 
 GOOD = """\
 a: &first {x: 1, y: [1, 2.5, null, true]}
@@ -71,3 +71,17 @@ def test_a_folder_or_nothing_is_refused(tmp_path):
         read_yaml(tmp_path)
     with pytest.raises(ConfigError, match="no such file"):
         read_yaml(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "[0, 1]",
+        "{total: 20, checkpoint: 20}",
+        "{a: {b: [1.5, -2, true, null, x, 0x10, 1e-5, 'a b']}}",
+        "{label: {}, other: []}",
+    ],
+)
+def test_values_read_without_types_get_those_of_the_safe_loader(text):
+    untyped = yaml.load(text, Loader=yaml.BaseLoader)
+    assert typed(untyped) == yaml.safe_load(text)

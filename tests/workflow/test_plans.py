@@ -26,6 +26,15 @@ def test_a_clean_checkout_plans_the_demo(plan):
     assert re.search(r"^edit +6$", plan("--quiet", "rules"), re.MULTILINE)
 
 
+def test_the_command_line_overrides_keys_within_lists_and_mappings(plan):
+    """Snakemake itself reads lists and mappings of `--config` as text."""
+    shown = plan(
+        "--quiet", "rules", "--config", "seeds=[0, 1]", "edits={total: 20, tasks_every: 20}"
+    )
+    assert re.search(r"^edit +6$", shown, re.MULTILINE)  # 3 methods, 2 seeds, 1 checkpoint
+    assert re.search(r"^requests +2$", shown, re.MULTILINE)
+
+
 @pytest.mark.parametrize("option", ["--profile", "--workflow-profile"])
 def test_a_site_overrides_what_is_counted(plan, option):
     """`--workflow-profile` takes the place of profiles/default, `--profile` adds to it."""

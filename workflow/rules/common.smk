@@ -24,8 +24,9 @@ from mose.experiment.provenance import code_digests, data_digests
 from mose.methods.register import files_of
 from mose.report import catalog
 from mose.storage.files import check_writable, digest_of
-from mose.storage.yaml_files import read_yaml
+from mose.storage.yaml_files import read_yaml, typed
 from snakemake.exceptions import WorkflowError
+from snakemake.utils import update_config
 from snakemake_interface_logger_plugins.common import LogEvent
 
 # A plan is many small objects and no garbage. Collecting it would take an eighth of the time of
@@ -40,6 +41,8 @@ try:
     for path in workflow.configfiles:
         if Path(path).suffix in (".yaml", ".yml"):
             read_yaml(os.path.relpath(path))
+    # Of `--config seeds=[0]` Snakemake makes a list of texts.
+    update_config(config, typed(workflow.config_settings.config))
     config, MODELS = read_experiment(config)
     PLAN = Plan(config, MODELS)
     PLAN.check()
