@@ -19,7 +19,7 @@ import torch
 from long_sequence import state_bytes
 from matplotlib.figure import Figure
 from run import REQUESTS, SHAPE, TEMPLATES, model
-from two_sided import problem
+from two_sided import problem, rate
 
 from mose.cli import programs
 from mose.editing import sequence, writing
@@ -99,12 +99,6 @@ def cpu(call: Callable[[], Any]) -> float:
     started = time.process_time()
     call()
     return time.process_time() - started
-
-
-def rate(dtype: torch.dtype, side: int = 1024) -> float:
-    """Operations a processor second of one large product, the best of five."""
-    factor = torch.randn(side, side, dtype=dtype)
-    return 2 * side**3 / min(cpu(lambda: factor @ factor) for _ in range(5))
 
 
 def solve_operations(of: str, variant: Variant, d: int, f: int, keys: int) -> float:
