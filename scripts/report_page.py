@@ -40,6 +40,7 @@ def program(args: argparse.Namespace) -> None:
     }
     times = job_times.per_edit(known, config["edits"]["total"])
     _, png = drawing.save(costs.seconds_per_edit(times), runs.paths.times_figure)
+    files.write_text(f"{runs.paths.times_figure}.csv", times.round(4).to_csv(index=False))
     overview = html_page.Overview(
         experiment=runs.experiment,
         question=config.get("question") or QUESTION,

@@ -31,7 +31,9 @@ def job_times(known: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
         paths = [path for path in sorted(_files(pattern, known)) if path not in seen]
         seen.update(paths)
         if paths:
-            rows.append((stage, *_summed(paths)))
+            last = _last_runs(paths)
+            seconds = last["s"]
+            rows.append((stage, len(paths), seconds.sum(), seconds.max(), last["max_rss"].max()))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -39,7 +41,8 @@ def per_edit(known: Mapping[str, Sequence[Any]], edits: int) -> pd.DataFrame:
     """Seconds an edit of what methods do, by method and stage.
 
     known: as in `job_times`, with models, data sets, methods and seeds. edits: of each of them.
-    Columns: method, stage, seconds. Targets that methods share have the label "shared".
+    Columns: method, stage, seconds, cpu_seconds (of all processors, as Snakemake samples them).
+    Targets that methods share have the label "shared".
     """
     sequences = [len(known[name]) for name in ("model", "dataset", "seed")]
     count = edits * math.prod(sequences)
@@ -49,16 +52,15 @@ def per_edit(known: Mapping[str, Sequence[Any]], edits: int) -> pd.DataFrame:
         for stage in stages:
             paths = list(_files(JOBS[stage], {**known, "method": methods}))
             if paths:
-                rows.append((label, stage, _summed(paths)[1] / count))
-    return pd.DataFrame(rows, columns=["method", "stage", "seconds"])
+                seconds = _last_runs(paths)[["s", "cpu_time"]].sum() / count
+                rows.append((label, stage, *seconds))
+    return pd.DataFrame(rows, columns=["method", "stage", "seconds", "cpu_seconds"])
 
 
-def _summed(paths: Sequence[Path]) -> tuple[int, float, float, float]:
-    """Number of jobs, seconds of all and of the longest, and the most memory, MB."""
-    last = [pd.read_csv(path, sep="\t", na_values=["-", "NA"]).iloc[-1] for path in paths]
-    seconds = [float(one["s"]) for one in last]
-    memory = pd.Series([one["max_rss"] for one in last]).max()
-    return len(paths), sum(seconds), max(seconds), memory
+def _last_runs(paths: Sequence[Path]) -> pd.DataFrame:
+    """The last line of each file: s, cpu_time (seconds), max_rss (MB), and others."""
+    lines = [pd.read_csv(path, sep="\t", na_values=["-", "NA"]).tail(1) for path in paths]
+    return pd.concat(lines)
 
 
 def _files(pattern: str, known: Mapping[str, Sequence[Any]]) -> Iterator[Path]:

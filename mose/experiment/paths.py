@@ -173,7 +173,7 @@ class Paths:
     figure = _EXPERIMENT + "/figures/{model}/{dataset}/{figure}.{kind}"
     figure_stem = _EXPERIMENT + "/figures/{model}/{dataset}/{figure}"
     portability_figures = _EXPERIMENT + "/figures/{model}/{dataset}/portability"
-    times_figure = _EXPERIMENT + "/figures/times"  # .pdf and .png
+    times_figure = _EXPERIMENT + "/figures/times"  # .pdf, .png, .csv
     caption = _EXPERIMENT + "/captions/{entry}.rst"
 
     # Attributes whose files an unfinished experiment has in so_far/.

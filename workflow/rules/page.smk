@@ -3,7 +3,7 @@ The report: an experiment on one page, which needs no network and no other file.
 
 REQUIRED INPUTS: all tables and figures of the experiment
 OUTPUTS: results/<experiment>/report.html
-         results/<experiment>/figures/times.{pdf,png}, of the jobs' own times
+         results/<experiment>/figures/times.{pdf,png,csv}, of the jobs' own times
 """
 
 
@@ -30,7 +30,7 @@ rule report_page:
         expand(paths.manifest, model=MODELS),
     output:
         paths.report_page,
-        multiext(paths.times_figure, ".pdf", ".png"),
+        multiext(paths.times_figure, ".pdf", ".png", ".csv"),
     log:
         paths.log("report_page"),
     benchmark:
