@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from mose.errors import ConfigError, StoreError
+from mose.errors import ConfigError, MoseError, StoreError
 from mose.experiment.model_files import find_model
 from mose.facts.given import requests_of
 from mose.facts.requests import Repeated, check_prompts
+from mose.storage import files
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STATES = (".h5", ".hdf5")
+# The method that is advised.
+METHOD = "mose"
 
 
 @dataclass(frozen=True)
@@ -40,11 +43,21 @@ class Outputs:
     state: str | None = None
     adapter: str | None = None
 
-    def check(self, names: str) -> None:
-        """Refuse before the work what could not be written after it. names: of the options."""
-        wanted = [self.out, self.patch, self.state, self.adapter]
-        if not any(wanted):
+    def check(self, names: str, continued: str | None = None) -> None:
+        """Refuse before the work what could not be written after it, or would replace a file.
+
+        names: of the options. continued: a state that may be written over.
+        """
+        wanted = [path for path in (self.out, self.patch, self.state, self.adapter) if path]
+        if not wanted:
             raise ConfigError(f"nothing to write; give {names}")
+        if self.state and Path(self.state).suffix not in STATES:
+            raise ConfigError(f"--state: found {self.state!r}, expected a name in {STATES[0]}")
+        for path in wanted:
+            files.check_writable(next(p for p in Path(path).absolute().parents if p.is_dir()))
+        for path in filter(None, (self.patch, self.state)):
+            if path != continued and Path(path).exists():
+                raise StoreError(f"{path}: is there already; give another name, or remove it")
         for folder in filter(None, (self.out, self.adapter)):
             if Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
                 raise StoreError(f"{folder}: is there already; give a folder that is new or empty")
@@ -57,10 +70,18 @@ class Outputs:
             (self.adapter, editor.save_adapter),
             (self.out, editor.save_pretrained),
         ]
+        failures = []
         for path, writer in writers:
-            if path is not None:
+            if path is None:
+                continue
+            try:
                 writer(path)
                 logger.info("written: %s", path)
+            except MoseError as error:
+                # What can be written is: the edits took longer than everything else.
+                failures.append(error)
+        if failures:
+            raise failures[0]
 
 
 def options_of(pairs: Sequence[str]) -> dict[str, Any]:
@@ -80,7 +101,7 @@ def options_of(pairs: Sequence[str]) -> dict[str, Any]:
 def edit(
     model: str,
     facts: str,
-    method: str,
+    method: str | None,
     options: Mapping[str, Any],
     form: str | None,
     device: str,
@@ -91,14 +112,15 @@ def edit(
     """Edit facts and write the outputs; returns `Editor.edits`.
 
     model: may be a stored state, which is continued with its own method and options.
+    method: None for the one that is advised.
     Raises KeyboardInterrupt after writing what was edited before it.
     """
-    outputs.check("--out, --patch or --state")
+    outputs.check("--out, --patch or --state", continued=model)
     if _is_state(model):
-        if options or dtype:
+        if options or dtype or method:
             raise ConfigError(
                 f"{model}: a state, which has its own method, options and number format; leave "
-                "--option and --dtype out"
+                "--method, --option and --dtype out"
             )
         editor = _resumed(model, device)
         requests = requests_of(facts, [one.id for one in editor.session.requests], form)
@@ -107,7 +129,9 @@ def edit(
         find_model(model)
         from mose.editor import Editor
 
-        editor = Editor.from_pretrained(model, method, device=device, dtype=dtype, **options)
+        editor = Editor.from_pretrained(
+            model, method or METHOD, device=device, dtype=dtype, **options
+        )
     before = len(editor.session.requests)
     try:
         editor.edit(requests, repeated=repeated)

@@ -61,11 +61,13 @@ def options_of_all(
     """Edit facts in language models, and take the edits back (docs/library.md)."""
 
 
-@app.command(epilog="Example: mose edit smollm2-135m facts.csv --method memit --out edited/")
+@app.command(epilog="Example: mose edit smollm2-135m facts.csv --out edited/")
 def edit(
     model: Model,
     facts: Facts,
-    method: Annotated[str, typer.Option(help="Method (mose methods).")] = "mose",
+    method: Annotated[
+        str | None, typer.Option(help="Method (mose methods); mose if none is given.")
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option("--option", "-o", help="Option as KEY=VALUE: lambda=100, batch=1, tokens=..."),

@@ -136,9 +136,12 @@ def uses_corpus(variant: Variant) -> bool:
 
 
 def keeps_ledger(variant: Variant) -> bool:
-    """Whether a variant's edits can be solved again: free targets, written in closed form."""
+    """Whether a variant's edits can be solved again: free targets, written in closed form, of which
+    each edit has one. (With `spread: each` every layer has its own.)"""
     options = variant.edit
-    return isinstance(options, LedgerOptions) and options.target_space == "free"
+    if not isinstance(options, LedgerOptions) or options.target_space != "free":
+        return False
+    return options.spread != "each" or len(options.layers) == 1
 
 
 def put_into(lm: CausalLM, state: State, measured: bool = False) -> None:
@@ -176,6 +179,8 @@ def run(
     starts = range(state.edits, last, batch)
     for start in track(starts, "editing batches"):
         members = requests[start : min(start + batch, last)]
+        # Not start // batch: an editor's calls may have ended within a batch.
+        number = state.diagnoses[-1].batch + 1 if state.diagnoses else 0
         try:
             if found is None:
                 known = _found_on_unedited(lm, state, variant, members, templates, unedited)
@@ -187,7 +192,7 @@ def run(
             named = shortened(", ".join(member.id for member in members))
             where = f"edits {start + 1} to {start + len(members)} ({named})"
             raise NumericalError(f"{where}: {error}") from None
-        _record(state, start, start // batch, members, outcomes[-len(members) :])
+        _record(state, start, number, members, outcomes[-len(members) :])
         logger.info("%d edits: %s", state.edits, _means(state.diagnoses[start:]))
         if _is_due(variant, start, state.edits):
             solve_again(lm, state, variant, requests, templates)

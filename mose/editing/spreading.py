@@ -21,6 +21,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mose.errors import NumericalError
 from mose.facts.requests import EditRequest
 from mose.methods.base import ClosedFormEditor
 from mose.methods.options import LeastSquaresOptions, TargetOptions
@@ -48,7 +49,16 @@ class Group:
     def update(
         self, layer: int, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None
     ) -> None:
-        """Write a layer's residuals into its editor and the model."""
+        """Write a layer's residuals into its editor and the model.
+
+        Raises NumericalError if a key or a residual is not finite.
+        """
+        for what, columns in (("key", keys), ("wanted change", residuals)):
+            if not torch.isfinite(columns).all():
+                raise NumericalError(
+                    f"layer {layer}: a {what} is NaN or infinite; run the model in float32 "
+                    "(dtype), or lower learning_rate or clamp"
+                )
         editor = self.editors[layer]
         editor.update(keys, residuals, prompt_keys)
         self.lm.write(layer, editor.weight)

@@ -196,7 +196,8 @@ class _Group:
         hidden = self.above.hidden[self.above.layout.starts[first_rows]]
         self.value = lm.project(layer, self.above.keys[first_rows])
         of_value = options.LENGTH_OF == "value" or lm.post_norm(layer) is not None
-        self.origin = self.value if of_value else hidden
+        # Lengths of the model's own type miss by rounding, and their squares overflow in float16.
+        self.origin = (self.value if of_value else hidden).float()
         self.length = torch.linalg.vector_norm(self.origin, dim=-1)
         self.descent = self._new_descent(first_rows)
         self.steps, self.loss = [0] * len(rows), [math.nan] * len(rows)
@@ -210,7 +211,7 @@ class _Group:
         options = self.options
         width = self.weight.shape[1 if options.target_space == "key" else 0]
         if options.target_space == "free":
-            limit = scale = (options.clamp * self.length).float()
+            limit = scale = options.clamp * self.length
         else:
             limit = torch.full_like(self.length, torch.inf, dtype=torch.float32)
             moved = self.value if options.target_space == "value" else self.above.keys[first_rows]

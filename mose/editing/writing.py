@@ -23,7 +23,7 @@ from mose.facts.requests import EditRequest, check_requests
 from mose.linalg.orthogonal import on_sphere
 from mose.methods.base import ClosedFormEditor, GradientEditor, LayerEditor, SignalEditor
 from mose.methods.context_options import InContextOptions
-from mose.methods.options import TargetOptions, Variant
+from mose.methods.options import AdditiveOptions, TargetOptions, Variant
 from mose.methods.signal_options import SignalOptions
 from mose.methods.trained_options import TrainedOptions
 from mose.models.causal_lm import CausalLM
@@ -239,7 +239,18 @@ def find_wanted(
     templates: Sequence[str],
     options: TargetOptions,
 ) -> list[FoundTarget]:
-    """The free targets of requests in the present model, as wanted outputs."""
+    """The free targets of requests in the present model, as wanted outputs.
+
+    Raises ConfigError for targets of a given length where a norm follows the projection: the output
+    of such a block does not say the length.
+    """
+    lengthless = lm.post_norm(options.target_layer) is not None
+    if lengthless and isinstance(options, AdditiveOptions) and options.targets != "free":
+        raise ConfigError(
+            f"targets: found {options.targets} with targets of the unedited model, which are kept "
+            "as the block's outputs; of this model's blocks, which have a norm behind the MLP, "
+            "these do not say a length; set targets_from: present"
+        )
     optimised = targets.optimise(lm, requests, templates, options)
     before = keys_of.collect(
         lm, requests, templates, [options.target_layer], template_mean=options.TEMPLATE_MEAN

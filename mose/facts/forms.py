@@ -128,11 +128,14 @@ def _knowedit(record: Record, name: str) -> Fact:
 def _plain(record: Record, name: str) -> Fact:
     """The form for users' own data. `locality` and `portability` are lists of {prompt, target},
     `generation` of prompts, `references` and `instances` of texts."""
-    prompt, subject = record["prompt"], fields.text(record["subject"])
+    # A blank at the end would be a token of its own, which no answer follows.
+    prompt, subject = fields.text(record["prompt"]), fields.text(record["subject"])
 
     def probes(key: str) -> tuple[Probe, ...]:
         return tuple(
-            Probe(p["prompt"], fields.text(p["target"]), fields.text(p.get("kind") or ""))
+            Probe(
+                fields.text(p["prompt"]), fields.text(p["target"]), fields.text(p.get("kind") or "")
+            )
             for p in record.get(key) or ()
         )
 

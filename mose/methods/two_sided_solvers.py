@@ -7,6 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from mose.errors import NumericalError
 from mose.linalg.isospectral import Factors, Objective, best, decomposed, nearest
 from mose.linalg.least_squares import RegularisedLeastSquares
 from mose.linalg.orthogonal import polar
@@ -95,6 +96,11 @@ class MinorDirections(Solver):
         """U_r (d_out, d_out - k) and V_r (d_in, d_in - k)."""
         left, values, right = torch.linalg.svd(self._base)
         count = leading_count(values.square(), self._options.protect)
+        if count == len(values):
+            raise NumericalError(
+                f"protect {self._options.protect}: it takes all {count} singular directions, and "
+                "none is left to edit; lower it"
+            )
         return left[:, count:], right[count:].mT
 
     @cached_property

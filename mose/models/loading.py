@@ -30,7 +30,12 @@ def choose_device(wanted: str) -> torch.device:
     """The device `wanted`; "auto" is a GPU if there is one. Raises ConfigError if absent."""
     if wanted == "auto":
         wanted = "cuda" if torch.cuda.is_available() else "cpu"
-    device = torch.device(wanted)
+    try:
+        device = torch.device(wanted)
+    except RuntimeError:
+        raise ConfigError(
+            f"device: found {wanted!r}, expected auto, cpu, cuda or a single GPU such as cuda:1"
+        ) from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ConfigError(f"device: {wanted} was asked for and no CUDA device is there; use cpu")
     logger.info("device %s, %d threads", device, torch.get_num_threads())

@@ -199,7 +199,8 @@ def _tsv_rows(path: Path, lines: Sequence[str], separator: str, first: int) -> l
 
     GLUE's files contain unquoted quotation marks; spreadsheets write quoted cells. A file counts
     as quoted if it parses as such and a quoted cell holds a doubled quotation mark, or splitting
-    at every separator gives rows of unequal length.
+    at every separator gives rows of unequal length, or all of its quoted cells are closed and the
+    header is one of them, or each of them holds a comma, for which Excel quotes it.
     """
     texts = (line.removesuffix("\n").removesuffix("\r") for line in lines)
     plain = [(n, text.split(separator)) for n, text in enumerate(texts, first) if text]
@@ -211,7 +212,11 @@ def _tsv_rows(path: Path, lines: Sequence[str], separator: str, first: int) -> l
     except RequestError:
         return plain
     doubled = any('""' in cell[1:-1] for cell in cells)
-    is_quoted = _equal_lengths(quoted) and (doubled or not _equal_lengths(plain))
+    closed = all(len(cell) > 1 and cell.endswith('"') for cell in cells)
+    written_so = plain[0][1][0].startswith('"') or all("," in cell for cell in cells)
+    is_quoted = _equal_lengths(quoted) and (
+        doubled or not _equal_lengths(plain) or (closed and written_so)
+    )
     return quoted if is_quoted else plain
 
 

@@ -268,7 +268,8 @@ WRONG = {
         ("edit", "base", "facts.json", "--state", "s.h5", "--method", "memti"), "did you mean",
     ),
     "options of a state": (
-        ("edit", "state.h5", "facts.json", "--state", "s.h5", "-o", "steps=3"), "leave --option",
+        ("edit", "state.h5", "facts.json", "--state", "s.h5", "-o", "steps=3"),
+        "leave --method, --option",
     ),
     "facts that are not there": (
         ("evaluate", "base", "gone.json"), "gone.json: no such file; check the path",
@@ -377,3 +378,24 @@ def test_help_is_shown_at_once():
     assert shown.stdout == "set()\n"
     # 0.3 s on an idle machine.
     assert spent < 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("base", "--state", "/proc/none/s.h5"), "/proc: cannot be written"),
+        (("base", "--state", "s.txt"), "--state: found 's.txt', expected a name in .h5"),
+        (("base", "--state", "state.h5"), "state.h5: is there already; give another name"),
+        (("base", "--patch", "edit.safetensors"), "edit.safetensors: is there already"),
+        (("state.h5", "--method", "rome", "--state", "n.h5"), "leave --method, --option and"),
+    ],
+)
+def test_what_could_not_be_written_is_refused_before_the_model_is_read(
+    arguments, said, folder, by_library, monkeypatch
+):
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(mose.Editor, "from_pretrained", None)
+    model, *options = arguments
+    status, _, errors = run("edit", model, "facts.json", "--device", "cpu", *options)
+    assert status == 1
+    assert said in errors

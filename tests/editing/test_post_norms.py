@@ -8,6 +8,7 @@ import torch
 from sequences import parse, second_moments_of
 
 from mose.editing import sequence, targets, writing
+from mose.errors import ConfigError
 from mose.models import post_norms
 from mose.statistics import keys
 
@@ -118,3 +119,11 @@ def test_in_bfloat16_a_small_change_is_not_lost_in_rounding(requests):
     exact = tiny.model("gemma3")
     expected = normed(exact, 1, value + shift) - normed(exact, 1, value)
     assert (change - expected).norm() < 0.05 * expected.norm()
+
+
+@pytest.mark.parametrize("targets", [{"targets": "rescaled"}, {"targets": "anchored", "anchor": 9}])
+def test_lengths_that_the_output_of_a_block_does_not_say_are_refused(targets, requests):
+    variant = parse("alphaedit", targets_from="unedited", **targets)
+    with pytest.raises(ConfigError, match="do not say a length; set targets_from: present"):
+        writing.find_wanted(tiny.model("gemma3"), requests[:1], PROMPT_ONLY, variant.edit)
+    assert writing.find_wanted(tiny.model("llama"), requests[:1], PROMPT_ONLY, variant.edit)

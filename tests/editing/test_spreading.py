@@ -9,7 +9,7 @@ from sequences import parse, second_moments_of
 from transformers import LlamaForCausalLM
 
 from mose.editing import sequence, spreading, targets, writing
-from mose.errors import ConfigError
+from mose.errors import ConfigError, NumericalError
 from mose.models.tokens import encode_edit
 
 BARE = ["{}"]
@@ -198,3 +198,16 @@ def test_every_context_is_asked_for_its_own_change(name, requests, templates):
     lm, state = start(mean)
     writing.write_batch(lm, state.editors, mean, members, templates)
     assert not torch.allclose(state.editors[layer].weight.double(), before + change, atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["key", "wanted change"])
+def test_what_is_not_finite_is_not_written(kind, requests, templates):
+    variant = parse("memit")
+    lm, state = start(variant)
+    before = lm.weight(1).clone()
+    keys, residuals = torch.ones(lm.weight(1).shape[1], 1), torch.ones(lm.weight(1).shape[0], 1)
+    (keys if kind == "key" else residuals)[3, 0] = torch.inf
+    group = spreading.Group(lm, state.editors, variant.edit, requests[:1], templates)
+    with pytest.raises(NumericalError, match=f"layer 1: a {kind} is NaN or infinite"):
+        group.update(1, keys.double(), residuals.double())
+    assert torch.equal(lm.weight(1), before)

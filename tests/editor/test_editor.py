@@ -126,3 +126,10 @@ def test_an_interrupted_edit_leaves_the_last_whole_batch(name, error, facts, mon
     for editor in (whole, cut):
         editor.edit(facts[4:])
     assert same(all_weights(whole.model), all_weights(cut.model))
+
+
+def test_batches_of_several_calls_are_numbered_in_order(facts):
+    editor = editor_of("memit", batch=2)
+    for members in (facts[:1], facts[1:4]):
+        editor.edit(members)
+    assert [one.batch for one in editor.session.state.diagnoses] == [0, 1, 1, 2]

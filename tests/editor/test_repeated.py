@@ -106,3 +106,12 @@ def test_the_record_survives_saving_and_ends_with_undo(tmp_path):
     assert list(resumed.edits["replaces"]) == ["", "1"]
     resumed.undo()
     assert resumed.session.replaced == {}
+
+
+def test_both_stay_where_every_layer_has_its_own_target():
+    """With `spread: each` an edit has no one wanted output that could be solved again."""
+    editor = editor_of("memit-keys", spread="each", layers=[1, 2])
+    editor.edit(FACTS[:2])
+    editor.edit(AGAIN)
+    assert len(editor.edits) == 3
+    refused(ConfigError, ["keeps no ledger"], editor.remove, "France")

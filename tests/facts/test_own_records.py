@@ -165,3 +165,18 @@ def test_short_names_must_agree_and_case_does_not_matter():
     assert fields.closest("idx", ["id", "uid"]) == ""
     assert fields.closest("Case ID", ["id", "case_id"]) == "case_id"
     assert fields.closest("x", []) == ""
+
+
+def test_blanks_around_a_prompt_are_taken_off(tmp_path):
+    """A blank at its end would be a token of its own, behind which no answer follows."""
+    probe = {"prompt": " Is it? ", "target": "yes"}
+    row = {
+        "subject": "A",
+        "prompt": "The colour of {} is ",
+        "target_new": "red",
+        "locality": [probe],
+    }
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps([row]))
+    ((fact,), _) = readers.read_facts_of(str(path))
+    assert (fact.prompt, fact.locality[0].prompt) == ("The colour of {} is", "Is it?")

@@ -4,6 +4,7 @@ import pytest
 import torch
 from small_layer import D_IN, D_OUT, draw, make
 
+from mose.errors import NumericalError
 from mose.methods.memit import memit_delta
 from mose.methods.two_sided import TwoSidedRotation
 
@@ -124,3 +125,10 @@ def test_a_protected_solution_is_the_best_that_keeps_them(weight, moment):
     loss = 0.5 * ((moved @ moment.matrix) * moved).sum() + missing.square().sum()
     gradients = torch.autograd.grad(loss, generators)
     assert max(g.abs().max().item() for g in gradients) < 1e-3 * loss.item()
+
+
+@pytest.mark.parametrize("solver", ["nearest", "weighted"])
+def test_protecting_all_directions_is_refused(solver, weight, moment):
+    editor, _ = make("both-protect", weight, moment, solver=solver, protect=1 - 1e-12)
+    with pytest.raises(NumericalError, match=r"protect .* none is left to edit; lower it"):
+        editor.update(draw(D_IN, 1, seed=3), draw(D_OUT, 1, seed=4))

@@ -200,6 +200,8 @@ def test_missing_models_and_packages_are_one_line_with_a_cure(tmp_path):
 def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match="no CUDA device"):
         loading.choose_device("cuda")
+    with pytest.raises(ConfigError, match="device: found 'gpu', expected auto, cpu, cuda"):
+        loading.choose_device("gpu")
     assert loading.choose_device("auto").type == "cpu"
 
 

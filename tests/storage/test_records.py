@@ -99,6 +99,13 @@ def test_bare_quotation_marks_between_tabs_are_text(tmp_path):
     assert records.read(path, "key") == [{"a": '"all of it"', "b": "y"}]
 
 
+@pytest.mark.parametrize("text", ['a\tb\n"x, y"\tz\n', '"a"\t"b"\n"x, y"\t"z"\n'])
+def test_what_excel_and_pandas_quote_between_tabs_is_read_without(tmp_path, text):
+    """Excel quotes a cell for its comma; pandas, asked to, quotes all."""
+    (tmp_path / "r.tsv").write_text(text)
+    assert records.read(tmp_path / "r.tsv", "key") == [{"a": "x, y", "b": "z"}]
+
+
 def test_a_tsv_file_that_was_written_with_quoting_is_read_without(real_data):
     """RTE's file comes out of a spreadsheet: Python's reader, which takes quotes, is the oracle."""
     path = real_data / "tasks" / "rte.tsv"
