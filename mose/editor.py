@@ -206,8 +206,7 @@ class Editor:
         afterwards are named in a warning.
         Raises RequestError for facts that cannot be used, before any is written.
         """
-        taken = [request.id for request in self.session.requests]
-        requests = requests_of(facts, taken, form, columns)
+        requests = requests_of(facts, self.session.ids, form, columns)
         self.session.edit(requests, repeated)
         self._warn_of_unwritten({request.id for request in requests})
 

@@ -123,7 +123,7 @@ def edit(
                 "--method, --option and --dtype out"
             )
         editor = _resumed(model, device)
-        requests = requests_of(facts, [one.id for one in editor.session.requests], form)
+        requests = requests_of(facts, editor.session.ids, form)
     else:
         requests = requests_of(facts, form=form)
         find_model(model)

@@ -102,6 +102,12 @@ class Session:
         self.state = self._new_state()
 
     @property
+    def ids(self) -> list[str]:
+        """Ids of all edits, those too that were taken back for another: none is given twice."""
+        earlier = [one for members in self.replaced.values() for one in members]
+        return [*(request.id for request in self.requests), *self.replaced, *earlier]
+
+    @property
     def weights(self) -> dict[int, Tensor]:
         """Copies of the edited matrices (d_out, d_in) by layer, as the model runs with them."""
         return {layer: self.lm.weight(layer).detach().to("cpu", copy=True) for layer in self.base}

@@ -108,15 +108,18 @@ class Settings:
         """The settings and where they come from, in one line."""
         entry = self.entry(blocks, parameters)
         options = ", ".join(f"{key} {entry[key]}" for key in entry if key != "method")
-        origin = self.origin
-        if self.others:
-            known = self._nearest(parameters)
-            origin = (
-                f"no settings for this model: those of {known.name} ({known.blocks} blocks), its "
-                f"layers moved to the same depth of {blocks} blocks; not tuned: mose.tune finds "
-                "better ones"
-            )
+        origin = self._others_origin(blocks, parameters) if self.others else self.origin
         return f"{entry['method']}: {options}; {origin}"
+
+    def _others_origin(self, blocks: int, parameters: int) -> str:
+        known = self._nearest(parameters)
+        if (known.blocks, known.parameters) == (blocks, parameters):
+            return f"those of {known.name}, which has as many blocks and parameters"
+        return (
+            f"no settings for this model: those of {known.name} ({known.blocks} blocks), its "
+            f"layers moved to the same depth of {blocks} blocks; not tuned: mose.tune finds "
+            "better ones"
+        )
 
     def _nearest(self, parameters: int) -> KnownModel:
         """The known model with the most like number of parameters."""

@@ -115,3 +115,12 @@ def test_both_stay_where_every_layer_has_its_own_target():
     editor.edit(AGAIN)
     assert len(editor.edits) == 3
     refused(ConfigError, ["keeps no ledger"], editor.remove, "France")
+
+
+def test_a_fact_written_three_times_has_three_ids():
+    editor = editor_of("memit-keys")
+    editor.edit(FACTS[1])
+    editor.edit(AGAIN)
+    editor.edit(FACTS[1])
+    assert names(editor) == ["0#3"]
+    assert list(editor.edits["replaces"]) == ["0#2"]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mose.experiment import config
+from mose.experiment import config, settings
 from mose.methods.register import parse_variant
 from mose.storage import yaml_files
 
@@ -51,3 +51,12 @@ def test_every_method_has_settings_within_the_models_depth(model):
 def test_mose_is_as_published(model):
     mose = parse_variant(SETTINGS[model]["mose"]).options
     assert (mose.side, mose.targets, mose.memory) == ("output", "free", "none")
+
+
+def test_a_model_of_a_known_size_is_not_said_to_be_untuned():
+    shape = FILES["smollm2-135m"]["shape"]
+    blocks, parameters = shape["blocks"], shape["parameters"]
+    others = settings.choose("memit", {})
+    said = others.says(blocks, parameters)
+    assert said.endswith("those of smollm2-135m, which has as many blocks and parameters")
+    assert "not tuned" in others.says(blocks + 1, parameters)
