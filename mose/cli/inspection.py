@@ -6,6 +6,7 @@ from typing import Any
 
 from mose.errors import ConfigError, RequestError, StoreError
 from mose.experiment.model_files import model_files, read_model_file
+from mose.experiment.settings import FORMS
 from mose.methods.options import RESERVED
 from mose.methods.register import BASE, METHODS
 from mose.storage import cache, files
@@ -115,13 +116,16 @@ def check(path: str, form: str | None) -> tuple[Row, bool]:
 
 
 def methods() -> list[Row]:
-    """Every method of the register, other packages' too: name, what it is, options to give."""
+    """Every method that an editor can be asked for: name, what it is, options to give."""
     rows = []
-    for name, method in METHODS.items():
+    forms = {name: form.method for name, form in FORMS.items()}
+    for name, registered in {**{name: name for name in METHODS}, **forms}.items():
+        method = METHODS[registered]
         needed = _required(method.options)
         if "base" in needed:  # a wrapper needs what its base needs, by default MEMIT
             needed = [one for one in needed if one != "base"] + _required(METHODS[BASE].options)
         what = (method.options.__doc__ or "").partition("\n")[0]
+        what = FORMS[name].what if name in FORMS else what
         rows.append({"method": name, "what": what, "needs": needed})
     return rows
 

@@ -23,25 +23,32 @@ class Form:
     """What a person's name of a method means.
 
     entries: of a model's file; the first that it has counts. options: what makes the form; they
-    replace those of any entry but the first. fixed: they replace that one's as well, and no one
-    may give others.
+    replace those of any entry but the first. method: of the register. what: it is, in one line.
+    fixed: the options replace the first entry's as well, and no one may give others.
     """
 
     entries: tuple[str, ...]
     options: Mapping[str, Any]
+    method: str
+    what: str = ""
     fixed: bool = False
 
 
 # `mose` is the form that is advised; change it here.
 FORMS = {
     "mose": Form(
-        ("mose-both", "mose"), {"side": "both", "targets": "free", "memory": "accumulate"}
+        ("mose-both", "mose"), {"side": "both", "targets": "free", "memory": "accumulate"}, "mose",
+        "W <- R W Q with memory, ours; every form by -o side=..., memory=..., targets=...",
     ),
     "mose-published": Form(
-        ("mose",), {"side": "output", "targets": "free", "memory": "none"}, fixed=True
+        ("mose",), {"side": "output", "targets": "free", "memory": "none"}, "mose",
+        "W <- R W as published", fixed=True,
     ),
-}
-FORMS_OF = "mose"  # the method of the register that all FORMS are of
+    "memit-memory": Form(
+        ("memit-memory", "memit"), {"memory": "keys"}, "memit",
+        "MEMIT that keeps the keys of all edits", fixed=True,
+    ),
+}  # fmt: skip
 SPELLED = {name: key for key, name in RESERVED.items()}
 WHERE = "options"
 
@@ -153,12 +160,12 @@ def choose(
     Raises ConfigError for an unknown method or wrong options.
     """
     given = {SPELLED.get(key, key): value for key, value in options.items()}
-    form = FORMS.get(method, Form((method,), {}))
+    form = FORMS.get(method, Form((method,), {}, method))
     for key in given.keys() & form.options.keys():
         if form.fixed and given[key] != form.options[key]:
             raise ConfigError(
                 f"options.{key}: found {given[key]!r}, but {method} means {form.options[key]!r}; "
-                f"leave it out, or take method={FORMS_OF!r}"
+                f"leave it out, or take method={form.method!r}"
             )
     for label in form.entries:
         if known and label in known:
@@ -166,7 +173,7 @@ def choose(
             settings = Settings(own, f"{file}: methods.{label}", known[label])
             parse_variant(settings.entry(1, 1), WHERE)
             return settings
-    registered = FORMS_OF if method in FORMS else method
+    registered = form.method
     entry = {"method": registered, **form.options, **given}
     if registered in METHODS and _suffices(entry):
         return Settings(entry, "as given", {})

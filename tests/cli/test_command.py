@@ -227,6 +227,9 @@ def test_methods_models_and_cache_are_listed():
     needs = {row["method"]: row["needs"] for row in listed}
     assert needs["memit"] == needs["rect"] == ["layers", "learning_rate", "lambda"]
     assert needs["ft"] == ["layers"]
+    what = {row["method"]: row["what"] for row in listed}
+    assert what["mose-published"] == "W <- R W as published"
+    assert needs["memit-memory"] == needs["memit"]
     known = {row["model"]: row for row in json.loads(run("models", "--json")[1])}
     assert known["smollm2-135m"]["blocks"] == 30
     divided = read_yaml(ROOT / "config" / "models" / "gemma3-270m.yaml")["source"]["parts"]

@@ -246,6 +246,9 @@ def test_mose_is_two_sided_by_its_own_entry_or_by_that_of_the_published_form():
     assert settings.choose("mose", alone).variant(4, 1000).as_dict()["side"] == "both"
     one = settings.choose("mose-published", {}, entries, "mine.yaml").variant(4, 1000).as_dict()
     assert (one["side"], one["memory"], one["lambda"]) == ("output", "none", 7)
+    memit = {"method": "memit", "layers": [2], "lambda": 5, "learning_rate": 0.3}
+    kept = settings.choose("memit-memory", {}, {"memit": memit}, "mine.yaml").entry(4, 1000)
+    assert (kept["method"], kept["memory"], kept["lambda"]) == ("memit", "keys", 5)
     # Of the models known, the one whose size is nearest: here Llama-3-8B, by its `mose`.
     large = settings.choose("mose", {}).entry(32, 8_000_000_000)
     assert (large["side"], large["memory"]) == ("both", "accumulate")
