@@ -80,8 +80,8 @@ def _needs_memory(options: WrapperOptions) -> None:
     if found is None:
         raise KeyRefused(
             "base",
-            f"{options.base.method} has no memory, and what was taken away is carried in one; "
-            "take memit, encore or alphaedit",
+            f"found {options.base.method}; what was taken away is carried in the memory of earlier "
+            "keys, by memit, encore or alphaedit; take one of these",
         )
     if found != "keys":
         raise KeyRefused(
