@@ -61,13 +61,24 @@ def write_part(path: str | Path, lm: CausalLM, options: Mapping[str, Any], name:
 
 
 def _windows_of(lm: CausalLM, source: Mapping[str, Any], length: int) -> Iterator[list[int]]:
+    """Windows of all texts one after another, each begun as the tokenizer begins a text: a model
+    with a start token has never seen text without, and computes other keys there."""
     texts = _read_file(Path(source["file"])) if "file" in source else _read_hub(source)
+    start = _start_of(lm)
+    size = length - len(start)
     buffer: list[int] = []
     for text in texts:
-        buffer.extend(lm.tokenizer(text, verbose=False)["input_ids"])
-        while len(buffer) >= length:
-            yield buffer[:length]
-            del buffer[:length]
+        buffer.extend(lm.tokenizer(text, verbose=False, add_special_tokens=False)["input_ids"])
+        while len(buffer) >= size:
+            yield start + buffer[:size]
+            del buffer[:size]
+
+
+def _start_of(lm: CausalLM) -> list[int]:
+    """The token that the tokenizer puts before every text, if it does: no or one id."""
+    bare = lm.tokenizer("a", add_special_tokens=False)["input_ids"]
+    first = lm.tokenizer("a")["input_ids"][0]
+    return [] if first == bare[0] else [first]
 
 
 def _sampled(lm: CausalLM, count: int, length: int, seed: tuple[int, int]) -> NDArray[np.int32]:

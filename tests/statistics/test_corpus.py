@@ -1,12 +1,15 @@
 """Corpora and sampled text: seeded, disjoint, and refused when too short."""
 
+import copy
 import json
 
 import numpy as np
 import pandas as pd
 import pytest
+import tiny
 import torch
 from scipy import stats
+from tokenizers.processors import TemplateProcessing
 
 from mose.errors import RequestError
 from mose.models import sampling
@@ -130,3 +133,21 @@ def test_templates_are_seeded_and_hold_one_gap(llama):
     assert all(template.count("{}") == 1 for template in made[0])
     assert all(template.endswith(". {}") for template in made[0][1:])
     assert templates.context_templates(llama, torch.Generator(), 8, 0) == ["{}"]
+
+
+def test_every_window_begins_with_the_start_token_of_a_tokenizer_that_sets_one(tmp_path):
+    lm = tiny.model("llama")
+    bare = lm.tokenizer
+    lm.tokenizer = copy.deepcopy(bare)
+    start = bare.vocab_size - 1
+    lm.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[S] $A", special_tokens=[("[S]", start)]
+    )
+    assert lm.tokenizer("It is")["input_ids"] == [start, *bare("It is")["input_ids"]]
+    texts = [f"The capital of country {i} is city {i}." for i in range(80)]
+    path = tmp_path / "text.jsonl"
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    found = np.concatenate(parts(lm, source={"file": str(path)}, shards=1))
+    assert (found[:, 0] == start).all()
+    ids = [i for text in texts for i in bare(text)["input_ids"]]
+    assert found[:, 1:].reshape(-1).tolist() == ids[: found[:, 1:].size]
