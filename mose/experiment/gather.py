@@ -166,8 +166,8 @@ def _pairs(path: str) -> list[conflicts.Pair]:
     """The pairs of conflicting requests of a run."""
     order = requests.read_requests(path)
     return [
-        conflicts.Pair(order[earlier].id, order[later].id, later)
-        for earlier, later in conflicting_pairs(order)
+        conflicts.Pair(one.id, other.id, place, one.target_new == other.target_new)
+        for one, other, place in ((order[i], order[k], k) for i, k in conflicting_pairs(order))
     ]
 
 

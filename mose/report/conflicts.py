@@ -13,11 +13,13 @@ from mose.report.prompt_metrics import PROMPT
 
 @dataclass(frozen=True)
 class Pair:
-    """Ids of two successive requests of one subject and prompt; place: of the later one."""
+    """Ids of two successive requests of one subject and prompt; place: of the later one. repeats:
+    both want the same object, which is no conflict."""
 
     earlier: str
     later: str
     place: int
+    repeats: bool = False
 
 
 def current(scores: pd.DataFrame, pairs: Sequence[Pair], edits: int) -> pd.DataFrame:
@@ -28,15 +30,16 @@ def current(scores: pd.DataFrame, pairs: Sequence[Pair], edits: int) -> pd.DataF
 
 def conflict_metrics(scores: pd.DataFrame, pairs: Sequence[Pair], edits: int) -> pd.DataFrame:
     """Metrics of the later edit prompt of each pair after `edits` edits, in the form of
-    `prompt_metrics.score_metrics`; without pairs that a third request replaced or that were not
-    both scored.
+    `prompt_metrics.score_metrics`; without pairs that a third request replaced, that want the same
+    object, or that were not both scored.
 
     conflict_later, conflict_earlier, conflict_neither: 1 for the largest of the probabilities of
     the later object's tokens, of the earlier one's, and of all other continuations; a tie counts as
     neither. conflict_score: 1 if the later object has the higher mean log-probability per token (Li
     et al. 2024, arXiv 2310.02129).
     """
-    earlier_of = {pair.later: pair.earlier for pair in pairs if pair.place < edits}
+    known = [pair for pair in pairs if pair.place < edits and not pair.repeats]
+    earlier_of = {pair.later: pair.earlier for pair in known}
     edited = scores[scores["kind"] == "edit"]
     rows = current(edited, pairs, edits)
     rows = rows[rows["request"].isin(earlier_of)]

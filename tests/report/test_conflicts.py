@@ -74,3 +74,11 @@ def test_of_three_requests_the_last_two_are_a_pair(scores):
     values = found(longer, 10, [*PAIRS, Pair("a#2", "a#3", 9)])
     assert "a#2" not in values
     assert values["a#3"] == {"later": 0, "earlier": 1, "neither": 0, "score": 0}
+
+
+def test_a_request_that_is_repeated_as_it_was_is_no_conflict(scores):
+    repeated = [Pair("a", "a#2", 4, repeats=True), *PAIRS[1:]]
+    assert len(conflict_metrics(scores, repeated, 10)) == len(
+        conflict_metrics(scores, PAIRS[1:], 10)
+    )
+    assert "a" not in set(current(scores, repeated, 10)["request"])
