@@ -351,9 +351,15 @@ class CausalLM:
         hooks.append(self.blocks[-1].register_forward_hook(keep_last))
         keep_key = keep_input(inputs, layer, ids.shape, self.device)
         hooks.append(self.projection(layer).register_forward_pre_hook(keep_key))
-        with hooked(hooks), packed_attention(self.model, layout):
+        with hooked(hooks), packed_attention(self.model, layout) as packed:
             self.model.base_model(
                 input_ids=ids, position_ids=layout.positions[None], use_cache=False
+            )
+        if len(packed) < self.n_layers:
+            raise ModelError(
+                f"{type(self.model).__name__}: value targets need attention that goes through "
+                f"transformers' AttentionInterface, found it in {len(packed)} of {self.n_layers} "
+                "blocks; take a method by gradients (ultraedit, ft), or another model"
             )
         keys = inputs[layer][0, layout.starts]
         first, final = (hidden[place][0].to(self.device) for place in (0, -1))

@@ -73,6 +73,8 @@ class Layout:
 
 
 _LAYOUT: ContextVar[Layout] = ContextVar("layout")
+# Ids of the attention modules that have used it.
+_SEEN: ContextVar[set[int]] = ContextVar("seen")
 
 
 def _attend(
@@ -88,6 +90,7 @@ def _attend(
     softcap: bound of the scores, softcap tanh(score / softcap), as Gemma 2 has it; None: none.
     """
     layout = _LAYOUT.get()
+    _SEEN.get().add(id(module))
     # Blocks of a model that is divided among GPUs are on different devices.
     place, mask = layout.place.to(query.device), layout.mask.to(query.device)
     rows, longest = layout.shape
@@ -155,24 +158,30 @@ def _own_attention(module: Any) -> Callable[..., tuple[Tensor, None]]:
 
 
 @contextmanager
-def packed_attention(model: PreTrainedModel, layout: Layout) -> Iterator[None]:
-    """Within this context, the model's attention treats its one row of tokens as in `layout`."""
+def packed_attention(model: PreTrainedModel, layout: Layout) -> Iterator[set[int]]:
+    """Within this context, the model's attention treats its one row of tokens as in `layout`.
+
+    Yields the ids of the attention modules that have done so since.
+    """
     from transformers import AttentionInterface
 
     AttentionInterface.register(IMPLEMENTATION, _interface)
     modules: list[Any] = [module for module in model.modules() if hasattr(module, "_attn")]
     implementation = model.config._attn_implementation
     token = _LAYOUT.set(layout)
+    seen: set[int] = set()
+    seen_token = _SEEN.set(seen)
     try:
         model.config._attn_implementation = IMPLEMENTATION
         for module in modules:
             module._attn = _own_attention(module)
-        yield
+        yield seen
     finally:
         for module in modules:
             del module._attn
         model.config._attn_implementation = implementation
         _LAYOUT.reset(token)
+        _SEEN.reset(seen_token)
 
 
 @dataclass

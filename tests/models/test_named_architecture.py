@@ -11,8 +11,9 @@ import pytest
 import tiny
 import torch
 import yaml
+from transformers import XGLMConfig, XGLMForCausalLM
 
-from mose.editing import sequence
+from mose.editing import sequence, targets
 from mose.errors import ConfigError, ModelError
 from mose.evaluation.prompt_scores import score_targets
 from mose.experiment import config
@@ -20,6 +21,7 @@ from mose.linalg import second_moment
 from mose.methods.register import parse_variant
 from mose.models import loading, probes, sources
 from mose.models.architectures import Architecture
+from mose.models.opening import wrap
 from mose.statistics import second_moments
 from mose.storage import files
 
@@ -143,3 +145,16 @@ def test_a_layer_norm_behind_the_projection_is_refused():
 def test_a_malformed_block_is_refused_with_its_key(tmp_path, monkeypatch, block):
     with pytest.raises(ConfigError, match=r"stablelm\.yaml: architecture"):
         read(tmp_path, monkeypatch, **block)
+
+
+def test_attention_that_a_class_computes_by_itself_is_refused_where_targets_are_sought(
+    requests, templates
+):
+    """Its rows would see each other in a packed pass, and not their prefixes."""
+    sizes = {"vocab_size": 400, "d_model": 32, "ffn_dim": 48, "max_position_embeddings": 128}
+    made = XGLMForCausalLM(XGLMConfig(**sizes, num_layers=3, attention_heads=4)).eval()
+    names = Architecture(blocks="model.layers", projection="fc2", norm="model.layer_norm")
+    lm = wrap(made, tiny.tokenizer(), names)
+    options = parse_variant({"method": "rome", "layers": [1], "learning_rate": 0.1}, "m").edit
+    with pytest.raises(ModelError, match=r"XGLM.*AttentionInterface, found it in 0 of 3 blocks"):
+        targets.optimise(lm, requests[:2], templates, options)
