@@ -8,8 +8,7 @@ curve are random vectors on one layer.
 
 import argparse
 import resource
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ import torch
 from long_sequence import state_bytes
 from matplotlib.figure import Figure
 from run import REQUESTS, SHAPE, TEMPLATES, model
-from two_sided import problem, rate
+from two_sided import problem, rate, timed
 
 from mose.cli import programs
 from mose.editing import sequence, writing
@@ -94,13 +93,6 @@ FULL = Size(
 )  # fmt: skip
 
 
-def cpu(call: Callable[[], Any]) -> float:
-    """Processor seconds of a call."""
-    started = time.process_time()
-    call()
-    return time.process_time() - started
-
-
 def solve_operations(of: str, variant: Variant, d: int, f: int, keys: int) -> float:
     """Operations of one update with this many keys, the new ones among them."""
     if isinstance(variant.edit, MoseOptions) and variant.edit.side == "both":
@@ -138,7 +130,7 @@ def memory_curve(size: Size) -> Iterator[dict[str, Any]]:
                 editor.update(keys[:, new], r[:, new])
                 editor.weight  # noqa: B018
 
-            seconds = cpu(update)
+            seconds, _ = timed(update)
             operations = solve_operations(of, variant, d, f, count)
             yield {
                 "curve": "memory", "of": of, "size": count,
@@ -180,7 +172,7 @@ def written(lm: CausalLM, requests: Sequence[EditRequest], steps: int) -> tuple[
     )
     before = lm.weight(layer).clone()
     editors = sequence.make_editors({layer: before}, {layer: moment}, variant)
-    seconds = cpu(lambda: writing.write_batch(lm, editors, variant, requests, TEMPLATES))
+    seconds, _ = timed(lambda: writing.write_batch(lm, editors, variant, requests, TEMPLATES))
     lm.write(layer, before)
     return seconds, edit_operations(lm, requests, layer, steps)
 

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 STATES = (".h5", ".hdf5")
-# The method that is advised.
-METHOD = "mose"
 
 
 @dataclass(frozen=True)
@@ -55,8 +53,9 @@ class Outputs:
             raise ConfigError(f"--state: found {self.state!r}, expected a name in {STATES[0]}")
         for path in wanted:
             files.check_writable(next(p for p in Path(path).absolute().parents if p.is_dir()))
+        own = Path(continued).resolve() if continued else None
         for path in filter(None, (self.patch, self.state)):
-            if path != continued and Path(path).exists():
+            if Path(path).resolve() != own and Path(path).exists():
                 raise StoreError(f"{path}: is there already; give another name, or remove it")
         for folder in filter(None, (self.out, self.adapter)):
             if Path(folder).exists() and (not Path(folder).is_dir() or any(Path(folder).iterdir())):
@@ -79,9 +78,9 @@ class Outputs:
                 logger.info("written: %s", path)
             except MoseError as error:
                 # What can be written is: the edits took longer than everything else.
-                failures.append(error)
+                failures.append(str(error))
         if failures:
-            raise failures[0]
+            raise StoreError("; ".join(failures))
 
 
 def options_of(pairs: Sequence[str]) -> dict[str, Any]:
@@ -129,9 +128,8 @@ def edit(
         find_model(model)
         from mose.editor import Editor
 
-        editor = Editor.from_pretrained(
-            model, method or METHOD, device=device, dtype=dtype, **options
-        )
+        named = {"method": method} if method else {}
+        editor = Editor.from_pretrained(model, device=device, dtype=dtype, **named, **options)
     before = len(editor.session.requests)
     try:
         editor.edit(requests, repeated=repeated)

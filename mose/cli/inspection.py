@@ -118,14 +118,13 @@ def check(path: str, form: str | None) -> tuple[Row, bool]:
 def methods() -> list[Row]:
     """Every method that an editor can be asked for: name, what it is, options to give."""
     rows = []
-    forms = {name: form.method for name, form in FORMS.items()}
-    for name, registered in {**{name: name for name in METHODS}, **forms}.items():
-        method = METHODS[registered]
+    for name in dict.fromkeys([*METHODS, *FORMS]):
+        form = FORMS.get(name)
+        method = METHODS[form.method if form else name]
         needed = _required(method.options)
         if "base" in needed:  # a wrapper needs what its base needs, by default MEMIT
             needed = [one for one in needed if one != "base"] + _required(METHODS[BASE].options)
-        what = (method.options.__doc__ or "").partition("\n")[0]
-        what = FORMS[name].what if name in FORMS else what
+        what = form.what if form else (method.options.__doc__ or "").partition("\n")[0]
         rows.append({"method": name, "what": what, "needs": needed})
     return rows
 

@@ -119,6 +119,7 @@ class Settings:
         return f"{entry['method']}: {options}; {origin}"
 
     def _others_origin(self, blocks: int, parameters: int) -> str:
+        """Whose settings a model of that size takes, and what they are worth."""
         known = self._nearest(parameters)
         if (known.blocks, known.parameters) == (blocks, parameters):
             return f"those of {known.name}, which has as many blocks and parameters"
@@ -173,12 +174,11 @@ def choose(
             settings = Settings(own, f"{file}: methods.{label}", known[label])
             parse_variant(settings.entry(1, 1), WHERE)
             return settings
-    registered = form.method
-    entry = {"method": registered, **form.options, **given}
-    if registered in METHODS and _suffices(entry):
+    entry = {"method": form.method, **form.options, **given}
+    if form.method in METHODS and _suffices(entry):
         return Settings(entry, "as given", {})
     others = tuple(_known_models(form))
-    if registered not in METHODS and not others:
+    if form.method not in METHODS and not others:
         names = list(dict.fromkeys([*FORMS, *(known or {}), *METHODS]))
         raise ConfigError(f"method: {one_of(method, names)}")
     for other in others:
