@@ -41,8 +41,8 @@ def per_edit(known: Mapping[str, Sequence[Any]], edits: int) -> pd.DataFrame:
     """Seconds an edit of what methods do, by method and stage.
 
     known: as in `job_times`, with models, data sets, methods and seeds. edits: of each of them.
-    Columns: method, stage, seconds, cpu_seconds (of all processors, as Snakemake samples them).
-    Targets that methods share have the label "shared".
+    Columns: method, stage, seconds (by the clock: of a processor's time Snakemake misses up to the
+    last 30 s). Targets that methods share have the label "shared".
     """
     sequences = [len(known[name]) for name in ("model", "dataset", "seed")]
     count = edits * math.prod(sequences)
@@ -52,13 +52,12 @@ def per_edit(known: Mapping[str, Sequence[Any]], edits: int) -> pd.DataFrame:
         for stage in stages:
             paths = list(_files(JOBS[stage], {**known, "method": methods}))
             if paths:
-                seconds = _last_runs(paths)[["s", "cpu_time"]].sum() / count
-                rows.append((label, stage, *seconds))
-    return pd.DataFrame(rows, columns=["method", "stage", "seconds", "cpu_seconds"])
+                rows.append((label, stage, _last_runs(paths)["s"].sum() / count))
+    return pd.DataFrame(rows, columns=["method", "stage", "seconds"])
 
 
 def _last_runs(paths: Sequence[Path]) -> pd.DataFrame:
-    """The last line of each file: s, cpu_time (seconds), max_rss (MB), and others."""
+    """The last line of each file: s (seconds), max_rss (MB), and others."""
     lines = [pd.read_csv(path, sep="\t", na_values=["-", "NA"]).tail(1) for path in paths]
     return pd.concat(lines)
 

@@ -16,10 +16,10 @@ KNOWN = {
 def ran(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
-    def write(name, seconds, memory="100.0", cpu="1"):
+    def write(name, seconds, memory="100.0"):
         path = tmp_path / BENCHMARKS / f"{name}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"{HEAD}{seconds}\t0:00:01\t{memory}\t1\t1\t1\t0\t0\t1\t{cpu}\n")
+        path.write_text(f"{HEAD}{seconds}\t0:00:01\t{memory}\t1\t1\t1\t0\t0\t1\t1\n")
 
     return write
 
@@ -49,7 +49,7 @@ def test_seconds_an_edit_of_two_seeds_are_told_by_method(ran):
     known = {**KNOWN, "seed": [0, 1], "method": ["memit", "mose"]}
     for seed in (0, 1):
         ran(f"edit/a.m.d.memit.{seed}.2", 10)
-        ran(f"edit/a.m.d.memit.{seed}.4", 30, cpu="19")
+        ran(f"edit/a.m.d.memit.{seed}.4", 30)
         ran(f"edit/a.m.d.mose.{seed}.4", 8)
         ran(f"measure/a.m.d.mose.{seed}.4", 4)
         ran(f"measure/a.m.d.unedited.{seed}.4", 1000)
@@ -57,10 +57,10 @@ def test_seconds_an_edit_of_two_seeds_are_told_by_method(ran):
     ran("targets/b.m.d.layer8-01234567.0.4", 1000)  # of another experiment
     table = job_times.per_edit(known, 4)
     assert list(table.itertuples(index=False, name=None)) == [
-        ("shared", "targets", 4.0, 0.25),
-        ("memit", "edit", 10.0, 5.0),
-        ("mose", "edit", 2.0, 0.25),
-        ("mose", "measure", 1.0, 0.25),
+        ("shared", "targets", 4.0),
+        ("memit", "edit", 10.0),
+        ("mose", "edit", 2.0),
+        ("mose", "measure", 1.0),
     ]
 
 
