@@ -38,7 +38,7 @@ def program(args: argparse.Namespace) -> None:
         **{"method": runs.methods, "seed": runs.seeds, "n": runs.checkpoints},
         **{"corpus": [args.corpus], "task": list(config["tasks"])},
     }
-    times = job_times.per_edit(known, config["edits"]["total"])
+    times = job_times.per_edit(known, config["edits"]["total"], runs.ends)
     _, png = drawing.save(costs.seconds_per_edit(times), runs.paths.times_figure)
     files.write_text(f"{runs.paths.times_figure}.csv", times.round(4).to_csv(index=False))
     overview = html_page.Overview(

@@ -188,8 +188,9 @@ class Measure(Block):
     earlier: Natural | None = Field(
         default=None,
         description="Maximum number of requests to score from before the checkpoint's own segment, "
-        "the same ones at every checkpoint of a seed; null for all. means.csv counts those left "
-        "out.",
+        "drawn so that a later checkpoint's sample differs as little as possible; null for all. "
+        "Means count the sample as all earlier requests; means.csv counts those left out. With 0, "
+        "means are of the newest segment.",
     )
     generate: Natural = Field(
         default=0,
@@ -232,6 +233,10 @@ class MethodEntry(Block):
 
     settings: Label | None = absent(
         "Name of an entry of `methods:` in the model's file. Other keys here override its keys."
+    )
+    until: Count | None = absent(
+        "Edits at which this method stops, a multiple of edits.checkpoint; edits.total if that is "
+        "less. Raising it later runs only the new segments."
     )
     scan: SCAN | None = absent(
         "Options and the values to try. Every combination becomes a variant; the target `scan` "

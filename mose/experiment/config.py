@@ -65,6 +65,7 @@ def variants(
     for label, entry in methods.items():
         own = dict(entry)
         where = f"{name}: methods.{label}"
+        own.pop("until", None)
         wanted = own.pop("settings", None)
         named: Mapping[str, Any] = {}
         if wanted is not None:
@@ -85,6 +86,15 @@ def variants(
                 place = f"{model}: methods.{wanted}" if in_settings else where
                 raise error.within(place) from None
     return parsed
+
+
+def sequence_ends(methods: Mapping[str, Any], total: int) -> dict[str, int]:
+    """Number of edits that each variant runs to, by label: `until`, or `total` if that is less."""
+    return {
+        label: min(entry.get("until", total), total)
+        for name, entry in methods.items()
+        for label in expand_scan(name, entry)
+    }
 
 
 def read_tasks(entries: Mapping[str, Any], name: str) -> dict[str, Task]:
@@ -226,6 +236,13 @@ def check_experiment(filled: Mapping[str, Any], name: str) -> None:
             raise ConfigError(
                 f"{name}: edits.{larger} ({edits[larger]}) must be a multiple of "
                 f"edits.{smaller} ({edits[smaller]})"
+            )
+    for label, entry in filled["methods"].items():
+        until = entry.get("until", edits["checkpoint"])
+        if until % edits["checkpoint"]:
+            raise ConfigError(
+                f"{name}: methods.{label}.until ({until}) must be a multiple of edits.checkpoint "
+                f"({edits['checkpoint']})"
             )
     if edits["conflicts"] and edits["total"] < 2 * edits["checkpoint"]:
         raise ConfigError(

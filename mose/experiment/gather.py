@@ -64,9 +64,9 @@ def experiment_tables(
     frames: Frames = {"metrics": [], "stability": [], "perplexity": [], "edit_records": []}
     for identity in runs.identities():
         paths = runs.paths.at(**identity)
-        checkpoints = (
-            finished_checkpoints(paths, runs.checkpoints) if finished else runs.checkpoints
-        )
+        checkpoints = runs.checkpoints_of(identity["method"])
+        if finished:
+            checkpoints = finished_checkpoints(paths, checkpoints)
         if checkpoints:
             segments = [n for n in runs.checkpoints if n <= checkpoints[-1]]
             pairs = _pairs(paths.requests) if conflicting else []
@@ -97,6 +97,7 @@ def _add_run(
         [_read_scores(paths.at(n=n).unedited_scores) for n in segments], ignore_index=True
     )
     references = _references(paths.requests) if consistency else {}
+    begins = dict(zip(segments, [0, *segments], strict=False))
 
     def metrics_of(scores: pd.DataFrame) -> pd.DataFrame:
         return prompt_metrics.score_metrics(scores, unedited, **references)
@@ -104,23 +105,33 @@ def _add_run(
     def add(table: str, frame: pd.DataFrame, **names: Any) -> None:
         frames[table].append(tables.identify(frame, **identity, **names))
 
-    add("metrics", metrics_of(unedited), edits=0, when="retention")
+    add("metrics", metrics_of(unedited).assign(drawn_of=0), edits=0, when="retention")
     add("perplexity", pd.read_csv(paths.unedited_perplexity), edits=0)
     for n in checkpoints:
         at = paths.at(n=n)
         scores = _read_scores(at.scores)
-        now = metrics_of(conflicts.current(scores, pairs, n))
-        add("metrics", now, edits=n, when="retention")
+        now = [metrics_of(conflicts.current(scores, pairs, n))]
         if pairs:
-            conflict = conflicts.conflict_metrics(scores, pairs, n)
-            add("metrics", conflict, edits=n, when="retention")
+            now.append(conflicts.conflict_metrics(scores, pairs, n))
+        for part in now:
+            drawn = _drawn_of(scores["order"], begins[n], part["order"])
+            add("metrics", part.assign(drawn_of=drawn), edits=n, when="retention")
         add("stability", pd.read_csv(at.stability), edits=n)
         add("perplexity", pd.read_csv(at.perplexity), edits=n)
         immediate = metrics_of(_read_scores(at.immediate))
         # A batch's immediate scores belong to the number of edits right after it.
         for end, part in immediate.groupby((immediate["order"] // batch + 1) * batch):
-            add("metrics", part, edits=end, when="immediate")
+            add("metrics", part.assign(drawn_of=0), edits=end, when="immediate")
     add("edit_records", _edit_records(paths.at(n=checkpoints[-1]).checkpoint))
+
+
+def _drawn_of(scored: pd.Series, begin: int, orders: pd.Series) -> pd.Series:
+    """`drawn_of` (`tables.METRICS`) of rows at `orders`.
+
+    scored: orders of all rows that were scored at the checkpoint. begin: of its segment.
+    """
+    earlier = scored[scored < begin].nunique()
+    return (orders < begin) * (begin if earlier < begin else 0)
 
 
 def _derived(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -151,7 +162,7 @@ def next_token_table(runs: Runs) -> pd.DataFrame:
     """The table of next-token distributions of all runs and checkpoints (`next_tokens.csv`)."""
     parts = []
     for identity in runs.identities():
-        for n in runs.checkpoints:
+        for n in runs.checkpoints_of(identity["method"]):
             path = runs.paths.at(**identity, n=n).next_tokens
             parts.append(tables.identify(_read_scores(path), **identity, edits=n))
     return next_tokens.means(pd.concat(parts, ignore_index=True))
@@ -203,7 +214,7 @@ def task_tables(runs: Runs, headlines: Sequence[Sequence[str]]) -> dict[str, pd.
         for model, frame in unedited.items()
     ]
     for identity in runs.identities():
-        for n in runs.checkpoints:
+        for n in runs.checkpoints_of(identity["method"]):
             checkpoint = {**identity, "edits": n}
             edited = _read_task_scores(paths.at(**identity, n=n).task_scores)
             compared.append((checkpoint, edited, unedited[str(identity["model"])]))

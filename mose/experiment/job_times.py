@@ -37,18 +37,21 @@ def job_times(known: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def per_edit(known: Mapping[str, Sequence[Any]], edits: int) -> pd.DataFrame:
+def per_edit(
+    known: Mapping[str, Sequence[Any]], edits: int, ends: Mapping[str, int]
+) -> pd.DataFrame:
     """Seconds an edit of what methods do, by method and stage.
 
-    known: as in `job_times`, with models, data sets, methods and seeds. edits: of each of them.
+    known: as in `job_times`, with models, data sets, methods and seeds. edits: of each of them, but
+    for the methods in `ends`, which stop at that number.
     Columns: method, stage, seconds (by the clock: of a processor's time Snakemake misses up to the
     last 30 s). Targets that methods share have the label "shared".
     """
     sequences = [len(known[name]) for name in ("model", "dataset", "seed")]
-    count = edits * math.prod(sequences)
     whose = {method: ([method], OF_METHOD) for method in known["method"]}
     rows = []
     for label, (methods, stages) in {"shared": (["*"], (SHARED,)), **whose}.items():
+        count = ends.get(label, edits) * math.prod(sequences)
         for stage in stages:
             paths = list(_files(JOBS[stage], {**known, "method": methods}))
             if paths:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mose.experiment.paths import Paths
 
@@ -11,7 +11,8 @@ from mose.experiment.paths import Paths
 class Runs:
     """The runs of an experiment, in the config's order.
 
-    methods: labels. checkpoints: numbers of edits, ascending.
+    methods: labels. checkpoints: numbers of edits, ascending. ends: number of edits of the methods
+    that stop earlier.
     """
 
     experiment: str
@@ -20,6 +21,7 @@ class Runs:
     methods: list[str]
     seeds: list[int]
     checkpoints: list[int]
+    ends: dict[str, int] = field(default_factory=dict)
 
     @classmethod
     def parse(cls, text: str) -> "Runs":
@@ -30,6 +32,11 @@ class Runs:
     def paths(self) -> Paths:
         """The paths of the experiment."""
         return Paths(experiment=self.experiment)
+
+    def checkpoints_of(self, method: object) -> list[int]:
+        """The checkpoints that a method reaches."""
+        end = self.ends.get(str(method), self.checkpoints[-1])
+        return [n for n in self.checkpoints if n <= end]
 
     def identities(self) -> Iterator[dict[str, str | int]]:
         """Model, data set, method and seed of every run."""

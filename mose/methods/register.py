@@ -92,7 +92,7 @@ def keys_of(kind: type[EditOptions] | type[WrapperOptions]) -> list[str]:
 def entry_keys() -> list[str]:
     """All keys an entry may have: its own, and the options of every method."""
     options_of_all = [key for method in METHODS.values() for key in keys_of(method.options)]
-    return list(dict.fromkeys(["settings", "method", "scan", *options_of_all]))
+    return list(dict.fromkeys(["settings", "method", "until", "scan", *options_of_all]))
 
 
 def files_of(variant: Variant) -> list[str]:

@@ -262,11 +262,12 @@ EDIT_SCORES = ["reliability", "generalization", "locality"]
 def comparison(summary: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     """The paper's table: edit scores, headline scores of tasks and retained ability, by method.
 
-    summary: of `tables.summarize`; table: of `abilities`. Means over seeds at the last checkpoint
-    with tasks; the interval of the retained ability is the mean of the seeds' bounds. The first row
-    of each model and data set is the unedited model.
+    summary: of `tables.summarize`; table: of `abilities`. Means over seeds at each method's last
+    checkpoint with tasks; the interval of the retained ability is the mean of the seeds' bounds.
+    The first row of each model and data set is the unedited model.
     """
-    last = table[table["edits"] == table["edits"].max()]
+    by = ["model", "dataset", "method"]
+    last = table[table["edits"] == table.groupby(by, sort=False)["edits"].transform("max")]
     tasks = [task for task in dict.fromkeys(last["task"]) if task != ALL_TASKS]
     rows = []
     for key, part in last[last["headline"]].groupby(["model", "dataset"], sort=False):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from mose.report.ranking import RANKED_BY
-from mose.report.tables import MEMIT_SCORES, harmonic_mean
+from mose.report.tables import MEMIT_SCORES, harmonic_mean, last_common
 
 FAMILIES = {
     "likelihood": MEMIT_SCORES,
@@ -30,11 +30,9 @@ def ranks(means: pd.DataFrame, summary: pd.DataFrame) -> pd.DataFrame:
     columns = [*PLACE, "edits", "method", *(f"{n}{end}" for n in names for end in ("", "_rank"))]
     parts = []
     for _, part in summary[summary["edits"] > 0].groupby(PLACE, sort=False):
-        reached = part.groupby("method", sort=False)["edits"].agg(set)
-        common = set.intersection(*reached)
-        if not common:
+        last = part[part["edits"] == last_common(part)]
+        if last.empty:
             continue
-        last = part[part["edits"] == max(common)]
         keys = [*PLACE, "edits", "method"]
         table = last.groupby(keys, sort=False)["perplexity"].mean().reset_index()
         values = _values(means, table[keys])

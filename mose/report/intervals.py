@@ -17,6 +17,7 @@ from mose.report.tables import (
     harmonic_mean,
     identify,
     request_means,
+    request_weights,
 )
 
 BASELINE = " of baseline"  # behind the names of its columns
@@ -36,28 +37,32 @@ def means_with_intervals(metrics: pd.DataFrame, seed: int = 0, draws: int = 2000
     for when, part in metrics.groupby("when", sort=False):
         for key, group in request_means(part).groupby(CHECKPOINT, sort=False):
             at = dict(zip(CHECKPOINT, cast("tuple[Hashable, ...]", key), strict=True))
-            values = group.sort_values("order", kind="stable")
-            values = values.drop(columns=[*CHECKPOINT, "order", "request"]).dropna(
-                axis=1, how="all"
-            )
+            ordered = group.sort_values("order", kind="stable")
+            about = [*CHECKPOINT, "order", "request", "drawn_of"]
+            values = ordered.drop(columns=about, errors="ignore").dropna(axis=1, how="all")
+            weights = request_weights(ordered, list(values))
             # A checkpoint may score a sample of its requests.
             edits = int(group["edits"].iloc[0])
             edited = edits if when == "retention" and edits else len(values)
-            parts.append(identify(_intervals(values, edited, seed, draws), **at, when=when))
+            found = _intervals(values, weights, edited, seed, draws)
+            parts.append(identify(found, **at, when=when))
     return pd.concat(parts, ignore_index=True)
 
 
-def _intervals(values: pd.DataFrame, edited: int, seed: int, draws: int) -> pd.DataFrame:
+def _intervals(
+    values: pd.DataFrame, weights: pd.DataFrame, edited: int, seed: int, draws: int
+) -> pd.DataFrame:
     """One row per column of `values`: metric, requests, left_out, mean, low, high.
 
-    values: one row per request, no column empty. edited: requests in all, of which the rest is
-    left out. The harmonic-mean score is added if its parts are present.
+    values: one row per request, no column empty. weights: of `tables.request_weights`. edited:
+    requests in all, of which the rest is left out. The harmonic-mean score is added if its parts
+    are present.
     """
     present = values.count()
-    means = values.mean()
-    numbers = values.to_numpy(np.float64)
+    means = (values * weights).sum() / weights.sum()
+    numbers, weighted = values.to_numpy(np.float64), weights.to_numpy(np.float64)
     drawn = pd.DataFrame(
-        _drawn_means(numbers, np.random.default_rng(seed), draws), columns=values.columns
+        _drawn_means(numbers, weighted, np.random.default_rng(seed), draws), columns=values.columns
     )
     if set(MEMIT_SCORES) <= set(values.columns):
         means["score"] = float(harmonic_mean(means[MEMIT_SCORES].to_numpy(np.float64)))
@@ -81,19 +86,21 @@ def bootstrap_interval(
     rng: np.random.Generator,
     draws: int = 2000,
     level: float = 0.95,
+    weights: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Percentile bootstrap interval of the mean over requests (Efron 1979): (low, high).
 
     values: (n,) or (n, m), one row per request, drawn with replacement; the m columns share the
-    draws. NaN entries do not count. low, high: () or (m,), NaN for a column without values.
+    draws. NaN entries do not count. weights: of the same shape, 0 where a value is NaN; 1 by
+    default. low, high: () or (m,), NaN for a column without values.
     """
     values = np.asarray(values, dtype=np.float64)
     count = len(values)
     if count == 0:
         empty = np.full(values.shape[1:], np.nan)
         return empty, empty.copy()
-    drawn = _drawn_means(values, rng, draws)
     present = ~np.isnan(values)
+    drawn = _drawn_means(values, present if weights is None else weights, rng, draws)
     tail = (1.0 - level) / 2.0
     known = present.any(axis=0)
     # nanquantile would warn about columns without values.
@@ -101,11 +108,13 @@ def bootstrap_interval(
     return np.where(known, low, np.nan), np.where(known, high, np.nan)
 
 
-def _drawn_means(values: np.ndarray, rng: np.random.Generator, draws: int) -> np.ndarray:
-    """Means (draws,) or (draws, m) over n rows of `values` (n, ...), drawn with replacement."""
+def _drawn_means(
+    values: np.ndarray, weights: np.ndarray, rng: np.random.Generator, draws: int
+) -> np.ndarray:
+    """Weighted means (draws,) or (draws, m) over n rows of `values` (n, ...), drawn with
+    replacement. weights: (n, ...), 0 where a value is NaN."""
     count = len(values)
-    present = ~np.isnan(values)
-    filled = np.where(present, values, 0.0)
+    filled = np.where(np.isnan(values), 0.0, values) * weights
     # A draw is a count per request, so a mean is one matrix product. Chunks of at most four million
     # counts (32 MB) bound the memory.
     chunk = max(1, 4_000_000 // count)
@@ -113,7 +122,7 @@ def _drawn_means(values: np.ndarray, rng: np.random.Generator, draws: int) -> np
     for start in range(0, draws, chunk):
         size = min(chunk, draws - start)
         counts = rng.multinomial(count, np.full(count, 1.0 / count), size=size).astype(np.float64)
-        weight = counts @ present
+        weight = counts @ weights
         # A draw that has none of a column's values has no mean.
         missing = np.full_like(weight, np.nan)
         means.append(np.divide(counts @ filled, weight, out=missing, where=weight > 0))
@@ -136,8 +145,11 @@ def summary_intervals(
     means = request_means(metrics[metrics["when"] == when])
     rows = []
     for key, group in means.groupby(CHECKPOINT, sort=False):
-        values = group.sort_values("order", kind="stable")[SCORES].to_numpy(np.float64)
-        low, high = bootstrap_interval(values, np.random.default_rng(seed), draws, level)
+        ordered = group.sort_values("order", kind="stable")
+        values = ordered[SCORES].to_numpy(np.float64)
+        weights = request_weights(ordered, SCORES).to_numpy(np.float64)
+        rng = np.random.default_rng(seed)
+        low, high = bootstrap_interval(values, rng, draws, level, weights)
         row: dict[str, Any] = dict(zip(CHECKPOINT, cast("tuple[Hashable, ...]", key), strict=True))
         row["requests"] = len(group)
         row |= {f"{name}_low": value for name, value in zip(SCORES, low, strict=True)}
@@ -170,21 +182,24 @@ def differences(
     for key, group in means[means["edits"] > 0].groupby(others, sort=False):
         at = dict(zip(others, cast("tuple[Hashable, ...]", key), strict=True))
         of_method = {
-            str(name): part.set_index("request")[RANKED_BY]
+            str(name): part.set_index("request")
             for name, part in group.groupby("method", sort=False)
         }
         if baseline not in of_method:
             continue
         reference = of_method.pop(baseline)
         for name, values in of_method.items():
-            pairs = values.join(reference.add_suffix(BASELINE), how="inner")
+            pairs = values.join(reference[RANKED_BY].add_suffix(BASELINE), how="inner")
             rows = _paired(pairs, np.random.default_rng(seed), draws)
             parts.append(identify(rows, **at, method=name, baseline=baseline))
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
 def _paired(pairs: pd.DataFrame, rng: np.random.Generator, draws: int) -> pd.DataFrame:
-    """Differences of the columns RANKED_BY and those with BASELINE, a row per request."""
+    """Differences of the columns RANKED_BY and those with BASELINE, a row per request.
+
+    pairs: of one checkpoint, with the columns that `tables.request_weights` needs.
+    """
 
     def less(means: np.ndarray) -> np.ndarray:
         own, reference = np.split(means, 2, axis=-1)
@@ -193,12 +208,15 @@ def _paired(pairs: pd.DataFrame, rng: np.random.Generator, draws: int) -> pd.Dat
 
     columns = [*RANKED_BY, *(f"{name}{BASELINE}" for name in RANKED_BY)]
     values = pairs[columns].to_numpy(np.float64)
-    low, high = np.nanquantile(less(_drawn_means(values, rng, draws)), [0.025, 0.975], axis=0)
+    weights = request_weights(pairs, columns).to_numpy(np.float64)
+    drawn = less(_drawn_means(values, weights, rng, draws))
+    low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
+    means = np.nansum(values * weights, axis=0) / weights.sum(axis=0)
     return pd.DataFrame(
         {
             "metric": [*RANKED_BY, "edit_score"],
             "requests": len(pairs),
-            "difference": less(np.nanmean(values, axis=0)),
+            "difference": less(means),
             "low": low,
             "high": high,
         }

@@ -58,6 +58,7 @@ def escape(text: str) -> str:
 def summary_table(summary: pd.DataFrame, intervals: pd.DataFrame) -> str:
     """A `tabular`: per model and data set the unedited model, then each method's last checkpoint.
 
+    The best values are those of the methods that reach the last checkpoint of all.
     summary, intervals: of `tables.summarize` and `intervals.summary_intervals`.
     """
     lines = [
@@ -69,15 +70,18 @@ def summary_table(summary: pd.DataFrame, intervals: pd.DataFrame) -> str:
     for (model, dataset), part in summary.groupby(["model", "dataset"], sort=False):
         rows = pages.last_checkpoints(part)
         means = pd.DataFrame({name: group[[*HEADINGS]].mean() for name, group in rows.items()}).T
-        best = _best(means.drop(index=pages.UNEDITED))
         edits = part["edits"].max()
+        ended = [name for name, group in rows.items() if group["edits"].max() == edits]
+        best = _best(means.loc[ended])
         where = f"{escape(str(dataset))}, {escape(str(model))}, {edits} edits"
         lines += [r"\midrule", f"\\multicolumn{{{len(HEADINGS) + 1}}}{{l}}{{{where}}} \\\\"]
         for name, group in rows.items():
             cells = [
                 _cell(group, column, bounds, name in best.get(column, ())) for column in HEADINGS
             ]
-            lines.append(f"{escape(name)} & {' & '.join(cells)} \\\\")
+            earlier = name != pages.UNEDITED and name not in ended
+            label = f"{name} ({group['edits'].max()} edits)" if earlier else name
+            lines.append(f"{escape(label)} & {' & '.join(cells)} \\\\")
     return HEAD + "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 

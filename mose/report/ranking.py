@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from mose.report.tables import harmonic_mean
+from mose.report.tables import harmonic_mean, last_common
 
 RANKED_BY = ["reliability", "generalization", "locality"]
 SHOWN = [*RANKED_BY, "efficacy", "paraphrase", "neighborhood", "perplexity"]
@@ -14,7 +14,7 @@ SHOWN = [*RANKED_BY, "efficacy", "paraphrase", "neighborhood", "perplexity"]
 def rank(
     summary: pd.DataFrame, entries: Mapping[str, str], options: Mapping[str, Mapping[str, Any]]
 ) -> pd.DataFrame:
-    """One row per variant at the last checkpoint, mean over seeds, the best of each entry first.
+    """One row per variant at the last checkpoint of all, mean over seeds, best of an entry first.
 
     summary: of `mose.report.tables.summarize`, one model and data set.
     entries: label of a variant -> its entry of the config's `methods:`. options: label -> all its
@@ -23,7 +23,7 @@ def rank(
     perplexity. Columns: entry, variant, rank, options that differ within an entry, score, and the
     measures. Raises KeyError for a label that `entries` or `options` lacks.
     """
-    last = summary[summary["edits"] == summary["edits"].max()]
+    last = summary[summary["edits"] == last_common(summary)]
     table = last.groupby("method", sort=False)[SHOWN].mean().rename_axis("variant").reset_index()
     table.insert(0, "entry", [entries[label] for label in table["variant"]])
     table.insert(2, "score", harmonic_mean(table[RANKED_BY].to_numpy(dtype="float64")))

@@ -8,6 +8,7 @@ metrics of single prompts, `intervals` the intervals, `retention` the scores of 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ OPTIONAL = [
     *("prefixed_reliability", "prefixed_efficacy", "prefixed_kept"),
     *("conflict_later", "conflict_earlier", "conflict_neither", "conflict_score"),
 ]
-METRICS = [*CHECKPOINT, "when", "order", *PROMPT, "metric", "value"]
+METRICS = [*CHECKPOINT, "when", "order", *PROMPT, "metric", "value", "drawn_of"]
+"""drawn_of: number of earlier requests of which the row's request is one of a sample
+(`measure.earlier`); 0 if its segment is scored whole. A frame without the column has no sample."""
 
 SCORE_DTYPES = {
     **{"request": str, "kind": str, "predicted_true": str},
@@ -65,14 +68,45 @@ def request_means(metrics: pd.DataFrame) -> pd.DataFrame:
     """Means over the prompts of each request, so that every request has the same weight.
 
     One row per checkpoint and request, in the order of `metrics`; one column per metric, NaN if the
-    request has no such prompt.
+    request has no such prompt. Columns in front: CHECKPOINT, order, request, and drawn_of if
+    `metrics` has it.
     """
-    by = [*CHECKPOINT, "order", "request"]
+    by = [*CHECKPOINT, "order", "request", *(["drawn_of"] if "drawn_of" in metrics else [])]
     values = metrics.groupby([*by, "metric"], sort=False)["value"].mean()
     # Unstacking changes the order of rows; reindex restores it.
     means = values.unstack("metric").reindex(metrics.groupby(by, sort=False).size().index)
     means = means.reindex(columns=list(dict.fromkeys([*SCORES, "portability", *means.columns])))
     return means.rename_axis(columns=None).reset_index()
+
+
+def request_weights(means: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """How many requests each of `means` stands for, by column; 0 where it has no value.
+
+    means: of `request_means`. It is 1 where all requests were scored. Of a checkpoint that scored a
+    sample of the earlier requests, the sampled ones share the number of all earlier ones, and those
+    of the newest segment share theirs, so that a weighted mean is of all requests so far.
+    """
+    present = means[[*columns]].notna().astype(np.float64)
+    if "drawn_of" not in means or not means["drawn_of"].any():
+        return present
+    of_checkpoint = [means[name] for name in CHECKPOINT]
+    earlier = means.groupby(CHECKPOINT, sort=False)["drawn_of"].transform("max")
+    sampled = means["drawn_of"] > 0
+    number = means["drawn_of"].where(sampled, means["edits"] - earlier)
+    having = present.groupby([*of_checkpoint, sampled.rename("sampled")], sort=False)
+    shared = present.mul(number, axis=0) / having.transform("sum").where(present > 0, 1.0)
+    return shared.where(earlier > 0, present)
+
+
+def weighted_means(means: pd.DataFrame, columns: Sequence[str]) -> pd.DataFrame:
+    """Means over requests by checkpoint (the index), weighted by `request_weights`.
+
+    means: of `request_means`. NaN for a column without values.
+    """
+    weights = request_weights(means, columns)
+    at = [means[name] for name in CHECKPOINT]
+    total = (means[[*columns]] * weights).groupby(at, sort=False).sum()
+    return total / weights.groupby(at, sort=False).sum()
 
 
 def summarize(
@@ -103,6 +137,13 @@ def immediate(metrics: pd.DataFrame) -> pd.DataFrame:
     """
     table = _mean_scores(metrics, "immediate")
     return table[["method", "seed", "edits", "requests", *SCORES, "model", "dataset"]]
+
+
+def last_common(summary: pd.DataFrame) -> int | None:
+    """The largest number of edits that all methods of a summary have reached; None for none."""
+    reached = summary[summary["edits"] > 0].groupby("method", sort=False)["edits"].agg(set)
+    common = set.intersection(*reached) if len(reached) else set()
+    return max(common, default=None)
 
 
 def harmonic_mean(values: np.ndarray) -> np.ndarray:
@@ -138,8 +179,8 @@ def protocols(metrics: pd.DataFrame) -> pd.DataFrame:
         if not set(named) <= set(means.columns):
             continue
         rows = means.dropna(subset=list(named))
-        grouped = rows.groupby(CHECKPOINT, sort=False)[list(named)]
-        table = grouped.mean().rename(columns=named).assign(requests=grouped.size())
+        table = weighted_means(rows, list(named)).rename(columns=named)
+        table["requests"] = rows.groupby(CHECKPOINT, sort=False).size()
         parts.append(table.reset_index().assign(metric=metric))
     return pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
 
@@ -148,9 +189,9 @@ def _mean_scores(metrics: pd.DataFrame, when: str) -> pd.DataFrame:
     """CHECKPOINT, requests, means of SCORES, portability and what there is of OPTIONAL over
     requests, and score."""
     means = request_means(metrics[metrics["when"] == when])
-    grouped = means.groupby(CHECKPOINT, sort=False)
     optional = [name for name in OPTIONAL if name in means]
-    table = grouped[[*SCORES, "portability", *optional]].mean().assign(requests=grouped.size())
+    table = weighted_means(means, [*SCORES, "portability", *optional])
+    table["requests"] = means.groupby(CHECKPOINT, sort=False).size()
     table["score"] = harmonic_mean(table[MEMIT_SCORES].to_numpy(np.float64))
     return table.reset_index()
 

@@ -105,6 +105,8 @@ def test_defaults_are_filled_in_at_every_depth():
             "edits.conflicts needs two segments, since a request conflicts with one of the",
         ),
         ("edits.total", 45, "edits.total (45) must be a multiple of edits.checkpoint (20)"),
+        ("methods.a.until", 30, "methods.a.until (30) must be a multiple of edits.checkpoint (20)"),
+        ("methods.a.until", 0, "methods.a.until: found 0, expected a whole number of at least 1"),
         ("edits.checkpoint", 8, "edits.checkpoint (8) must be a multiple of edits.batch (10)"),
         ("models", ["none"], "config/models/none.yaml: no such file"),
         ("corpus.source", "wikipedia", "corpus.source: found 'wikipedia'"),
@@ -396,3 +398,14 @@ def test_a_variant_names_the_files_that_define_it():
     assert files == [f"mose/methods/{name}.py" for name in ("sphere", "encore")]
     for method in METHODS.values():
         assert (ROOT / f"{method.editor.partition(':')[0].replace('.', '/')}.py").is_file()
+
+
+def test_methods_end_with_the_experiment_or_where_they_say():
+    entries = {
+        "a": {"method": "memit"},
+        "b": {"method": "memit", "until": 200, "scan": {"lambda": [1, 2]}},
+        "c": {"method": "memit", "until": 900},
+    }
+    assert config.sequence_ends(entries, 600) == {
+        "a": 600, "b_lambda1": 200, "b_lambda2": 200, "c": 600
+    }  # fmt: skip

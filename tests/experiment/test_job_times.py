@@ -55,7 +55,7 @@ def test_seconds_an_edit_of_two_seeds_are_told_by_method(ran):
         ran(f"measure/a.m.d.unedited.{seed}.4", 1000)
         ran(f"targets/a.m.d.layer8-01234567.{seed}.4", 16)
     ran("targets/b.m.d.layer8-01234567.0.4", 1000)  # of another experiment
-    table = job_times.per_edit(known, 4)
+    table = job_times.per_edit(known, 4, {})
     assert list(table.itertuples(index=False, name=None)) == [
         ("shared", "targets", 4.0),
         ("memit", "edit", 10.0),
@@ -73,6 +73,15 @@ def test_a_job_too_short_to_be_measured_counts(ran):
     assert table["memory_mb"].isna().all()
 
 
+def test_a_method_that_stopped_earlier_counts_its_own_edits(ran):
+    known = {**KNOWN, "method": ["memit", "mose"]}
+    ran("edit/a.m.d.memit.0.2", 10)
+    ran("edit/a.m.d.memit.0.4", 30)
+    ran("edit/a.m.d.mose.0.2", 8)
+    table = job_times.per_edit(known, 4, {"mose": 2})
+    assert table["seconds"].tolist() == [10.0, 4.0]
+
+
 def test_nothing_ran(ran):
     assert job_times.job_times(KNOWN).empty
-    assert job_times.per_edit(KNOWN, 4).empty
+    assert job_times.per_edit(KNOWN, 4, {}).empty

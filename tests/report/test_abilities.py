@@ -163,6 +163,7 @@ def test_the_papers_table_has_methods_against_scores(answers):
         for method, given in (("memit", after), ("mose", before))
         for seed in (0, 1)
         for edits in (20, 40)
+        if (method, edits) != ("mose", 40)  # it stopped earlier
     ]
     table = abilities.abilities(runs, {"t": "accuracy"})
     rows = [
@@ -172,14 +173,14 @@ def test_the_papers_table_has_methods_against_scores(answers):
     ]  # fmt: skip
     found = abilities.comparison(pd.DataFrame(rows), table).set_index("method")
     assert list(found.index) == ["unedited", "memit", "mose"]
-    assert found["edits"].tolist() == [0, 40, 40]
-    assert found["reliability"].tolist() == pytest.approx([0.05, 0.45, 0.45])
+    assert found["edits"].tolist() == [0, 40, 20]
+    assert found["reliability"].tolist() == pytest.approx([0.05, 0.45, 0.25])
     accuracy = [np.mean(np.equal(labels, one)) for one in (before, after, before)]
     assert found["t"].tolist() == pytest.approx(accuracy)
     assert found["retained"].tolist() == pytest.approx([100, 100 * accuracy[1] / accuracy[0], 100])
     text = abilities.format_comparison(found.reset_index())
     assert "100.00 [100.00, 100.00]" in text
     drawn = abilities.unedited_rows(table)
-    assert len(drawn) == len(table) + len(table) // 2
+    assert len(drawn) == len(table) + 4 * len(table) // 6, "of six checkpoints, and of four runs"
     first = drawn[(drawn["edits"] == 0) & drawn["headline"] & (drawn["task"] == "t")]
     assert first["value"].tolist() == pytest.approx([accuracy[0]] * 4)

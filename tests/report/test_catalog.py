@@ -23,7 +23,7 @@ def experiment(checkpoints):
     for n in checkpoints:
         parts.append(tables.identify(after, **AT, edits=n, when="retention"))
     parts.append(tables.identify(after, **AT, edits=checkpoints[0], when="immediate"))
-    metrics = pd.concat(parts, ignore_index=True)[tables.METRICS]
+    metrics = pd.concat(parts, ignore_index=True).assign(drawn_of=0)[tables.METRICS]
     per_checkpoint = [{**AT, "edits": n} for n in (0, *checkpoints)]
     perplexity = pd.DataFrame([{**at, "perplexity": 9.0} for at in per_checkpoint])
     moved = {**dict.fromkeys(tables.RATIOS, 1.5), "relative_change": 0.1, "energy_ratio": 1.1}

@@ -99,7 +99,7 @@ def measured(method, offset, requests, seed=0):
         ):
             if order in requests:
                 rows.append(("m", "d", method, seed, 10, "retention", order, f"r{order}", "edit", 0,
-                             metric, value))  # fmt: skip
+                             metric, value, 0))  # fmt: skip
     return pd.DataFrame(rows, columns=tables.METRICS)
 
 

@@ -105,6 +105,15 @@ def test_each_method_is_a_row_at_its_last_checkpoint_with_its_interval_and_the_b
     assert [row[8] for row in rows[2:]] == ["$0.6000$", "$\\mathbf{0.9000}$", "$1.2500$"]
 
 
+def test_a_method_that_stopped_earlier_says_so_and_is_not_compared():
+    table, bounds = summary({"a": 0.9, "b": 0.6, "c": 0.3}, [0])
+    table = table[(table["method"] != "a") | (table["edits"] < 20)]
+    rows = rows_of(latex.summary_table(table, bounds))
+    assert [row[0] for row in rows[1:]] == ["unedited", "a (10 edits)", "b", "c"]
+    assert rows[2][1] == "$0.900_{[0.250, 0.750]}$"
+    assert rows[3][1] == "$\\mathbf{0.600}_{[0.250, 0.750]}$"
+
+
 def test_several_seeds_are_mean_and_deviation_as_on_the_page():
     rows = rows_of(latex.summary_table(*summary({"a": 1.0, "b": 0.0}, [0, 1, 2])))
     assert rows[2][1] == "$\\mathbf{2.000} \\pm 1.000$"

@@ -45,6 +45,15 @@ def test_the_best_of_each_entry_comes_first_and_ties_go_to_the_lower_perplexity(
     assert table["score"].iloc[0] == pytest.approx(3 / (1 / 0.8 + 1 / 0.6 + 1 / 0.9))
 
 
+def test_variants_are_compared_where_all_of_them_are():
+    table = summary()
+    further = table[table["edits"] == 20].assign(edits=40, reliability=0.99)
+    longer = pd.concat([table, further[further["method"] == "a_lambda1"]])
+    pd.testing.assert_frame_equal(
+        ranking.rank(longer, ENTRIES, OPTIONS), ranking.rank(table, ENTRIES, OPTIONS)
+    )
+
+
 def test_a_measure_of_zero_makes_the_score_zero():
     table = summary()
     table.loc[table["method"] == "b", "locality"] = 0.0

@@ -107,6 +107,7 @@ def history():
     for edits, newest, scores in ((0, 0, unedited), (1, 0, edited), (3, 1, edited)):
         rows = prompt_metrics.score_metrics(scores, unedited)
         done = rows[rows.order < edits] if edits else rows
+        done, rows = (part.assign(drawn_of=0) for part in (done, rows))
         metrics.append(tables.identify(done, **RUN, edits=edits, when="retention"))
         fresh = rows[(rows.order >= newest) & (rows.order < edits)]
         metrics.append(tables.identify(fresh, **RUN, edits=edits, when="immediate"))

@@ -10,6 +10,7 @@ import pytest
 from project import METHODS, ROOT
 
 MORE = {"total": 6, "batch": 1, "checkpoint": 2}
+STOPPED = {**METHODS, "mose-input": {**METHODS["mose-input"], "until": 4}}
 
 
 def test_a_second_run_does_nothing(whole, tmp_path):
@@ -21,39 +22,53 @@ def test_a_second_run_does_nothing(whole, tmp_path):
 
 @pytest.fixture(scope="module")
 def longer(whole, tmp_path_factory):
-    """(project, what its plan was, its files before): the experiment with two edits more."""
+    """(project, what its plan was, its files before): the experiment with two edits more of one
+    method, while the other stops where it is."""
     project = whole.copy(tmp_path_factory.mktemp("longer"))
     before = project.results("tiny/**/*[24].*")
-    planned = project.planned(edits=MORE)
-    done = flow.run(project, edits=MORE)
+    planned = project.planned(edits=MORE, methods=STOPPED)
+    done = flow.run(project, edits=MORE, methods=STOPPED)
     assert done.status == 0, done.said[-4000:]
     return project, planned, before
 
 
-def test_more_edits_run_only_the_new_segments(longer):
+def test_more_edits_run_only_the_new_segments_of_the_methods_that_go_on(longer):
     project, planned, before = longer
-    methods = len(METHODS)
     assert planned == {
-        "edit": methods,
-        "measure": methods,
-        "stability": methods,
+        "edit": 1,
+        "measure": 1,
+        "stability": 1,
         "measure_unedited": 1,
         "enough_requests": 1,
         "tables": 1,
         "figures": 1,
         "report_page": 1,
         "all": 1,
-        "total": 3 * methods + 6,
+        "total": 9,
     }
     after = project.results("tiny/**/*[24].*")
     assert len(before) > 20
     assert {name: after[name] for name in before} == before
     summary = pd.read_csv(project.folder / "results" / "small" / "summary.csv")
-    assert sorted(summary.edits.unique()) == [0, 2, 4, 6]
+    reached = {name: sorted(rows.edits) for name, rows in summary.groupby("method")}
+    assert reached == {"memit": [0, 2, 4, 6], "mose-input": [0, 2, 4]}
+
+
+def test_the_tables_of_both_say_how_far_each_went(longer):
+    folder = longer[0].folder / "results" / "small"
+    assert "mose-input (4 edits) &" in (folder / "summary.tex").read_text()
+    ranks = pd.read_csv(folder / "ranks.csv")
+    assert ranks.groupby("method").edits.max().to_dict() == {"memit": 4, "mose-input": 4}
+
+
+def test_a_method_that_had_stopped_goes_on(longer):
+    planned = longer[0].planned(edits=MORE)
+    assert planned["edit"] == planned["measure"] == planned["stability"] == 1
+    assert "measure_unedited" not in planned
 
 
 def test_a_changed_option_starts_its_own_chain_afresh_and_no_other(longer):
-    methods = {**METHODS, "memit": {**METHODS["memit"], "lambda": 0.2}}
+    methods = {**STOPPED, "memit": {**METHODS["memit"], "lambda": 0.2}}
     planned = longer[0].planned(methods=methods, edits=MORE)
     assert planned["edit"] == 3, "all three segments of the changed method"
     assert "corpus" not in planned
@@ -84,12 +99,17 @@ def with_line(path, line):
 
 def test_another_checkout_and_other_words_make_nothing_again(longer, checkout):
     with with_line(checkout / "mose/models/causal_lm.py", "# Another comment."):
-        assert longer[0].planned("--", flow.TABLES, checkout=checkout, edits=MORE) == {}
+        assert (
+            longer[0].planned("--", flow.TABLES, checkout=checkout, edits=MORE, methods=STOPPED)
+            == {}
+        )
 
 
 def test_a_changed_method_makes_its_own_chains_again_and_no_other(longer, checkout):
     with with_line(checkout / "mose/methods/memit.py", "OTHER = 1"):
-        planned = longer[0].planned("--", flow.TABLES, checkout=checkout, edits=MORE)
+        planned = longer[0].planned(
+            "--", flow.TABLES, checkout=checkout, edits=MORE, methods=STOPPED
+        )
     assert planned["edit"] == planned["measure"] == planned["stability"] == 3, "MEMIT's segments"
     assert set(planned) == {
         *("edit", "measure", "stability", "tables", "total"),
@@ -98,8 +118,10 @@ def test_a_changed_method_makes_its_own_chains_again_and_no_other(longer, checko
 
 def test_a_changed_pass_of_the_model_makes_all_again_that_runs_it(longer, checkout):
     with with_line(checkout / "mose/models/causal_lm.py", "OTHER = 1"):
-        planned = longer[0].planned("--", flow.TABLES, checkout=checkout, edits=MORE)
-    assert planned["edit"] == planned["measure"] == planned["stability"] == 6
+        planned = longer[0].planned(
+            "--", flow.TABLES, checkout=checkout, edits=MORE, methods=STOPPED
+        )
+    assert planned["edit"] == planned["measure"] == planned["stability"] == 5
     assert planned["second_moments"] == 2
     assert planned["measure_unedited"] == 3
     # The model's rule checks the passes against the whole model: it checks the changed one, too.

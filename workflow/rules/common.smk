@@ -14,7 +14,12 @@ import sys
 from functools import cache, lru_cache
 from pathlib import Path
 
-from mose.experiment.config import expand_scan, read_experiment, target_label
+from mose.experiment.config import (
+    expand_scan,
+    read_experiment,
+    sequence_ends,
+    target_label,
+)
 from mose.errors import MoseError
 from mose.experiment.locations import CODE
 from mose.experiment.paths import BENCHMARKS, LOGS, RESULTS, Paths, spans
@@ -59,6 +64,8 @@ EDITS = config["edits"]
 CHECKPOINTS = list(range(EDITS["checkpoint"], EDITS["total"] + 1, EDITS["checkpoint"]))
 # Every model has the same labels; their options may differ.
 METHODS = list(next(iter(MODELS.values())).variants)
+# Number of edits that each of them runs to.
+ENDS = sequence_ends(config["methods"], EDITS["total"])
 TASKS = config["tasks"]
 CORPUS = config["corpus"]
 # The name has a digest of the options, so that experiments share equal corpora.
@@ -178,20 +185,25 @@ def runs_json(checkpoints):
             "methods": METHODS,
             "seeds": SEEDS,
             "checkpoints": checkpoints,
+            "ends": {label: n for label, n in ENDS.items() if n < checkpoints[-1]},
         }
     )
 
 
 def expand_runs(pattern, checkpoints=CHECKPOINTS):
-    """All files of a pattern over models, data sets, methods, seeds and checkpoints."""
-    return expand(
-        pattern,
-        model=MODELS,
-        dataset=DATASETS,
-        method=METHODS,
-        seed=SEEDS,
-        n=checkpoints,
-    )
+    """All files of a pattern over models, data sets, methods, seeds and their checkpoints."""
+    return [
+        file
+        for method, end in ENDS.items()
+        for file in expand(
+            pattern,
+            model=MODELS,
+            dataset=DATASETS,
+            method=method,
+            seed=SEEDS,
+            n=[n for n in checkpoints if n <= end],
+        )
+    ]
 
 
 def caption_file(kind, entry):

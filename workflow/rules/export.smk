@@ -39,7 +39,22 @@ rule exported:
         " --out {output:q} > {log:q} 2>&1"
 
 
+def exported_models():
+    """One directory per run, of its last checkpoint; none of methods that change no weights."""
+    return [
+        directory
+        for label, end in ENDS.items()
+        for name, model in MODELS.items()
+        if model.variants[label].method != "in-context"
+        for directory in expand(
+            paths.at(model=name, method=label, n=end).exported,
+            dataset=DATASETS,
+            seed=SEEDS,
+        )
+    ]
+
+
 rule export:
     """Write the edited models of all runs at the last checkpoint."""
     input:
-        expand_runs(paths.exported, CHECKPOINTS[-1:]),
+        exported_models(),
