@@ -44,15 +44,6 @@ def chain_options(parser: argparse.ArgumentParser, required: bool = True) -> Non
     parser.add_argument("--batch", type=int, required=required, help="requests per update")
 
 
-def layers(text: str) -> list[int]:
-    """Parse layers such as "4_6-8": numbers and spans, joined by "_"."""
-    numbers: list[int] = []
-    for part in text.split("_"):
-        first, _, last = part.partition("-")
-        numbers.extend(range(int(first), int(last or first) + 1))
-    return numbers
-
-
 def write_table(path: str | Path, table: Any, columns: Sequence[str] | None = None) -> None:
     """Write a data frame or a list of rows as CSV, atomically. columns: names for rows."""
     import pandas as pd

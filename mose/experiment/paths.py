@@ -236,3 +236,12 @@ def spans(numbers: list[int]) -> str:
         else:
             parts.append([number, number])
     return "_".join(f"{first}" if first == last else f"{first}-{last}" for first, last in parts)
+
+
+def numbers_of(text: str) -> list[int]:
+    """The numbers of `spans`. Raises ValueError for another text."""
+    numbers: list[int] = []
+    for part in text.split("_"):
+        first, _, last = part.partition("-")
+        numbers.extend(range(int(first), int(last or first) + 1))
+    return numbers

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mose.experiment import paths
-from mose.experiment.paths import Paths, fill, spans
+from mose.experiment.paths import Paths, fill, numbers_of, spans
 from mose.experiment.runs import Runs
 
 ROOT = Path(__file__).parents[2]
@@ -68,10 +68,8 @@ def test_no_rule_and_no_program_builds_a_path_of_its_own():
     ("numbers", "text"), [([6], "6"), ([4, 5, 6], "4-6"), ([1, 3, 4, 9], "1_3-4_9")]
 )
 def test_layers_are_part_of_a_name(numbers, text):
-    from mose.cli import programs
-
     assert spans(numbers) == text
-    assert programs.layers(text) == numbers
+    assert numbers_of(text) == numbers
 
 
 def test_runs_come_in_the_config_s_order():

@@ -75,6 +75,27 @@ def test_a_changed_option_starts_its_own_chain_afresh_and_no_other(longer):
     assert "second_moments" not in planned
 
 
+def test_a_method_of_another_layer_leaves_the_chains_of_the_others(longer):
+    methods = {**STOPPED, "higher": {**METHODS["memit"], "layers": [0, 2]}}
+    planned = longer[0].planned("--", flow.TABLES, edits=MORE, methods=methods)
+    assert planned["edit"] == planned["measure"] == planned["stability"] == 3, (
+        "those of the new one"
+    )
+    assert planned["second_moments"] == 2, "its second moments are of a further file"
+
+
+@pytest.mark.parametrize(("key", "value"), [("device", "auto"), ("threads", 2)])
+def test_where_a_run_is_computed_makes_nothing_again(longer, key, value):
+    changed = {key: value, "edits": MORE, "methods": STOPPED}
+    assert longer[0].planned("--", flow.TABLES, **changed) == {}
+
+
+def test_another_number_format_leaves_the_text_of_this_one(longer):
+    planned = longer[0].planned("--", flow.TABLES, dtype="bfloat16", edits=MORE, methods=STOPPED)
+    assert planned["corpus"] == 3
+    assert planned["edit"] == 5
+
+
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
     """A copy of the project at another place."""

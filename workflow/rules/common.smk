@@ -22,7 +22,7 @@ from mose.experiment.config import (
 )
 from mose.errors import MoseError
 from mose.experiment.locations import CODE
-from mose.experiment.paths import BENCHMARKS, LOGS, RESULTS, Paths, spans
+from mose.experiment.paths import BENCHMARKS, LOGS, RESULTS, Paths, numbers_of, spans
 from mose.experiment.resources import LIGHT
 from mose.experiment.plan import Plan
 from mose.experiment.provenance import code_digests, data_digests
@@ -68,10 +68,12 @@ METHODS = list(next(iter(MODELS.values())).variants)
 ENDS = sequence_ends(config["methods"], EDITS["total"])
 TASKS = config["tasks"]
 CORPUS = config["corpus"]
-# The name has a digest of the options, so that experiments share equal corpora.
+# The name has a digest of the options, so that experiments share equal corpora. Sampled text and
+# second moments depend on the number format as well.
 CORPUS_LABEL = (
     f"{CORPUS['source'] if CORPUS['source'] == 'sampled' else next(iter(CORPUS['source']))}"
     f"-{CORPUS['tokens']}-{digest_of(CORPUS)[:8]}"
+    + ("" if config["dtype"] == "float32" else f"-{config['dtype']}")
 )
 
 # The experiment is no wildcard: Snakemake would compare every file of a run with every pattern.
@@ -89,13 +91,14 @@ wildcard_constraints:
     shard=r"\d+",
 
 
-# Options of programs that load a model. They are part of a rule's command, and no parameters:
-# Snakemake reruns a job if either changes, and fills in every parameter three times a job.
+# Options of programs that load a model. What changes results is part of a rule's command, and no
+# parameter: Snakemake reruns a job if either changes, and fills in every parameter three times a
+# job. Where they are computed is filled in later, so that another device makes nothing again.
 MODEL_OPTIONS = (
     " --model {input.model:q}"
-    f" --device {config['device']}"
+    " --device {config[device]}"
     f" --dtype {config['dtype']}"
-    f" --gpus {config['gpus']}"
+    " --gpus {config[gpus]}"
     " --threads {threads}"
 )
 

@@ -16,9 +16,29 @@ def corpus_file(wildcards):
 
 
 def moments_of(wildcards):
-    """Second moments for the runs on a model: one file for all layers that any method edits."""
-    layers = spans(MODELS[wildcards.model].layers)
-    return paths.at(model=wildcards.model, layers=layers).moments
+    """Second moments for the runs of a method on a model."""
+    return moments_with(
+        wildcards.model, tuple(sorted(variant_of(wildcards).edit.layers))
+    )
+
+
+@cache
+def moments_with(model, layers):
+    """The oldest file that holds these layers; if there is none, one of all that are edited.
+
+    A method of another layer that is added to an experiment needs a further file. With the oldest,
+    methods that have run keep theirs, and their chains.
+    """
+    at = paths.at(model=model)
+    folder, _, name = at.moments.partition("layers{layers}")
+    existing = [
+        path
+        for path in Path(folder).glob(f"layers*{name}")
+        if set(layers) <= set(numbers_of(path.parent.name.removeprefix("layers")))
+    ]
+    if not existing:
+        return at.at(layers=spans(MODELS[model].layers)).moments
+    return str(min(existing, key=lambda path: (path.stat().st_mtime, path.name)))
 
 
 rule corpus:
