@@ -5,6 +5,7 @@ follow their prompt after a space. Inputs that are the beginning of another inpu
 the head is computed at the target's positions only.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -106,6 +107,8 @@ def _score_members(
         states.append(hidden[place, len(prompt) - 1 : len(prompt) - 1 + len(target)])
         tokens.extend(target)
     log_probs = lm.head(torch.cat(states)).float().log_softmax(-1)
+    # A model that edits have broken may give no number: that is no probability for any token.
+    log_probs = log_probs.nan_to_num(nan=-math.inf, neginf=-math.inf)
     predicted = log_probs.argmax(-1).tolist()
     wanted = torch.tensor(tokens, device=log_probs.device)
     logprobs = log_probs.gather(1, wanted[:, None])[:, 0].double().tolist()

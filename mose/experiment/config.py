@@ -183,7 +183,7 @@ class Model:
 
     @property
     def layers(self) -> list[int]:
-        """All layers that any variant edits; their second moments are in one file."""
+        """All layers that any variant edits."""
         return sorted({layer for v in self.variants.values() for layer in v.edit.layers})
 
     @property

@@ -94,7 +94,7 @@ def _add_run(
     pairs: of conflicting requests.
     """
     unedited = pd.concat(
-        [_read_scores(paths.at(n=n).unedited_scores) for n in segments], ignore_index=True
+        [read_scores(paths.at(n=n).unedited_scores) for n in segments], ignore_index=True
     )
     references = _references(paths.requests) if consistency else {}
     begins = dict(zip(segments, [0, *segments], strict=False))
@@ -109,7 +109,7 @@ def _add_run(
     add("perplexity", pd.read_csv(paths.unedited_perplexity), edits=0)
     for n in checkpoints:
         at = paths.at(n=n)
-        scores = _read_scores(at.scores)
+        scores = read_scores(at.scores)
         now = [metrics_of(conflicts.current(scores, pairs, n))]
         if pairs:
             now.append(conflicts.conflict_metrics(scores, pairs, n))
@@ -118,7 +118,7 @@ def _add_run(
             add("metrics", part.assign(drawn_of=drawn), edits=n, when="retention")
         add("stability", pd.read_csv(at.stability), edits=n)
         add("perplexity", pd.read_csv(at.perplexity), edits=n)
-        immediate = metrics_of(_read_scores(at.immediate))
+        immediate = metrics_of(read_scores(at.immediate))
         # A batch's immediate scores belong to the number of edits right after it.
         for end, part in immediate.groupby((immediate["order"] // batch + 1) * batch):
             add("metrics", part.assign(drawn_of=0), edits=end, when="immediate")
@@ -164,11 +164,11 @@ def next_token_table(runs: Runs) -> pd.DataFrame:
     for identity in runs.identities():
         for n in runs.checkpoints_of(identity["method"]):
             path = runs.paths.at(**identity, n=n).next_tokens
-            parts.append(tables.identify(_read_scores(path), **identity, edits=n))
+            parts.append(tables.identify(read_scores(path), **identity, edits=n))
     return next_tokens.means(pd.concat(parts, ignore_index=True))
 
 
-def _read_scores(path: str) -> pd.DataFrame:
+def read_scores(path: str) -> pd.DataFrame:
     """A file of scores, with ids as text."""
     return pd.read_csv(path, dtype=tables.SCORE_DTYPES, keep_default_na=False)
 

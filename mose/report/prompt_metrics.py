@@ -62,7 +62,8 @@ def score_metrics(
     a `_magnitude`, the difference of their exponentials (MEMIT's).
 
     The likelier of two objects has the higher mean log-probability per token, as in MEMIT's code. A
-    tie counts as 0. Requests without a true object have no comparisons.
+    tie counts as 0, and so do two objects without any probability. Requests without a true object
+    have no comparisons.
     Raises ValueError if the unedited model was not scored on the same prompts and tokens.
     """
     free = [
@@ -165,8 +166,8 @@ def _share(rows: pd.DataFrame, metric: str, share: pd.Series) -> list[pd.DataFra
 def _preference(
     rows: pd.DataFrame, metric: str, margin: pd.Series, magnitude: pd.Series
 ) -> list[pd.DataFrame]:
-    margin = margin[rows.index].dropna()
-    rows = rows.loc[margin.index]
+    rows = rows[rows["tokens_true"] > 0]
+    margin = margin[rows.index]  # NaN if both objects have no probability at all
     return [
         _long(rows, metric, margin > 0.0),
         _long(rows, f"{metric}_margin", margin),

@@ -5,14 +5,18 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
+import tiny
 
 from mose.errors import ConfigError
 from mose.evaluation import knowledge, measurement, prompt_scores
 from mose.evaluation.measurement import Selection
 from mose.evaluation.prompt_scores import TargetScore
+from mose.experiment import gather
 from mose.facts import drawing
 from mose.facts.requests import Fact
+from mose.report import prompt_metrics, tables
 from mose.storage import hdf5
 
 
@@ -92,3 +96,25 @@ def test_a_fact_is_known_if_every_token_of_its_object_is_predicted(monkeypatch):
         "all": True, "one": False, "none": False, "empty": False,
     }  # fmt: skip
     assert [replace(fact, known=None) for fact in marked] == facts
+
+
+def test_a_model_that_gives_no_numbers_has_failed_every_request(requests, tmp_path):
+    """As a weight that overflows float16 does. Its rows pass through their file like any other."""
+    unedited, broken = tiny.model(), tiny.model()
+    broken.weight(1)[0, 0] = math.inf
+    frames = []
+    for name, lm in (("unedited", unedited), ("scores", broken)):
+        rows = measurement.score_selection(lm, requests, Selection(0, 6), "r.jsonl")
+        pd.DataFrame(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+        frames.append(gather.read_scores(tmp_path / f"{name}.csv"))
+    before, after = frames
+    metrics = prompt_metrics.score_metrics(after, before)
+    means = metrics.groupby("metric")["value"].agg(["mean", "count"])
+    asked = prompt_metrics.score_metrics(before, before).groupby("metric")["value"].size()
+    for name in tables.SCORES:
+        assert means.loc[name, "mean"] == 0.0, name
+        assert means.loc[name, "count"] == asked[name], "no request is left out"
+    path = tmp_path / "heldout.h5"
+    windows = np.arange(8, dtype=np.int32).reshape(2, 4)
+    hdf5.write(path, "windows", {"ids": windows}, {"model": broken.fingerprint})
+    assert measurement.perplexity_row(broken, path)["perplexity"] == math.inf
