@@ -7,7 +7,7 @@ checked.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ import yaml
 from mose.errors import ConfigError, MoseError, StoreError
 from mose.experiment.model_files import find_model
 from mose.facts.given import requests_of
-from mose.facts.requests import Repeated, check_prompts
+from mose.facts.requests import EditRequest, Repeated, check_prompts
 from mose.storage import files
 
 if TYPE_CHECKING:
@@ -83,6 +83,35 @@ class Outputs:
             raise StoreError("; ".join(failures))
 
 
+@dataclass(frozen=True)
+class Records:
+    """A file of facts. form, columns: as in `mose.facts.readers.read_facts_of`."""
+
+    path: str
+    form: str | None = None
+    columns: Mapping[str, str] | None = None
+
+    def requests(self, taken: Collection[str] = ()) -> list[EditRequest]:
+        """Its edit requests (`mose.facts.given.requests_of`)."""
+        return requests_of(self.path, taken, self.form, self.columns)
+
+
+def columns_of(text: str | None) -> dict[str, str] | None:
+    """Columns from a mapping in YAML. Raises ConfigError for anything else."""
+    if text is None:
+        return None
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError:
+        value = None
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ConfigError(
+            f"--columns: found {text!r}, expected {{FIELD: COLUMN, ...}}, such as "
+            "'{target_new: answer}'"
+        )
+    return value
+
+
 def options_of(pairs: Sequence[str]) -> dict[str, Any]:
     """Options from KEY=VALUE, values as in YAML. Raises ConfigError for another form."""
     options = {}
@@ -99,10 +128,9 @@ def options_of(pairs: Sequence[str]) -> dict[str, Any]:
 
 def edit(
     model: str,
-    facts: str,
+    facts: Records,
     method: str | None,
     options: Mapping[str, Any],
-    form: str | None,
     device: str,
     dtype: str | None,
     outputs: Outputs,
@@ -122,9 +150,9 @@ def edit(
                 "--method, --option and --dtype out"
             )
         editor = _resumed(model, device)
-        requests = requests_of(facts, editor.session.ids, form)
+        requests = facts.requests(editor.session.ids)
     else:
-        requests = requests_of(facts, form=form)
+        requests = facts.requests()
         find_model(model)
         from mose.editor import Editor
 
@@ -170,11 +198,11 @@ def ask(
 
 
 def evaluate(
-    model: str, facts: str, patch: str | None, form: str | None, device: str, dtype: str | None
+    model: str, facts: Records, patch: str | None, device: str, dtype: str | None
 ) -> pd.DataFrame:
     """Metrics of facts (`metrics_of`); without state and patch, none that compares with the
     unedited model."""
-    requests = requests_of(facts, form=form)
+    requests = facts.requests()
     lm, unedited = _open(model, patch, device, dtype)
     from mose.evaluation import prompt_scores
     from mose.report.fact_metrics import metrics_of

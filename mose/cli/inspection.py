@@ -4,9 +4,11 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from mose.cli.editing import Records
 from mose.errors import ConfigError, RequestError, StoreError
 from mose.experiment.model_files import model_files, read_model_file
 from mose.experiment.settings import FORMS
+from mose.facts.requests import replaced_by
 from mose.methods.options import RESERVED
 from mose.methods.register import BASE, METHODS
 from mose.storage import cache, files
@@ -75,21 +77,26 @@ def _record(stated: Row) -> Row:
     }
 
 
-def check(path: str, form: str | None) -> tuple[Row, bool]:
+def check(given: Records) -> tuple[Row, bool]:
     """A report of a configuration or a file of facts, and whether it can be used whole.
 
     Raises ConfigError or RequestError, which name key or line, for what cannot be read.
     """
+    path = given.path
     if Path(path).suffix not in CONFIGURATIONS:
         from mose.facts.given import without_keys
         from mose.facts.readers import read_facts_of
 
         try:
-            facts, report = read_facts_of(path, form)
+            facts, report = read_facts_of(path, given.form, columns=given.columns)
         except RequestError as error:
             raise without_keys(error) from None
         without = sum(not fact.target_new for fact in facts)
-        about = {"kind": "facts", **report.as_dict(), "without_target_new": without}
+        repeated = sum(map(len, replaced_by(facts).values()))
+        about = {
+            **{"kind": "facts", **report.as_dict()},
+            **{"without_target_new": without, "replaced_by_later": repeated},
+        }
         return about, not report.refused
     content = read_yaml(path)
     if not isinstance(content, dict):
@@ -102,8 +109,10 @@ def check(path: str, form: str | None) -> tuple[Row, bool]:
             parse_variant(entry, f"{path}: methods.{label}")
         return {"kind": "model", "settings": [*file.methods]}, True
     from mose.experiment.config import read_experiment
+    from mose.experiment.plan import Plan
 
     filled, models = read_experiment(content, path)
+    Plan(filled, models).check()
     variants = sorted({label for model in models.values() for label in model.variants})
     return {
         "kind": "experiment",

@@ -35,6 +35,12 @@ Model = Annotated[
 ]
 Facts = Annotated[str, typer.Argument(help="File of facts: JSON, JSON lines, CSV, TSV, Parquet.")]
 Form = Annotated[str | None, typer.Option(help="Form of the records (docs/data.md).")]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns named otherwise than the fields of a fact, such as '{target_new: answer}'."
+    ),
+]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, ...")]
 Dtype = Annotated[str | None, typer.Option(help="Number format; that of the files if omitted.")]
 Patch = Annotated[str | None, typer.Option(help="Patch to apply first.")]
@@ -73,6 +79,7 @@ def edit(
         typer.Option("--option", "-o", help="Option as KEY=VALUE: lambda=100, batch=1, tokens=..."),
     ] = None,
     form: Form = None,
+    columns: Columns = None,
     out: Out = None,
     patch: PatchOut = None,
     state: Annotated[str | None, typer.Option(help="File to continue from later (.h5).")] = None,
@@ -91,7 +98,8 @@ def edit(
     from mose.cli import editing
 
     table = editing.edit(
-        model, facts, method, editing.options_of(option or []), form, device, dtype,
+        model, editing.Records(facts, form, editing.columns_of(columns)), method,
+        editing.options_of(option or []), device, dtype,
         editing.Outputs(out, patch, state), repeated,
     )  # fmt: skip
     _show(table, as_json)
@@ -143,6 +151,7 @@ def evaluate(
     facts: Facts,
     patch: Patch = None,
     form: Form = None,
+    columns: Columns = None,
     device: Device = "auto",
     dtype: Dtype = None,
     as_json: AsJson = False,
@@ -154,7 +163,8 @@ def evaluate(
     """
     from mose.cli import editing
 
-    _show(editing.evaluate(model, facts, patch, form, device, dtype), as_json)
+    records = editing.Records(facts, form, editing.columns_of(columns))
+    _show(editing.evaluate(model, records, patch, device, dtype), as_json)
 
 
 @app.command(epilog="Example: mose export state.h5 --out edited/ --patch edit.safetensors")
@@ -188,12 +198,13 @@ def inspect(
 def check(
     file: Annotated[str, typer.Argument(help="Experiment, model's file, or file of facts.")],
     form: Form = None,
+    columns: Columns = None,
     as_json: AsJson = False,
 ) -> None:
     """Check a configuration or facts without running anything; exit status 1 for a fault."""
-    from mose.cli import inspection
+    from mose.cli import editing, inspection
 
-    report, good = inspection.check(file, form)
+    report, good = inspection.check(editing.Records(file, form, editing.columns_of(columns)))
     _show_mapping(report, as_json)
     if not good:
         raise typer.Exit(1)

@@ -124,7 +124,7 @@ def check_requests(requests: Sequence[EditRequest]) -> None:
 Repeated = Literal["replace", "keep", "refuse"]
 
 
-def replaced_by(requests: Sequence[EditRequest]) -> dict[str, list[str]]:
+def replaced_by(requests: Sequence[EditRequest] | Sequence[Fact]) -> dict[str, list[str]]:
     """Ids of the earlier requests of the same subject and prompt, by the id of the last one."""
     same: dict[tuple[str, str], list[str]] = {}
     for request in requests:

@@ -198,6 +198,39 @@ def test_check_reads_configurations_and_facts_and_runs_nothing(folder, tmp_path)
     assert "unknown key 'layer'" in errors
 
 
+def test_check_asks_whether_the_models_are_there(tmp_path):
+    (tmp_path / "mine.yaml").write_text("source: {local: nowhere}\n")
+    experiment = {
+        **{"experiment": "a", "models": [str(tmp_path / "mine.yaml")]},
+        **{"datasets": {"facts": {"source": "builtin"}}, "edits": {"total": 100}},
+        "methods": {"memit": {"method": "memit", "layers": [1], "lambda": 1, "learning_rate": 0.5}},
+    }
+    (tmp_path / "mine-too.yaml").write_text(json.dumps(experiment))
+    status, _, errors = run("check", tmp_path / "mine-too.yaml")
+    assert status == 1
+    assert "source.local: nowhere: no such file or directory" in errors
+
+
+def test_columns_may_have_names_of_their_own(folder, tmp_path):
+    """As a table of somebody else has: the same facts, and one of them twice."""
+    rows = [
+        {"Subj": one["subject"], "prompt": one["prompt"], "answer": one["target_new"]}
+        for one in [*FACTS, {**FACTS[0], "target_new": "Rome"}]
+    ]
+    (tmp_path / "own.json").write_text(json.dumps(rows))
+    names = "{subject: Subj, target_new: answer}"
+    status, out, _ = run("check", tmp_path / "own.json", "--columns", names, "--json")
+    assert status == 0
+    assert json.loads(out)["read"] == len(rows)
+    assert json.loads(out)["replaced_by_later"] == 1
+    own = run("evaluate", folder / "base", tmp_path / "own.json", "--columns", names, "--json")
+    (tmp_path / "plain.json").write_text(json.dumps([*FACTS, {**FACTS[0], "target_new": "Rome"}]))
+    assert own[0] == 0, own[2]
+    found = {row["metric"]: row["value"] for row in json.loads(own[1])}
+    plain = json.loads(run("evaluate", folder / "base", tmp_path / "plain.json", "--json")[1])
+    assert found["reliability"] == {row["metric"]: row["value"] for row in plain}["reliability"]
+
+
 def test_methods_models_and_cache_are_listed():
     listed = json.loads(run("methods", "--json")[1])
     needs = {row["method"]: row["needs"] for row in listed}

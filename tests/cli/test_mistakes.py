@@ -56,6 +56,12 @@ WRONG = {
     "a form that is none": (
         ("check", "facts.json", "--form", "countefact"), "did you mean 'counterfact'?",
     ),
+    "columns that are none": (
+        ("check", "facts.json", "--columns", "answer"), "found 'answer', expected {FIELD",
+    ),
+    "a column that is not there": (
+        ("check", "facts.json", "--columns", "{target_new: answer}"), "has no field 'answer'",
+    ),
     "a folder that is no model": (("ask", ".", "So"), "not a model; give a folder with config"),
     "a state that is not there": (
         ("export", "gone.h5", "--out", "new"), "gone.h5: no such file; give what mose edit --state",
