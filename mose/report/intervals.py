@@ -162,7 +162,11 @@ def summary_intervals(
 
 
 def differences(
-    metrics: pd.DataFrame, baseline: str, seed: int = 0, draws: int = 2000
+    metrics: pd.DataFrame,
+    baseline: str,
+    seed: int = 0,
+    draws: int = 2000,
+    pooled: bool = False,
 ) -> pd.DataFrame:
     """Scores of every method less those of `baseline`, with paired bootstrap intervals.
 
@@ -171,18 +175,22 @@ def differences(
     model, data set, seed, checkpoint, method and metric: those of RANKED_BY, and `edit_score`,
     their harmonic mean. Columns: CHECKPOINT, baseline, metric, requests, difference, and its 95 %
     interval, low and high.
+    pooled: one row for all seeds that both methods have, named "0+1" in the column seed. A request
+    of several seeds is drawn with all of them, since it is one fact.
     Raises StoreError if `baseline` is not among the methods.
     """
     if baseline not in set(metrics["method"]):
         known = ", ".join(dict.fromkeys(metrics["method"]))
         raise StoreError(f"baseline: found {baseline!r}, but metrics are of {known}")
     means = request_means(metrics[metrics["when"] == "retention"])
-    others = [name for name in CHECKPOINT if name != "method"]
+    others = [n for n in CHECKPOINT if n != "method" and not (pooled and n == "seed")]
     parts = []
     for key, group in means[means["edits"] > 0].groupby(others, sort=False):
         at = dict(zip(others, cast("tuple[Hashable, ...]", key), strict=True))
         of_method = {
-            str(name): part.set_index("request")
+            str(name): part.set_index(
+                pd.MultiIndex.from_frame(part[["request", "seed"]], names=["of", "in"])
+            )
             for name, part in group.groupby("method", sort=False)
         }
         if baseline not in of_method:
@@ -190,15 +198,23 @@ def differences(
         reference = of_method.pop(baseline)
         for name, values in of_method.items():
             pairs = values.join(reference[RANKED_BY].add_suffix(BASELINE), how="inner")
+            if pairs.empty:
+                continue
             rows = _paired(pairs, np.random.default_rng(seed), draws)
+            if pooled:
+                at["seed"] = "+".join(map(str, sorted(pairs["seed"].unique())))
             parts.append(identify(rows, **at, method=name, baseline=baseline))
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
+    if not parts:
+        return pd.DataFrame()
+    table = pd.concat(parts, ignore_index=True)
+    return table[[*others, *(n for n in table if n not in others)]]
 
 
 def _paired(pairs: pd.DataFrame, rng: np.random.Generator, draws: int) -> pd.DataFrame:
-    """Differences of the columns RANKED_BY and those with BASELINE, a row per request.
+    """Differences of the columns RANKED_BY and those with BASELINE.
 
-    pairs: of one checkpoint, with the columns that `tables.request_weights` needs.
+    pairs: of one checkpoint, a row per request and seed, with the columns that
+    `tables.request_weights` needs.
     """
 
     def less(means: np.ndarray) -> np.ndarray:
@@ -207,8 +223,12 @@ def _paired(pairs: pd.DataFrame, rng: np.random.Generator, draws: int) -> pd.Dat
         return np.concatenate([own - reference, (score - of_reference)[..., None]], axis=-1)
 
     columns = [*RANKED_BY, *(f"{name}{BASELINE}" for name in RANKED_BY)]
-    values = pairs[columns].to_numpy(np.float64)
-    weights = request_weights(pairs, columns).to_numpy(np.float64)
+    by_row = request_weights(pairs, columns)
+    facts = pairs["request"].to_numpy()
+    summed = (pairs[columns] * by_row).groupby(facts, sort=False).sum()
+    of_fact = by_row.groupby(facts, sort=False).sum()
+    values = (summed / of_fact).to_numpy(np.float64)
+    weights = of_fact.to_numpy(np.float64)
     drawn = less(_drawn_means(values, weights, rng, draws))
     low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
     means = np.nansum(values * weights, axis=0) / weights.sum(axis=0)

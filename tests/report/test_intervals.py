@@ -129,3 +129,43 @@ def test_differences_are_of_the_requests_that_both_were_measured_on():
 def test_an_unknown_baseline_is_refused_by_name():
     with pytest.raises(StoreError, match="found 'c', but metrics are of a"):
         intervals.differences(measured("a", 0.0, range(40)), "c")
+
+
+def test_pooled_differences_are_of_all_seeds_and_draw_a_fact_with_all_of_its_own():
+    """Of 40 requests the second seed repeats 40 under the same names, or has 40 others."""
+
+    def both(other):
+        parts = []
+        for method, offset in (("a", 0.1), ("b", 0.0)):
+            first, second = (measured(method, offset, range(40), seed) for seed in (0, 1))
+            if method == "a":
+                swing = np.where(first["order"] % 2, 0.2, -0.2)
+                first, second = (one.assign(value=one["value"] + swing) for one in (first, second))
+            parts += [first, second.assign(request=second["request"] + other)]
+        return pd.concat(parts)
+
+    apart, alike = (
+        intervals.differences(both(other), "b", pooled=True).set_index("metric")
+        for other in ("'", "")
+    )
+    single = intervals.differences(both(""), "b")
+    assert set(single["seed"]) == {0, 1}
+    single = single[single["seed"] == 0].set_index("metric")
+    assert list(alike["seed"]) == list(apart["seed"]) == ["0+1"] * 4
+    width = {
+        name: found.loc["reliability", "high"] - found.loc["reliability", "low"]
+        for name, found in {"apart": apart, "alike": alike, "single": single}.items()
+    }
+    assert alike.loc["reliability", "difference"] == pytest.approx(0.1)
+    # The same facts again tell nothing more; as many others narrow the interval by sqrt(2).
+    assert width["alike"] == pytest.approx(width["single"])
+    assert width["apart"] == pytest.approx(width["single"] / 2**0.5, rel=0.15)
+
+
+def test_a_method_of_fewer_seeds_is_pooled_over_those_that_it_has():
+    metrics = pd.concat(
+        [measured("a", 0.1, range(40), 0), *(measured("b", 0.0, range(40), s) for s in (0, 1))]
+    )
+    found = intervals.differences(metrics, "b", pooled=True)
+    assert set(found["seed"].astype(str)) == {"0"}
+    assert set(found["requests"]) == {40}
