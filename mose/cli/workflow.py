@@ -10,6 +10,13 @@ from mose.errors import ConfigError, ExtraMissing, MoseError
 from mose.experiment.locations import workflow_folder
 from mose.storage.yaml_files import read_yaml
 
+# The configuration of profiles/default, relative to the working directory.
+DEFAULT = "config/demo.yaml"
+# Options that name a configuration, may name one, or run nothing.
+NEEDS_NONE = (
+    *("--configfile", "--configfiles", "--profile", "--workflow-profile"),
+    *("--help-snakemake", "--version", "-v"),
+)
 USAGE = """usage: mose-workflow [OPTIONS OF SNAKEMAKE]
        mose-workflow --folder
 
@@ -31,10 +38,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         elif not arguments or arguments[0] in ("-h", "--help"):
             sys.stdout.write(USAGE)
         else:
+            _check_configured(arguments)
             command = command_of(arguments)
             os.execv(command[0], command)
     except MoseError as error:
         sys.exit(f"error: {error}")
+
+
+def _check_configured(arguments: Sequence[str]) -> None:
+    """Refuse what would end in Snakemake's search for the profile's configuration."""
+    named = any(one.split("=")[0] in NEEDS_NONE for one in arguments)
+    if not named and not Path(DEFAULT).is_file():
+        raise ConfigError(
+            f"no configuration: {DEFAULT} is not in this folder; give one with --configfile"
+        )
 
 
 def run_config(config: str, options: Sequence[str], full: bool = False) -> None:

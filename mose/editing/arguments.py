@@ -10,12 +10,15 @@ from pydantic import Field
 
 from mose.editing import sequence
 from mose.editing.session import Materials
+from mose.errors import ConfigError
 from mose.facts.requests import check_templates
-from mose.methods.options import TargetOptions, Variant
+from mose.methods.options import RESERVED, TargetOptions, Variant
+from mose.methods.register import entry_keys
 from mose.models.causal_lm import CausalLM
 from mose.statistics import cached, second_moments
 from mose.statistics.templates import context_templates
 from mose.storage import hdf5
+from mose.validation.refusals import unknown_key
 from mose.validation.strict import LISTED, Checked, Count, Natural, Text
 
 # Context templates as the workflow's default: five, of ten tokens.
@@ -76,8 +79,15 @@ class Arguments(Checked):
 
 
 def split_arguments(options: Mapping[str, Any]) -> tuple[Arguments, dict[str, Any]]:
-    """An editor's own arguments, checked, and the options of its method."""
+    """An editor's own arguments, checked, and the options of its method.
+
+    Raises ConfigError for a name that is neither an argument nor an option of any method.
+    """
     own = {field.name for field in fields(Arguments)}
+    known = [*own, *RESERVED.values(), *entry_keys()]
+    for name in options:
+        if name not in known:
+            raise ConfigError(f"options: {unknown_key(name, known)}")
     given = {name: value for name, value in options.items() if name in own}
     for name in ("corpus", "moments"):
         if name in given and given[name] is not None:

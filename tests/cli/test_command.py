@@ -291,3 +291,9 @@ def test_help_is_shown_at_once():
     assert shown.stdout == "set()\n"
     # 0.3 s on an idle machine.
     assert spent < 3
+
+
+def test_a_workflow_without_a_configuration_is_refused_in_one_line(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit, match=r"config/demo\.yaml is not in this folder; give one with"):
+        workflow.main(["--cores", "2"])

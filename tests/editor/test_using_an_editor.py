@@ -284,6 +284,12 @@ WRONG = {
     "an option that is none": (
         lambda e, _: editor_of(lamda=3), ConfigError, ["unknown key 'lamda'", "'lambda'"],
     ),
+    "an argument that is none": (
+        lambda e, _: editor_of(batch_sizes=3), ConfigError, ["'batch_sizes'", "mean 'batch'"],
+    ),
+    "an option misspelt as in Python": (
+        lambda e, _: editor_of(retention_wieght=3), ConfigError, ["mean 'retention_weight'"],
+    ),
     "an option's value": (
         lambda e, _: editor_of(steps=0), ConfigError, ["steps", "found 0", "at least 1"],
     ),
