@@ -76,9 +76,17 @@ def score_selection(
 
     requests: the whole order. source: its file, for errors. heldout: HDF5 file of the token windows
     that unrelated text is taken from. Raises ConfigError if there are fewer requests than
-    `selection.last`, and what `prefixes.score_prefixed` raises.
+    `selection.last` and for texts longer than the model's context, and what
+    `prefixes.score_prefixed` raises.
     """
     check_enough(len(requests), selection.last, source)
+    for count, tokens in (
+        (selection.generate, "generated_tokens"),
+        (selection.fluency, "fluency_tokens"),
+        (selection.prefixed, "prefix_tokens"),
+    ):
+        if count:
+            lm.check_fits(getattr(selection, tokens), f"measure.{tokens}")
     places = selection.scored(requests)
     rows = prompt_scores.score_requests(
         lm,

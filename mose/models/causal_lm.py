@@ -227,6 +227,13 @@ class CausalLM:
         """Most tokens in one sequence."""
         return int(self.model.config.max_position_embeddings)
 
+    def check_fits(self, tokens: int, key: str) -> None:
+        """Raise ConfigError, with the key that says so, for sequences longer than the context."""
+        if tokens > self.context_length:
+            raise ConfigError(
+                f"{key}: found {tokens} tokens, the model takes {self.context_length}; lower it"
+            )
+
     @torch.no_grad()
     def hidden(self, ids: Tensor, mask: Tensor) -> Tensor:
         """Output of the last block (B, T, d_model) before the final norm."""

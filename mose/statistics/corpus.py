@@ -30,9 +30,11 @@ def part(lm: CausalLM, options: Mapping[str, Any], name: str) -> NDArray[np.int3
     options: the config's `corpus` block. name: "heldout" or "windows<shard>". The held-out windows
     are the first of a text; each shard takes every `shards`-th window of the rest. Sampled parts
     have different seeds.
-    Raises RequestError if the source cannot be read or is too short.
+    Raises RequestError if the source cannot be read or is too short, ConfigError for a window
+    longer than the model's context.
     """
     length, shards = options["window"], options["shards"]
+    lm.check_fits(length, "corpus.window")
     heldout = math.ceil(options["heldout"] / length)
     total = math.ceil(options["tokens"] / length)
     shard = None if name == "heldout" else int(name.removeprefix("windows"))

@@ -118,3 +118,23 @@ def test_a_model_that_gives_no_numbers_has_failed_every_request(requests, tmp_pa
     windows = np.arange(8, dtype=np.int32).reshape(2, 4)
     hdf5.write(path, "windows", {"ids": windows}, {"model": broken.fingerprint})
     assert measurement.perplexity_row(broken, path)["perplexity"] == math.inf
+
+
+@pytest.mark.parametrize(
+    ("asked", "tokens"),
+    [
+        ("generate", "generated_tokens"),
+        ("fluency", "fluency_tokens"),
+        ("prefixed", "prefix_tokens"),
+    ],
+)
+def test_texts_longer_than_the_context_are_refused_by_their_key(llama, requests, asked, tokens):
+    long = llama.context_length + 1
+    assert measurement.score_selection(
+        llama, requests, Selection(0, 1, **{tokens: long}), "r.jsonl"
+    )
+    selection = Selection(0, 1, **{asked: 1, tokens: long})
+    with pytest.raises(
+        ConfigError, match=rf"measure\.{tokens}: found {long} tokens, the model tak"
+    ):
+        measurement.score_selection(llama, requests, selection, "r.jsonl")

@@ -11,7 +11,7 @@ import torch
 from scipy import stats
 from tokenizers.processors import TemplateProcessing
 
-from mose.errors import RequestError
+from mose.errors import ConfigError, RequestError
 from mose.models import sampling
 from mose.statistics import corpus, templates
 
@@ -86,6 +86,11 @@ def test_too_short_and_missing_texts_are_refused(llama, tmp_path):
     (tmp_path / "odd.jsonl").write_text('{"body": 1}\n')
     with pytest.raises(RequestError, match="record 1: no field 'text'"):
         corpus.part(llama, {**OPTIONS, "source": {"file": str(tmp_path / "odd.jsonl")}}, "heldout")
+
+
+def test_a_window_beyond_the_context_is_refused_before_text_is_read(llama):
+    with pytest.raises(ConfigError, match=r"corpus\.window: found 129 tokens, the model takes 128"):
+        corpus.part(llama, {**OPTIONS, "window": 129}, "heldout")
 
 
 def test_samples_follow_the_models_distribution(llama):
