@@ -7,7 +7,9 @@ A line of a page that is a directive is followed by its table:
 `<!-- scan: FILE -->`: the ranking of a scan;
 `<!-- abilities: FILE -->`: the comparison with tasks;
 `<!-- leaderboard: FILE -->`: rows of the runs that the file lists, a table per number of edits;
+`<!-- differences: FILE -->`: differences between methods with their intervals;
 `<!-- table: FILE -->`: the file as it is.
+`<!-- KIND: FILE KEY=VALUE ... -->`: the same, of the rows where the keys have these values.
 
 In a sentence, `{{FILE COLUMN KEY=VALUE ...}}` becomes a number: the column in the rows where the
 keys have these values, mean and spread over seeds. Files are CSV, in the template's folder. Spread
@@ -25,7 +27,7 @@ from mose.errors import StoreError
 from mose.report import tables
 from mose.report.leaderboard import leaderboard
 
-DIRECTIVE = re.compile(r"^<!-- (\w+): (\S+) -->$", re.MULTILINE)
+DIRECTIVE = re.compile(r"^<!-- (\w+): (\S+)((?: \w+=\S+)*) -->$", re.MULTILINE)
 VALUE = re.compile(r"\{\{(\S+) (\w+)((?: \w+=\S+?)*)\}\}")
 # A table has one block of rows per value of these columns.
 BLOCK = ("model", "dataset")
@@ -103,19 +105,21 @@ def render(template: str, folder: Path) -> str:
     """
 
     def table_of(match: re.Match[str]) -> str:
-        kind, name = match.groups()
+        kind, name, conditions = match.groups()
         if kind == "leaderboard":
             board = leaderboard(_read(folder / name), lambda table: _read(folder / table))
             return f"{match.group()}\n{leaderboard_tables(board)}"
         if kind not in TABLES:
             raise StoreError(f"{kind}: no such kind of table; known are {', '.join(TABLES)}")
-        return f"{match.group()}\n{TABLES[kind](_read(folder / name))}"
+        rows = _selected(_read(folder / name), _wanted(conditions))
+        if rows.empty:
+            raise StoreError(f"{folder / name}: {match.group()}: no such rows")
+        return f"{match.group()}\n{TABLES[kind](rows)}"
 
     def number_of(match: re.Match[str]) -> str:
         name, column, conditions = match.groups()
-        wanted = dict(part.split("=") for part in conditions.split())
         try:
-            return value(_read(folder / name), column, wanted)
+            return value(_read(folder / name), column, _wanted(conditions))
         except StoreError as error:
             raise StoreError(f"{folder / name}: {match.group()}: {error}") from None
 
@@ -128,17 +132,28 @@ def _read(path: Path) -> pd.DataFrame:
     return tables.read(path)
 
 
+def _wanted(conditions: str) -> dict[str, str]:
+    return dict(part.split("=") for part in conditions.split())
+
+
+def _selected(table: pd.DataFrame, wanted: Mapping[str, str]) -> pd.DataFrame:
+    """The rows whose columns have these values, as text. Raises StoreError for other columns."""
+    for name, text in wanted.items():
+        if name not in table:
+            raise StoreError(f"no column {name!r}; there are {', '.join(table.columns)}")
+        table = table[table[name].astype(str) == text]
+    return table
+
+
 def value(table: pd.DataFrame, column: str, wanted: Mapping[str, str]) -> str:
     """One number for a sentence, as text: mean and spread over seeds of `column`.
 
     wanted: columns and their values, as text, that select the rows. Raises StoreError unless they
     select one row per seed.
     """
-    for name in (column, *wanted):
-        if name not in table:
-            raise StoreError(f"no column {name!r}; there are {', '.join(table.columns)}")
-    for name, text in wanted.items():
-        table = table[table[name].astype(str) == text]
+    if column not in table:
+        raise StoreError(f"no column {column!r}; there are {', '.join(table.columns)}")
+    table = _selected(table, wanted)
     seeds = table["seed"].nunique() if "seed" in table else 1
     if len(table) != max(seeds, 1):
         raise StoreError(f"expected one row per seed, found {len(table)} rows of {seeds} seeds")
@@ -209,6 +224,31 @@ def abilities_table(comparison: pd.DataFrame) -> str:
     return markdown(["data set, model", *names, "retained %"], rows)
 
 
+def differences_table(differences: pd.DataFrame) -> str:
+    """A row per pair of methods: each metric with its 95 % interval, in bold if 0 is outside.
+
+    differences: of `intervals.differences`. Of each pair the last checkpoint, best first.
+    """
+    pair = ["baseline", "seed", "method"]
+    last = differences[differences["edits"] == differences.groupby(pair)["edits"].transform("max")]
+    names = list(dict.fromkeys(last["metric"]))
+    rows = []
+    for (baseline, seed), block in last.groupby(pair[:2], sort=False):
+        best_first = block[block["metric"] == names[-1]].sort_values("difference", ascending=False)
+        for method in best_first["method"]:
+            own = block[block["method"] == method].set_index("metric")
+            cells = [_difference(own.loc[name]) for name in names]
+            edits = str(own["edits"].iloc[0])
+            rows.append([str(method), str(baseline), edits, str(seed), *cells])
+    shown = ["harmonic mean" if name == "edit_score" else name for name in names]
+    return markdown(["method", "less", "edits", "seed", *shown], rows)
+
+
+def _difference(row: pd.Series) -> str:
+    text = "{:+.3f} ({:+.3f} to {:+.3f})".format(*row[["difference", "low", "high"]])
+    return f"**{text}**" if row["low"] > 0 or row["high"] < 0 else text
+
+
 def scan_table(ranking: pd.DataFrame) -> str:
     """All variants of a scan, the best of each entry first and in bold.
 
@@ -271,5 +311,6 @@ TABLES: dict[str, Callable[[pd.DataFrame], str]] = {
     "protocols": protocols_table,
     "abilities": abilities_table,
     "scan": scan_table,
+    "differences": differences_table,
     "table": plain_table,
 }

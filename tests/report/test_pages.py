@@ -128,7 +128,7 @@ def test_a_scan_marks_the_best_of_each_entry():
 def test_a_missing_table_and_an_unknown_kind_are_refused(tmp_path):
     with pytest.raises(StoreError, match=r"none\.csv: no such table"):
         pages.render("<!-- summary: none.csv -->", tmp_path)
-    known = "summary, trajectory, protocols, abilities, scan, table"
+    known = "summary, trajectory, protocols, abilities, scan, differences, table"
     with pytest.raises(StoreError, match=f"magic: no such kind of table; known are {known}"):
         pages.render("<!-- magic: none.csv -->", tmp_path)
 
@@ -142,3 +142,28 @@ def test_retained_abilities_stand_with_their_interval():
     assert lines[0] == "| data set, model | method | edits | reliability | rte | retained % |"
     assert lines[2] == "| d, m | memit | 40 | 0.500 | 0.250 | 98.5 (92.1 to 106.2) |"
     assert lines[3] == "| d, m | memit | 40 | 0.500 | 0.000 |  |"
+
+
+def test_differences_stand_with_their_intervals_best_first_and_those_beyond_zero_bold(tmp_path):
+    rows = [
+        {"model": "m", "dataset": "d", "seed": 0, "edits": edits, "method": method, "baseline": "b",
+         "metric": metric, "requests": 9, "difference": value, "low": value - 0.05,
+         "high": value + 0.05}
+        for edits in (10, 20)
+        for method, value in (("a", -0.1), ("c", 0.01))
+        for metric in ("reliability", "edit_score")
+    ]  # fmt: skip
+    pd.DataFrame(rows).to_csv(tmp_path / "d.csv", index=False)
+    lines = pages.render("<!-- differences: d.csv -->", tmp_path).splitlines()
+    assert lines[1] == "| method | less | edits | seed | reliability | harmonic mean |"
+    bold, plain = "**-0.100 (-0.150 to -0.050)**", "+0.010 (-0.040 to +0.060)"
+    assert lines[3:] == [
+        f"| c | b | 20 | 0 | {plain} | {plain} |",
+        f"| a | b | 20 | 0 | {bold} | {bold} |",
+    ]
+    some = pages.render("<!-- differences: d.csv method=a edits=10 -->", tmp_path).splitlines()
+    assert some[3:] == [f"| a | b | 10 | 0 | {bold} | {bold} |"]
+    with pytest.raises(StoreError, match="no such rows"):
+        pages.render("<!-- differences: d.csv method=none -->", tmp_path)
+    with pytest.raises(StoreError, match="no column 'metod'"):
+        pages.render("<!-- differences: d.csv metod=a -->", tmp_path)
