@@ -234,7 +234,9 @@ def differences_table(differences: pd.DataFrame) -> str:
     names = list(dict.fromkeys(last["metric"]))
     rows = []
     for (baseline, seed), block in last.groupby(pair[:2], sort=False):
-        best_first = block[block["metric"] == names[-1]].sort_values("difference", ascending=False)
+        best_first = block[block["metric"] == names[-1]].sort_values(
+            "difference", ascending=False, kind="stable"
+        )
         for method in best_first["method"]:
             own = block[block["method"] == method].set_index("metric")
             cells = [_difference(own.loc[name]) for name in names]
