@@ -15,11 +15,18 @@ def normalised(text: str) -> str:
 def says_exactly(generated: str, answer: str) -> bool:
     """Whether the first sentence of a generation's first line is the answer, normalised.
 
-    A full stop within the length of the answer does not end the sentence ("St. Louis").
+    A full stop within the answer does not end the sentence ("St. Louis"); one that ends the answer
+    does, unless the text goes on in lower case ("Washington, D.C. and"). An answer that is an article alone is compared as it is ("A").
     """
     line = generated.strip().partition("\n")[0]
-    end = re.search(r"[.!?](?=\s|$)", line[len(answer) :])
-    sentence = line if end is None else line[: len(answer) + end.start()]
+    rest = line[len(answer) :].lstrip()
+    if line[: len(answer)].endswith((".", "!", "?")) and not rest[:1].islower():
+        sentence = line[: len(answer)]
+    else:
+        end = re.search(r"[.!?](?=\s|$)", line[len(answer) :])
+        sentence = line if end is None else line[: len(answer) + end.start()]
+    if not normalised(answer):
+        return sentence.strip().lower() == answer.strip().lower()
     return normalised(sentence) == normalised(answer)
 
 
