@@ -47,6 +47,7 @@ rule report_page:
             "mose/report/html_page.py",
             "mose/report/tables.py",
         ),
+        page=data_of("mose/report/html_page.html"),
         runs=TABLES_PARAMS["runs"],
         corpus=CORPUS_LABEL,
         settings=report_settings,

@@ -20,11 +20,14 @@ BUILTIN_TASKS = {
 
 
 def task_file(wildcards):
-    """The user's file of a task, if its source is a file."""
+    """The user's files of a task: its source, or the folder of a task of the harness."""
     source = TASKS[wildcards.task]["source"]
     if "file" in source:
         return local_file(source["file"], f"tasks.{wildcards.task}.source.file")
-    return []
+    folder = TASKS[wildcards.task].get("harness", {}).get("folder")
+    if folder is None:
+        return []
+    return sorted(str(file) for file in Path(folder).rglob("*") if file.is_file())
 
 
 def builtin_task(wildcards):
