@@ -16,7 +16,8 @@ def says_exactly(generated: str, answer: str) -> bool:
     """Whether the first sentence of a generation's first line is the answer, normalised.
 
     A full stop within the answer does not end the sentence ("St. Louis"); one that ends the answer
-    does, unless the text goes on in lower case ("Washington, D.C. and"). An answer that is an article alone is compared as it is ("A").
+    does, unless the text goes on in lower case ("Washington, D.C. and"). An answer that is an
+    article alone is compared as it is ("A").
     """
     line = generated.strip().partition("\n")[0]
     rest = line[len(answer) :].lstrip()
