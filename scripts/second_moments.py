@@ -3,7 +3,6 @@
 import argparse
 
 from mose.cli import programs
-from mose.experiment.paths import numbers_of
 
 
 def program(args: argparse.Namespace) -> None:
@@ -20,7 +19,7 @@ def program(args: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = programs.parser(__doc__, model=True)
     parser.add_argument("--windows", required=True, help="HDF5 file of token windows")
-    parser.add_argument("--layers", type=numbers_of, required=True, help="6, or 4-8, or 4_6-8")
+    parser.add_argument("--layers", type=programs.layers, required=True, help="6, or 4-8, or 4_6-8")
     parser.add_argument(
         "--include-first", action="store_true", help="also count the first token of each window"
     )

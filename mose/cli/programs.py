@@ -44,6 +44,13 @@ def chain_options(parser: argparse.ArgumentParser, required: bool = True) -> Non
     parser.add_argument("--batch", type=int, required=required, help="requests per update")
 
 
+def layers(text: str) -> list[int]:
+    """Parse layers such as "4_6-8": numbers and spans, joined by "_"."""
+    from mose.experiment.paths import numbers_of
+
+    return numbers_of(text)
+
+
 def write_table(path: str | Path, table: Any, columns: Sequence[str] | None = None) -> None:
     """Write a data frame or a list of rows as CSV, atomically. columns: names for rows."""
     import pandas as pd
