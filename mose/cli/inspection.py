@@ -98,6 +98,11 @@ def check(given: Records) -> tuple[Row, bool]:
             **{"without_target_new": without, "replaced_by_later": repeated},
         }
         return about, not report.refused
+    if given.form or given.columns:
+        raise ConfigError(
+            f"{path}: a configuration, which has its own form and columns; leave "
+            "--form and --columns out"
+        )
     content = read_yaml(path)
     if not isinstance(content, dict):
         raise ConfigError(f"{path}: found no keys, expected an experiment or a model's file")

@@ -59,6 +59,9 @@ WRONG = {
     "columns that are none": (
         ("check", "facts.json", "--columns", "answer"), "found 'answer', expected {FIELD",
     ),
+    "columns of a configuration": (
+        ("check", "my.yaml", "--columns", "{target_new: answer}"), "leave --form and --columns out",
+    ),
     "a column that is not there": (
         ("check", "facts.json", "--columns", "{target_new: answer}"), "has no field 'answer'",
     ),

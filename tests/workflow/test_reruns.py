@@ -84,6 +84,14 @@ def test_a_method_of_another_layer_leaves_the_chains_of_the_others(longer):
     assert planned["second_moments"] == 2, "its second moments are of a further file"
 
 
+def test_second_moments_that_were_put_aside_are_not_read(longer, tmp_path):
+    project = longer[0].copy(tmp_path)
+    (moments,) = (project.folder / "results/models/tiny/corpus").glob("*/layers*")
+    for name in ("layers1-2.old", "layers-2", "layers"):
+        shutil.copytree(moments, moments.with_name(name))
+    assert project.planned("--", flow.TABLES, edits=MORE, methods=STOPPED) == {}
+
+
 @pytest.mark.parametrize(("key", "value"), [("device", "auto"), ("threads", 2)])
 def test_where_a_run_is_computed_makes_nothing_again(longer, key, value):
     changed = {key: value, "edits": MORE, "methods": STOPPED}

@@ -9,6 +9,7 @@ import gc
 import json
 import logging
 import os
+import re
 import shlex
 import sys
 from functools import cache, lru_cache

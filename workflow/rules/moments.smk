@@ -31,10 +31,13 @@ def moments_with(model, layers):
     """
     at = paths.at(model=model)
     folder, _, name = at.moments.partition("layers{layers}")
+    # Folders of other names, such as one that was put aside, do not count.
+    named = re.compile(r"layers(\d+(?:-\d+)?(?:_\d+(?:-\d+)?)*)")
     existing = [
         path
         for path in Path(folder).glob(f"layers*{name}")
-        if set(layers) <= set(numbers_of(path.parent.name.removeprefix("layers")))
+        if (match := named.fullmatch(path.parent.name))
+        and set(layers) <= set(numbers_of(match[1]))
     ]
     if not existing:
         return at.at(layers=spans(MODELS[model].layers)).moments
