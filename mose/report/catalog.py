@@ -234,6 +234,14 @@ FORGETTING_CURVES = Entry(
     RETENTION,
     "Scores against the number of edits made since a group of requests was complete.",
 )
+FIRST_EDITS = Entry(
+    "first_edits",
+    "the first edits",
+    RETENTION,
+    "Scores of the edits before the first checkpoint, measured again at every checkpoint. Lines "
+    "are means over seeds, whiskers the range over seeds.",
+)
+OVER_CHECKPOINTS = (FORGETTING_CURVES, FIRST_EDITS)
 PORTABILITY = Entry(
     "by_kind",
     "portability",
@@ -292,9 +300,9 @@ SCAN = Entry(
 def figures(checkpoints: int) -> tuple[Entry, ...]:
     """The figures of an experiment with that number of checkpoints.
 
-    Without PORTABILITY, which only some data sets have. Scores by age need two checkpoints.
+    Without PORTABILITY, which only some data sets have. OVER_CHECKPOINTS need two of them.
     """
-    return (*FIGURES, FORGETTING_CURVES) if checkpoints > 1 else FIGURES
+    return (*FIGURES, *OVER_CHECKPOINTS) if checkpoints > 1 else FIGURES
 
 
 def caption_name(kind: str, entry: Entry) -> str:
@@ -308,7 +316,7 @@ def caption_name(kind: str, entry: Entry) -> str:
 def captions() -> dict[str, str]:
     """The caption of every entry, by `caption_name`."""
     tables = (*TABLES, *TASK_TABLES, NEXT_TOKENS, NULL_SPACE, SCAN)
-    drawn = (*FIGURES, FORGETTING_CURVES, PORTABILITY, *TASK_FIGURES, LAYER_SCORES)
+    drawn = (*FIGURES, *OVER_CHECKPOINTS, PORTABILITY, *TASK_FIGURES, LAYER_SCORES)
     return {
         caption_name(kind, entry): entry.caption
         for kind, entries in (("table", tables), ("figure", drawn))

@@ -56,7 +56,9 @@ def test_the_figures_drawn_are_those_listed(checkpoints):
     # The frames have a kind of portability.
     by_kind = {f"portability/{catalog.PORTABILITY.name}"}
     assert names - by_kind == listed
-    assert ("forgetting_curves" in listed) == (len(checkpoints) > 1)
+    assert {"forgetting_curves", "first_edits"} & listed == (
+        {"forgetting_curves", "first_edits"} if len(checkpoints) > 1 else set()
+    )
 
 
 def test_nothing_is_drawn_of_what_is_not_measured():

@@ -86,6 +86,27 @@ def test_forgetting_curves_are_the_data_by_age(count):
     assert figure.axes[-1].get_xlabel() == "Edits made since"
 
 
+def test_the_first_edits_are_followed_and_no_others():
+    rows = [
+        {"method": method, "seed": 0, "metric": score, "origin": origin, "edits": edits,
+         "requests": 2, "value": 0.9 - 0.1 * edits / 6 - 0.3 * (origin > 2) - 0.05 * place, **RUN}
+        for place, score in enumerate(["reliability", "locality"])
+        for method in METHODS
+        for origin in (2, 4, 6)
+        for edits in range(origin, 7, 2)
+    ]  # fmt: skip
+    figure = details.first_edits(pd.DataFrame(rows), METHODS)
+    assert [axes.get_title(loc="left").split()[-1] for axes in figure.axes] == [
+        "Reliability", "Locality",
+    ]  # fmt: skip
+    for place, axes in enumerate(figure.axes):
+        for line in lines_of(axes).values():
+            np.testing.assert_array_equal(line.get_xdata(), [2, 4, 6])
+            expected = 0.9 - 0.05 * place - 0.1 * np.array([2, 4, 6]) / 6
+            np.testing.assert_allclose(line.get_ydata(), expected)
+    assert figure.axes[-1].get_xlabel() == "Number of edits"
+
+
 def test_a_trade_off_has_a_point_per_checkpoint_and_ends_filled():
     rows = [
         {"method": method, "seed": seed, "edits": edits, **RUN,

@@ -57,7 +57,7 @@ def test_the_figures_are_pictures(whole):
     for name in names:
         assert (figures / f"{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (figures / f"{name}.pdf").read_bytes().startswith(b"%PDF")
-    assert "forgetting_curves" in names
+    assert {"forgetting_curves", "first_edits"} <= names
     assert not list((figures / "portability").glob("*.p*")), "the data set has no such prompts"
 
 

@@ -28,6 +28,7 @@ from mose.report.figures.drawing import (
     title,
 )
 from mose.report.figures.overview import curve, levels_of, reference_line
+from mose.report.tables import RUN
 
 IN_ROW = 3
 """Panels in a row: each family of scores, EasyEdit's and MEMIT's, has three."""
@@ -146,17 +147,32 @@ def forgetting_curves(curves: pd.DataFrame, methods: Sequence[str] | None = None
     curves: of `retention.forgetting_curves`. Lines are means over seeds and whiskers their range.
     High ages have early requests only.
     """
-    known = curves[curves["value"].notna()]
+    return _panel_per_score(curves.rename(columns={"age": "edits"}), "Edits made since", methods)
+
+
+@styled
+def first_edits(matrix: pd.DataFrame, methods: Sequence[str] | None = None) -> Figure:
+    """Scores of the first group of requests at every checkpoint: one panel per score.
+
+    matrix: of `retention.retention_matrix`, of several scores. Lines are means over seeds and
+    whiskers their range.
+    """
+    first = matrix[matrix["origin"] == matrix.groupby(RUN)["origin"].transform("min")]
+    return _panel_per_score(first, "Number of edits", methods)
+
+
+def _panel_per_score(frame: pd.DataFrame, unit: str, methods: Sequence[str] | None) -> Figure:
+    """`value` against `edits`, a panel for each `metric` that has values. unit: of `edits`."""
+    known = frame[frame["value"].notna()]
     names = list(dict.fromkeys(known["metric"]))
     styles = looks(known, methods)
     figure, panels = panel_grid(len(names), shared=True, in_row=IN_ROW)
-    by_age = known.rename(columns={"age": "edits"})
     for axes, letter, name in zip(panels, "abcdefghijklmnopqrstuvwxyz", names, strict=False):
         for look in styles:
-            curve(axes, look, levels_of(by_age[by_age["metric"] == name], look.label, "value"))
-        edits_axis(axes, by_age["edits"])
+            curve(axes, look, levels_of(known[known["metric"] == name], look.label, "value"))
+        edits_axis(axes, known["edits"])
         share_axis(axes)
         title(axes, name.capitalize(), letter)
-    outer_labels(panels, "Edits made since", "Share", IN_ROW)
+    outer_labels(panels, unit, "Share", IN_ROW)
     legend(figure, styles)
     return figure

@@ -66,9 +66,10 @@ def _figures(
         "forgetting": overview.forgetting(retention.forgetting(own["metrics"]), methods),
         "retention": overview.retention_map(reliability, methods),
     }
-    if catalog.FORGETTING_CURVES in catalog.figures(len(checkpoints)):
+    if len(checkpoints) > 1:
         curves = own["forgetting_curves"]
         by_name[catalog.FORGETTING_CURVES.name] = details.forgetting_curves(curves, methods)
+        by_name[catalog.FIRST_EDITS.name] = details.first_edits(matrix, methods)
     kinds = details.kinds_of(own["means"])
     if len(kinds):
         by_name[f"portability/{catalog.PORTABILITY.name}"] = details.portability(kinds, methods)
