@@ -51,6 +51,13 @@ def encode(
     return ids, offsets
 
 
+def start_of(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """The token that the tokenizer puts before every text, if it does: no or one id."""
+    bare = tokenizer("a", add_special_tokens=False)["input_ids"]
+    first = tokenizer("a")["input_ids"][0]
+    return [] if first == bare[0] else [first]
+
+
 def encode_pair(
     tokenizer: PreTrainedTokenizerBase, prompt: str, target: str
 ) -> tuple[list[int], list[int]]:

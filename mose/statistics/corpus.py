@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from mose.errors import RequestError
 from mose.models.causal_lm import CausalLM
 from mose.models.sampling import sample, start_token
+from mose.models.tokens import start_of
 from mose.storage import files, hdf5, hub, records
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def _windows_of(lm: CausalLM, source: Mapping[str, Any], length: int) -> Iterato
     """Windows of all texts one after another, each begun as the tokenizer begins a text: a model
     with a start token has never seen text without, and computes other keys there."""
     texts = _read_file(Path(source["file"])) if "file" in source else _read_hub(source)
-    start = _start_of(lm)
+    start = start_of(lm.tokenizer)
     size = length - len(start)
     buffer: list[int] = []
     for text in texts:
@@ -74,13 +75,6 @@ def _windows_of(lm: CausalLM, source: Mapping[str, Any], length: int) -> Iterato
         while len(buffer) >= size:
             yield start + buffer[:size]
             del buffer[:size]
-
-
-def _start_of(lm: CausalLM) -> list[int]:
-    """The token that the tokenizer puts before every text, if it does: no or one id."""
-    bare = lm.tokenizer("a", add_special_tokens=False)["input_ids"]
-    first = lm.tokenizer("a")["input_ids"][0]
-    return [] if first == bare[0] else [first]
 
 
 def _sampled(lm: CausalLM, count: int, length: int, seed: tuple[int, int]) -> NDArray[np.int32]:

@@ -17,7 +17,7 @@ from mose.evaluation.prompt_scores import score_targets
 from mose.evaluation.tasks import answers
 from mose.evaluation.tasks.items import Item, Prepared, draw
 from mose.models.causal_lm import CausalLM
-from mose.models.tokens import batches_by_length, encode, pad
+from mose.models.tokens import batches_by_length, encode, pad, start_of
 from mose.progress import track
 
 logger = logging.getLogger(__name__)
@@ -209,7 +209,9 @@ def windows(count: int, length: int, stride: int) -> list[Window]:
 def perplexity_scores(lm: CausalLM, prepared: Prepared) -> Scores:
     """Metrics per window: nll (nats, summed) and tokens (number of predicted ones).
 
-    Tokenises the text as a whole and draws a sample of its windows.
+    Tokenises the text as a whole and draws a sample of its windows. If the tokenizer begins every
+    text with a start token, every window begins with it, in the place of one token of context: a
+    model that was trained with it predicts badly without.
     Raises RequestError for a window longer than the context and a text of fewer than two tokens.
     """
     task, where = prepared.task, f"tasks.{prepared.name}"
@@ -217,30 +219,42 @@ def perplexity_scores(lm: CausalLM, prepared: Prepared) -> Scores:
         raise RequestError(
             f"{where}.window: {task.window} tokens, the model takes {lm.context_length}"
         )
-    ids = torch.tensor(lm.tokenizer(prepared.text, verbose=False)["input_ids"])
-    spans = windows(len(ids), task.window, task.stride)
+    start = start_of(lm.tokenizer)
+    encoding = lm.tokenizer(prepared.text, verbose=False, add_special_tokens=False)
+    ids = torch.tensor(encoding["input_ids"])
+    length = task.window - len(start)
+    spans = windows(len(ids), length, min(task.stride, length))
     if not spans:
         raise RequestError(f"{where}: the text has {len(ids)} tokens; two are the least")
     drawn = draw(len(spans), task.samples, task.seed)
     scores: Scores = {}
-    for place, nll, tokens in window_losses(lm, ids, {i: spans[i] for i in drawn}):
+    for place, nll, tokens in window_losses(lm, ids, {i: spans[i] for i in drawn}, start):
         scores[place] = {"nll": nll, "tokens": tokens}
     return dict(sorted(scores.items()))
 
 
 @torch.no_grad()
 def window_losses(
-    lm: CausalLM, ids: Tensor, chosen: dict[int, Window], tokens_per_pass: int = 2048
+    lm: CausalLM,
+    ids: Tensor,
+    chosen: dict[int, Window],
+    start: Sequence[int] = (),
+    tokens_per_pass: int = 2048,
 ) -> Iterator[tuple[int, float, int]]:
-    """Place, summed NLL (nats) and number of predicted tokens of each window on `ids` (T,)."""
+    """Place, summed NLL (nats) and number of predicted tokens of each window on `ids` (T,).
+
+    start: ids before every window, which are not predicted.
+    """
     places = list(chosen)
-    lengths = [chosen[i].stop - chosen[i].start for i in places]
+    lengths = [len(start) + chosen[i].stop - chosen[i].start for i in places]
     for group in track(batches_by_length(lengths, tokens_per_pass), "perplexity"):
         spans = [chosen[places[g]] for g in group]
-        hidden = lm.hidden(*pad([ids[s.start : s.stop].tolist() for s in spans]))
+        rows = [[*start, *ids[s.start : s.stop].tolist()] for s in spans]
+        hidden = lm.hidden(*pad(rows))
         for g, span, states in zip(group, spans, hidden, strict=True):
             # Only where a token is predicted: the head's logits are the largest tensor.
-            inputs = states[span.first - 1 - span.start : span.stop - 1 - span.start]
+            before = len(start) - span.start - 1
+            inputs = states[before + span.first : before + span.stop]
             wanted = ids[span.first : span.stop].to(lm.device)
             loss = torch.nn.functional.cross_entropy(
                 lm.head(inputs).float(), wanted, reduction="sum"

@@ -1,10 +1,12 @@
 """What a model answers, against slow passes one by one over the whole text, without a cache."""
 
+import copy
 import math
 
 import pytest
 import tiny
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from mose.errors import RequestError
 from mose.evaluation.tasks import items, scoring
@@ -194,6 +196,31 @@ def test_every_sliding_window_sees_its_own_context_and_no_more():
     some = by_item(scoring.evaluate(lm, text_task(window=16, stride=6, samples=3)))
     assert len(some) == 3
     assert all(found[i]["nll"] == pytest.approx(row["nll"], rel=1e-5) for i, row in some.items())
+
+
+@pytest.mark.parametrize(("window", "stride"), [(16, 6), (16, 15), (3, 2)])
+def test_every_window_begins_with_the_start_token_of_the_model(window, stride):
+    lm = tiny.model("llama")
+    prepared = text_task(window=window, stride=stride)
+    ids = lm.tokenizer(prepared.text)["input_ids"]
+    begin = lm.tokenizer.vocab_size - 1
+    lm.tokenizer = copy.deepcopy(lm.tokenizer)
+    lm.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[S] $A", special_tokens=[("[S]", begin)]
+    )
+    found = by_item(scoring.evaluate(lm, prepared))
+    done = 1
+    for i, row in found.items():
+        first = i * stride
+        stop = min(first + window - 1, len(ids))
+        own = torch.tensor([[begin, *ids[first:stop]]])
+        logits = lm.model(own).logits[0].log_softmax(-1)
+        # Position 0 is the start token's: token p of the text is told at p - first.
+        slow = -sum(float(logits[p - first, ids[p]]) for p in range(done, stop))
+        assert row["nll"] == pytest.approx(slow, rel=1e-4)
+        assert row["tokens"] == stop - done
+        done = stop
+    assert done == len(ids)
 
 
 def test_what_is_longer_than_the_context_is_left_out_and_counted(caplog):
