@@ -155,6 +155,10 @@ def _derived(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
         "immediate": tables.immediate(metrics),
         "retention_matrix": matrix,
         "forgetting_curves": retention.forgetting_curves(matrix),
+        "written_and_kept": pd.concat(
+            [retention.forgetting(metrics, name, by_checkpoint=True) for name in tables.SCORES],
+            ignore_index=True,
+        ),
     }
 
 

@@ -112,6 +112,14 @@ TABLES = (
         "Mean score of requests by the number of edits made since their group was complete.",
     ),
     Entry(
+        "written_and_kept",
+        "written and kept",
+        RETENTION,
+        "Mean score of each group of requests right after their own batch and at the last "
+        "checkpoint: what the first lacks was not written, what the second lacks of it later edits "
+        "undid. origin is the number of edits when the group was complete.",
+    ),
+    Entry(
         "metrics",
         "metrics of all prompts",
         EDITS,

@@ -40,15 +40,22 @@ def retention_matrix(
     return matrix.loc[matrix["edits"] >= matrix["origin"], columns].reset_index(drop=True)
 
 
-def forgetting(metrics: pd.DataFrame, metric: str = "reliability") -> pd.DataFrame:
+def forgetting(
+    metrics: pd.DataFrame, metric: str = "reliability", by_checkpoint: bool = False
+) -> pd.DataFrame:
     """Scores of each batch right after its edit and at the run's last checkpoint.
 
     metrics: METRICS columns. Columns: RUN, metric, origin (number of edits at the end of the
-    batch), requests, immediate, last. Only requests scored both times count.
+    batch), requests, immediate, last. Only requests scored both times count. by_checkpoint: groups
+    are all batches up to a checkpoint, and origin is the checkpoint.
+
+    What `immediate` lacks was not written; what `last` lacks of it later edits undid.
     """
     rows = metrics[(metrics["metric"] == metric) & (metrics["edits"] > 0)]
     immediate = request_means(rows[rows["when"] == "immediate"])
     later = request_means(rows[rows["when"] == "retention"])
+    if by_checkpoint:
+        immediate["edits"] = _next_checkpoints(immediate, later)
     later = later[later["edits"] == later.groupby(RUN)["edits"].transform("max")]
     both = immediate.merge(
         later, on=[*RUN, "order", "request"], suffixes=("_now", "_last"), validate="m:1"
@@ -61,6 +68,16 @@ def forgetting(metrics: pd.DataFrame, metric: str = "reliability") -> pd.DataFra
     )
     columns = [*RUN, "metric", "origin", "requests", "immediate", "last"]
     return kept.reset_index().assign(metric=metric)[columns]
+
+
+def _next_checkpoints(immediate: pd.DataFrame, later: pd.DataFrame) -> pd.Series:
+    """The checkpoint at or after each row's `edits`, of the same run. `later`: of checkpoints."""
+    stops = later.groupby(RUN)["edits"].unique()
+    found = pd.Series(0, index=immediate.index)
+    for run, rows in immediate.groupby(RUN, sort=False):
+        known = np.sort(stops.loc[run])
+        found[rows.index] = known[np.searchsorted(known, rows["edits"])]
+    return found
 
 
 def forgetting_curves(matrix: pd.DataFrame) -> pd.DataFrame:

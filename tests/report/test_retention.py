@@ -31,6 +31,25 @@ def test_forgetting_compares_the_same_requests():
     }
 
 
+def test_written_and_kept_groups_batches_by_checkpoint():
+    def of(when, edits, values):
+        first = edits - 1 if when == "immediate" else 0
+        return [
+            {**RUN, "when": when, "edits": edits, "order": first + i, "request": "abcd"[first + i],
+             "kind": "edit", "prompt": 0, "metric": "reliability", "value": v, "drawn_of": 0}
+            for i, v in enumerate(values)
+        ]  # fmt: skip
+
+    written = [row for i, v in enumerate([1.0, 0.8, 0.6, 0.4]) for row in of("immediate", i + 1, [v])]
+    metrics = pd.DataFrame(
+        written + of("retention", 2, [0.9, 0.7]) + of("retention", 4, [0.5, 0.1, 0.6, 0.2])
+    )
+    kept = retention.forgetting(metrics, by_checkpoint=True)
+    rows = {r.origin: (r.requests, r.immediate, r.last) for r in kept.itertuples()}
+    assert rows == {2: (2, pytest.approx(0.9), 0.3), 4: (2, 0.5, pytest.approx(0.4))}
+    assert retention.forgetting(metrics).origin.tolist() == [1, 2, 3, 4]
+
+
 def test_forgetting_curves_are_means_over_requests_of_one_age():
     matrix = pd.DataFrame(
         [(2, 2, 2, 1.0), (2, 4, 2, 0.5), (4, 4, 1, 0.7), (2, 6, 2, 0.2), (4, 6, 1, 0.8)],
