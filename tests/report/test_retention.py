@@ -40,9 +40,10 @@ def test_written_and_kept_groups_batches_by_checkpoint():
             for i, v in enumerate(values)
         ]  # fmt: skip
 
-    written = [of("immediate", i + 1, [v]) for i, v in enumerate([1.0, 0.8, 0.6, 0.4])]
     metrics = pd.DataFrame(
-        sum(written, []) + of("retention", 2, [0.9, 0.7]) + of("retention", 4, [0.5, 0.1, 0.6, 0.2])
+        [row for i, v in enumerate([1.0, 0.8, 0.6, 0.4]) for row in of("immediate", i + 1, [v])]
+        + of("retention", 2, [0.9, 0.7])
+        + of("retention", 4, [0.5, 0.1, 0.6, 0.2])
     )
     kept = retention.forgetting(metrics, by_checkpoint=True)
     rows = {r.origin: (r.requests, r.immediate, r.last) for r in kept.itertuples()}
