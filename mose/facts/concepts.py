@@ -22,15 +22,15 @@ def read_concept(record: Record, name: str) -> Fact:
     target_new_desc."""
     return Fact(
         id=name,
-        subject=fields.text(record["label"]),
+        subject=fields.filled(record["label"], "label"),
         prompt=fields.with_placeholder(record["prompt"], record["label"]),
-        target_new=fields.target(record["target_new_desc"]),
-        target_true=fields.first_answer(record.get("ground_truth", "")),
+        target_new=fields.filled(record["target_new_desc"], "target_new_desc"),
+        target_true=fields.first_answer(record.get("ground_truth", ""), "ground_truth"),
         paraphrases=(record["phrase_prompt"],),
         locality=fields.optional_probe(
-            record.get("locality_prompt"), record.get("locality_answer")
+            record.get("locality_prompt"), record.get("locality_answer"), "locality_answer"
         ),
-        instances=fields.texts(record.get("instance_prompt")),
+        instances=fields.texts(record.get("instance_prompt"), "instance_prompt"),
     )
 
 
@@ -44,7 +44,8 @@ def read_replacement(module: str) -> Callable[[Record, str], Fact]:
     """
 
     def read(record: Record, name: str) -> Fact:
-        concept, old = fields.target(record["concept_name"]), fields.text(record["concept_def"])
+        concept = fields.filled(record["concept_name"], "concept_name")
+        old = fields.text(record["concept_def"], "concept_def")
         new = _new_definition(record.get(f"module_{module}"), module)
         if new == old:
             raise Refused(f"module_{module}: the new definition is the old one")
@@ -57,11 +58,11 @@ def read_replacement(module: str) -> Callable[[Record, str], Fact]:
             relation="definition",
             paraphrases=tuple(text.replace("{}", concept) for text in PARAPHRASES),
             locality=fields.optional_probe(
-                record.get("locality_prompt"), record.get("locality_answer")
+                record.get("locality_prompt"), record.get("locality_answer"), "locality_answer"
             ),
             instances=tuple(
                 f"Whether {instance} belongs to category {concept}?"
-                for instance in fields.texts(record.get("instances"))
+                for instance in fields.texts(record.get("instances"), "instances")
                 if instance
             ),
         )
@@ -72,4 +73,4 @@ def read_replacement(module: str) -> Callable[[Record, str], Fact]:
 def _new_definition(replacement: Any, module: str) -> str:
     if not isinstance(replacement, dict) or not replacement.get("replace_def"):
         raise Refused(f"module_{module}: no replace_def, the definition to put in place")
-    return fields.target(replacement["replace_def"])
+    return fields.filled(replacement["replace_def"], f"module_{module}.replace_def")

@@ -16,59 +16,85 @@ COLUMNS = "datasets.*.columns"
 MISSPELT = 0.77
 # Most letters of a field name, and most names, in a message.
 SHOWN_LETTERS, SHOWN_NAMES = 24, 6
-NOT_TEXT = "a text field holds something else"
+# Kinds of values in messages.
+KINDS: dict[type, str] = {
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    str: "text",
+    list: "a list",
+    tuple: "a list",
+    dict: "an object",
+    type(None): "nothing",
+}
 
 
 class Refused(Exception):
     """A record cannot become a fact. The message is the reason, by which reports count."""
 
 
-def optional_probe(prompt: Any, answer: Any) -> tuple[Probe, ...]:
-    """One probe, or an empty tuple if there is no prompt."""
-    return (Probe(prompt, first_answer(answer)),) if prompt else ()
+def kind_of(value: Any) -> str:
+    """The kind of a value, for messages."""
+    return KINDS.get(type(value), type(value).__name__)
 
 
-def first_answer(answers: Any) -> str:
-    """The first answer of a text, a list of answers, or a list of lists of aliases; "" if empty."""
+def not_text(name: str, value: Any) -> Refused:
+    """The refusal of a value of the field `name` that should be text."""
+    return Refused(f"{name}: found {kind_of(value)}, expected text")
+
+
+def optional_probe(prompt: Any, answer: Any, name: str) -> tuple[Probe, ...]:
+    """One probe, or an empty tuple if there is no prompt. name: the answer's field."""
+    return (Probe(prompt, first_answer(answer, name)),) if prompt else ()
+
+
+def first_answer(answers: Any, name: str) -> str:
+    """The first answer of a text, a list of answers, or a list of lists of aliases; "" if empty.
+
+    name: the field, for the refusal."""
     while isinstance(answers, list):
         if not answers:
             return ""
         answers = answers[0]
-    return text(answers)
+    return text(answers, name)
 
 
-def text(value: Any) -> str:
-    """A text field, stripped. Raises Refused if it is not text."""
+def text(value: Any, name: str) -> str:
+    """The value of the text field `name`, stripped. Raises Refused if it is not text."""
     if not isinstance(value, str):
-        raise Refused(NOT_TEXT)
+        raise not_text(name, value)
     return value.strip()
 
 
-def target(value: Any) -> str:
-    """A target, stripped. Raises Refused if it is empty or not text."""
-    if not text(value):
-        raise Refused("empty target_new")
-    return text(value)
+def filled(value: Any, name: str) -> str:
+    """The value of the text field `name`, stripped. Raises Refused if it is empty or not text."""
+    stripped = text(value, name)
+    if not stripped:
+        raise Refused(f"empty {name}")
+    return stripped
 
 
-def with_placeholder(prompt: Any, subject: Any) -> str:
-    """The prompt with `{}` in place of the subject. Raises Refused if it is not there once."""
-    prompt, subject = text(prompt), text(subject)
-    if not subject or prompt.count(subject) == 0:
+def with_placeholder(prompt: Any, subject: Any, name: str = "prompt") -> str:
+    """The prompt with `{}` in place of the subject, which may have braces itself.
+
+    name: the prompt's field. Raises Refused if the subject is not there once.
+    """
+    prompt, subject = text(prompt, name), filled(subject, "subject")
+    if prompt.count(subject) == 0:
         raise Refused("subject not in the prompt")
     if prompt.count(subject) > 1:
         raise Refused("subject more than once in the prompt")
-    if "{}" in prompt:
+    if "{}" in prompt.replace(subject, ""):
         raise Refused("{} in the prompt beside its subject")
     return prompt.replace(subject, "{}")
 
 
-def texts(values: Any) -> tuple[str, ...]:
-    """Texts of a list or of one text; an empty tuple for None or ""."""
+def texts(values: Any, name: str) -> tuple[str, ...]:
+    """Texts of a list or of one text; an empty tuple for None or "". name: the field."""
     if values is None or values == "":
         return ()
     as_list = values if isinstance(values, list | tuple) else [values]
-    return tuple(text(value) for value in as_list)
+    return tuple(text(value, name) for value in as_list)
 
 
 def closest(name: str, known: Iterable[str], cutoff: float = 0.6) -> str:

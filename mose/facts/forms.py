@@ -4,7 +4,7 @@ A form is recognised by fields that all its records have. Field names are those 
 files.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,6 +13,7 @@ from mose.facts.concepts import read_concept, read_replacement
 from mose.facts.fields import Record, Refused
 from mose.facts.questions import read_qaedit, read_ultraeditbench, read_wikibigedit
 from mose.facts.requests import MEASURED_ONLY, PROBES, Fact, Probe
+from mose.storage import records as storage
 
 
 @dataclass(frozen=True)
@@ -24,54 +25,57 @@ class Form:
     read: Callable[[Record, str], Fact]
 
 
-def unroll(records: Sequence[Record]) -> list[tuple[str, Record]]:
-    """Records with their ids; a record with several rewrites (MQuAKE) becomes one per rewrite."""
-    named: list[tuple[str, Record]] = []
-    for number, record in enumerate(records):
+def unroll(records: Sequence[storage.Placed]) -> list[tuple[str, str, Record]]:
+    """Records with their places and ids; one with several rewrites (MQuAKE) becomes one per
+    rewrite."""
+    named: list[tuple[str, str, Record]] = []
+    for number, (place, record) in enumerate(records):
         name = str(number)
         if isinstance(record, Mapping):
             name = str(record.get("case_id", record.get("id", number)))
             rewrites = record.get("requested_rewrite")
             if isinstance(rewrites, list):
                 named += [
-                    (f"{name}.{i}", {**record, "requested_rewrite": rewrite})
+                    (place, f"{name}.{i}", {**record, "requested_rewrite": rewrite})
                     for i, rewrite in enumerate(rewrites)
                 ]
                 continue
-        named.append((name, record))
+        named.append((place, name, record))
     return named
 
 
 def _counterfact(record: Record, name: str) -> Fact:
     """CounterFact as in MEMIT: requested_rewrite, paraphrase_prompts, neighborhood_prompts."""
     rewrite = record["requested_rewrite"]
-    true = fields.text(rewrite["target_true"]["str"])
+    true = fields.text(rewrite["target_true"]["str"], "target_true")
     neighbours = record.get("neighborhood_prompts", ())
     return Fact(
         id=name,
-        subject=fields.text(rewrite["subject"]),
+        subject=fields.filled(rewrite["subject"], "subject"),
         prompt=rewrite["prompt"],
         target_true=true,
-        target_new=fields.target(rewrite["target_new"]["str"]),
+        target_new=fields.filled(rewrite["target_new"]["str"], "target_new"),
         relation=rewrite.get("relation_id", ""),
         paraphrases=tuple(record.get("paraphrase_prompts", ())),
         # CounterFact's neighbours share the true object; MEMIT's ZsRE gives each its own target.
         locality=tuple(
-            Probe(p, true) if isinstance(p, str) else Probe(p["prompt"], fields.text(p["target"]))
+            Probe(p, true)
+            if isinstance(p, str)
+            else Probe(p["prompt"], fields.text(p["target"], "neighborhood_prompts"))
             for p in neighbours
         ),
-        generation=fields.texts(record.get("generation_prompts")),
-        references=fields.texts(record.get("references")),
+        generation=fields.texts(record.get("generation_prompts"), "generation_prompts"),
+        references=fields.texts(record.get("references"), "references"),
     )
 
 
-def _fact(name: str, subject: Any, prompt: Any, target_new: Any, **more: Any) -> Fact:
-    """A fact from a prompt that contains the subject."""
+def _fact(record: Record, name: str, target_new: str, prompt: str = "prompt", **more: Any) -> Fact:
+    """A fact from a prompt that contains the subject. prompt: its field."""
     return Fact(
         id=name,
-        subject=fields.text(subject),
-        prompt=fields.with_placeholder(prompt, subject),
-        target_new=fields.target(target_new),
+        subject=fields.filled(record["subject"], "subject"),
+        prompt=fields.with_placeholder(record[prompt], record["subject"], prompt),
+        target_new=target_new,
         **more,
     )
 
@@ -79,15 +83,16 @@ def _fact(name: str, subject: Any, prompt: Any, target_new: Any, **more: Any) ->
 def _easyedit(record: Record, name: str) -> Fact:
     """CounterFact in EasyEdit's form, with one paraphrase and at most one locality prompt."""
     return _fact(
+        record,
         name,
-        record["subject"],
-        record["prompt"],
-        record["target_new"],
-        target_true=fields.first_answer(record.get("ground_truth", "")),
+        fields.filled(record["target_new"], "target_new"),
+        target_true=fields.first_answer(record.get("ground_truth", ""), "ground_truth"),
         relation=str(record.get("relation_id", "")),
         paraphrases=(record["rephrase_prompt"],),
         locality=fields.optional_probe(
-            record.get("locality_prompt"), record.get("locality_ground_truth")
+            record.get("locality_prompt"),
+            record.get("locality_ground_truth"),
+            "locality_ground_truth",
         ),
     )
 
@@ -96,15 +101,16 @@ def _zsre(target: str) -> Callable[[Record, str], Fact]:
     """zsre_mend_eval: src, rephrase, loc; target: "answers" (the first) or "alt"."""
 
     def read(record: Record, name: str) -> Fact:
+        true = fields.first_answer(record["answers"], "answers") if target == "alt" else ""
         return _fact(
+            record,
             name,
-            record["subject"],
-            record["src"],
-            fields.first_answer(record[target]),
-            target_true=fields.first_answer(record["answers"]) if target == "alt" else "",
+            fields.filled(fields.first_answer(record[target], target), target),
+            "src",
+            target_true=true,
             paraphrases=(record["rephrase"],),
             # The NQ questions have no question mark; MEMIT's loader adds it.
-            locality=fields.optional_probe(f"{record['loc']}?", record["loc_ans"]),
+            locality=fields.optional_probe(f"{record['loc']}?", record["loc_ans"], "loc_ans"),
         )
 
     return read
@@ -114,14 +120,13 @@ def _knowedit(record: Record, name: str) -> Fact:
     """KnowEdit: locality and portability are lists of {prompt, ground_truth} by kind."""
     rephrased = record.get("rephrase_prompt")
     return _fact(
+        record,
         name,
-        record["subject"],
-        record["prompt"],
-        record["target_new"],
-        target_true=fields.first_answer(record.get("ground_truth", "")),
+        fields.filled(record["target_new"], "target_new"),
+        target_true=fields.first_answer(record.get("ground_truth", ""), "ground_truth"),
         paraphrases=(rephrased,) if rephrased else (),
-        locality=_by_kind(record.get("locality")),
-        portability=_by_kind(record.get("portability")),
+        locality=_by_kind(record.get("locality"), "locality"),
+        portability=_by_kind(record.get("portability"), "portability"),
     )
 
 
@@ -129,31 +134,48 @@ def _plain(record: Record, name: str) -> Fact:
     """The form for users' own data. `locality` and `portability` are lists of {prompt, target},
     `generation` of prompts, `references` and `instances` of texts."""
     # A blank at the end would be a token of its own, which no answer follows.
-    prompt, subject = fields.text(record["prompt"]), fields.text(record["subject"])
+    prompt = fields.filled(record["prompt"], "prompt")
+    subject = fields.filled(record["subject"], "subject")
+    # Braces of the subject itself are no place for it.
+    has_place = "{}" in prompt.replace(subject, "")
+    if has_place and prompt.count("{}") > 1:
+        raise Refused("{} more than once in the prompt")
 
     def probes(key: str) -> tuple[Probe, ...]:
+        given = record.get(key) or ()
+        if not isinstance(given, list | tuple):
+            by_kind = "; form knowedit reads it by kind" if isinstance(given, Mapping) else ""
+            raise Refused(f"{key}: found {fields.kind_of(given)}, expected {PROBE_LIST}{by_kind}")
+        for p in given:
+            if not isinstance(p, Mapping) or not {"prompt", "target"} <= p.keys():
+                has = fields.listed(p) if isinstance(p, Mapping) else fields.kind_of(p)
+                raise Refused(f"{key}: found {has} in it, expected {PROBE_LIST}")
         return tuple(
             Probe(
-                fields.text(p["prompt"]), fields.text(p["target"]), fields.text(p.get("kind") or "")
+                fields.text(p["prompt"], f"{key}.prompt"),
+                fields.text(p["target"], f"{key}.target"),
+                fields.text(p.get("kind") or "", f"{key}.kind"),
             )
-            for p in record.get(key) or ()
+            for p in given
         )
 
     return Fact(
         id=name,
         subject=subject,
-        prompt=prompt if "{}" in prompt else fields.with_placeholder(prompt, subject),
-        target_true=fields.text(record.get("target_true") or ""),
-        target_new=fields.target(record["target_new"]),
+        prompt=prompt if has_place else fields.with_placeholder(prompt, subject),
+        target_true=fields.text(record.get("target_true") or "", "target_true"),
+        target_new=fields.filled(record["target_new"], "target_new"),
         relation=str(record.get("relation") or ""),
         paraphrases=tuple(
-            p.replace("{}", subject) for p in fields.texts(record.get("paraphrases"))
+            p.replace("{}", subject) for p in fields.texts(record.get("paraphrases"), "paraphrases")
         ),
         locality=probes("locality"),
         portability=probes("portability"),
-        instances=fields.texts(record.get("instances")),
-        generation=tuple(p.replace("{}", subject) for p in fields.texts(record.get("generation"))),
-        references=fields.texts(record.get("references")),
+        instances=fields.texts(record.get("instances"), "instances"),
+        generation=tuple(
+            p.replace("{}", subject) for p in fields.texts(record.get("generation"), "generation")
+        ),
+        references=fields.texts(record.get("references"), "references"),
     )
 
 
@@ -161,6 +183,8 @@ def _form(what: str, fields: str, read: Callable[[Record, str], Fact]) -> Form:
     return Form(what, frozenset(fields.split()), read)
 
 
+# What locality and portability are in the form plain.
+PROBE_LIST = "a list of {prompt, target}, in a cell of a table as JSON"
 # Required fields, and all fields, of the form plain.
 REQUIRED = ("subject", "prompt", "target_new")
 PLAIN_FIELDS = (
@@ -224,17 +248,24 @@ def read_record(form: str, record: Record, name: str) -> Fact:
     AttributeError for missing or malformed fields.
     """
     fact = FORMS[form].read(record, name)
-    probes = [*fact.locality, *fact.portability]
-    texts = [fact.prompt, fact.relation, *fact.paraphrases, *(probe.prompt for probe in probes)]
-    if not all(isinstance(text, str) for text in texts):
-        raise Refused(fields.NOT_TEXT)
-    texts += [name, fact.subject, fact.target_true, fact.target_new]
-    texts += [*fact.instances, *fact.generation, *fact.references]
-    texts += [text for probe in probes for text in (probe.target, probe.kind)]
-    # JSON can hold lone surrogates, which can be neither tokenised nor written to a file.
-    if any("\ud800" <= letter <= "\udfff" for text in texts for letter in text):
-        raise Refused("a text field holds half a surrogate pair")
+    for what, text in _texts_of(fact):
+        if not isinstance(text, str):
+            raise fields.not_text(what, text)
+        # JSON can hold lone surrogates, which can be neither tokenised nor written to a file.
+        if any("\ud800" <= letter <= "\udfff" for letter in text):
+            raise Refused(f"{what}: holds half a surrogate pair")
     return fact
+
+
+def _texts_of(fact: Fact) -> Iterator[tuple[str, Any]]:
+    """All that should be text in a fact, each with the name of its field."""
+    for name in ("id", "subject", "prompt", "relation", "target_true", "target_new"):
+        yield name, getattr(fact, name)
+    for name in ("paraphrases", *MEASURED_ONLY):
+        yield from ((name, text) for text in getattr(fact, name))
+    for name in PROBES:
+        for probe in getattr(fact, name):
+            yield from ((name, text) for text in (probe.prompt, probe.target, probe.kind))
 
 
 def without_blanks(fact: Fact) -> tuple[Fact, int]:
@@ -254,13 +285,24 @@ def prompts_of(fact: Fact) -> dict[str, int]:
 
 
 def forms_of(record: Record) -> list[str]:
-    """Names of the forms whose fields a record has, in the order of FORMS (specific first)."""
-    return [name for name, form in FORMS.items() if form.fields <= record.keys()]
+    """Names of the forms whose fields a record has, in the order of FORMS (specific first).
+
+    Records of KnowEdit's wiki_recent have those of the form plain only, but their prompts by kind.
+    """
+    names = [name for name, form in FORMS.items() if form.fields <= record.keys()]
+    if names == ["plain"] and any(isinstance(record.get(name), Mapping) for name in PROBES):
+        return ["knowedit"]
+    return names
 
 
-def _by_kind(kinds: Mapping[str, Any] | None) -> tuple[Probe, ...]:
+def _by_kind(kinds: Any, name: str) -> tuple[Probe, ...]:
+    """Probes of {kind: [{prompt, ground_truth}]}. name: the field."""
+    if kinds and not isinstance(kinds, Mapping):
+        raise Refused(
+            f"{name}: found {fields.kind_of(kinds)}, expected {{kind: [{{prompt, ground_truth}}]}}"
+        )
     return tuple(
-        Probe(probe["prompt"], fields.first_answer(probe["ground_truth"]), kind)
+        Probe(probe["prompt"], fields.first_answer(probe["ground_truth"], name), kind)
         for kind, probes in (kinds or {}).items()
         for probe in probes
     )

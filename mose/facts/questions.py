@@ -24,11 +24,11 @@ def read_wikibigedit(record: Record, name: str) -> Fact:
     the authors' evaluation (`run_lifelong_edit.py`), the question in a persona's words and the
     multi-hop question are portability. Few records have the latter.
     """
-    answer = fields.target(record["ans"])
+    answer = fields.filled(record["ans"], "ans")
     return Fact(
         id=name,
-        subject=fields.text(record["subject"]),
-        prompt=fields.with_placeholder(record["update"], record["subject"]),
+        subject=fields.filled(record["subject"], "subject"),
+        prompt=fields.with_placeholder(record["update"], record["subject"], "update"),
         target_true="",
         target_new=answer,
         relation=_given(record, "relation"),
@@ -50,10 +50,10 @@ def read_ultraeditbench(record: Record, name: str) -> Fact:
     """
     return Fact(
         id=name,
-        subject=fields.text(record["subject"]),
+        subject=fields.filled(record["subject"], "subject"),
         prompt=fields.with_placeholder(record["prompt"], record["subject"]),
         target_true="",
-        target_new=fields.target(record["ans"]),
+        target_new=fields.filled(record["ans"], "ans"),
         paraphrases=(record["rephrase_prompt"],),
         locality=(Probe(_given(record, "loc"), _given(record, "loc_ans")),),
     )
@@ -68,10 +68,10 @@ def read_qaedit(record: Record, name: str) -> Fact:
     """
     return Fact(
         id=name,
-        subject=fields.text(record["subject"]),
+        subject=fields.filled(record["subject"], "subject"),
         prompt=fields.with_placeholder(record["prompt"], record["subject"]),
         target_true="",
-        target_new=fields.target(record["target"]),
+        target_new=fields.filled(record["target"], "target"),
         paraphrases=(record["rephrase"],),
         locality=tuple(
             Probe(_given(one, "loc"), _given(one, "loc_ans")) for one in record["locality"]
@@ -88,4 +88,4 @@ def _given(record: Record, key: str) -> str:
     value: Any = record.get(key)
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
-    return fields.text(value)
+    return fields.text(value, key)

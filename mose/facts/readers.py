@@ -31,6 +31,9 @@ from mose.storage import hub
 from mose.storage import records as storage
 from mose.validation.refusals import one_of
 
+# A fact and the place of its record, in words.
+PlacedFact = tuple[str, Fact]
+
 
 @dataclass
 class Report:
@@ -39,7 +42,7 @@ class Report:
     left_out: number of prompts that are empty or without an answer.
     prompts: number of prompts of the kept records, by kind.
     ignored: number of records that have a field unknown to the form plain, by field.
-    refused: number of refused records, by reason. examples: up to five of each.
+    refused: number of refused records, by reason. examples: places of up to five of each.
     """
 
     read: int = 0
@@ -104,7 +107,7 @@ def read_facts_of(
             raise RequestError(
                 f"{fields.COLUMNS}: the built-in table has no fields to rename; remove it"
             )
-        facts = _builtin()
+        facts = [(fact.id, fact) for fact in _builtin()]
         report.read = len(facts)
     else:
         rows, where = _rows(source)
@@ -129,7 +132,7 @@ def read_records(
     """
     _check_form(form)
     report = Report()
-    facts = _read_renamed(rows, where, form, columns, report)
+    facts = _read_renamed(list(storage.numbered(rows)), where, form, columns, report)
     return _reported(_without_duplicates(facts, report), report, where)
 
 
@@ -138,8 +141,11 @@ def _check_form(form: str | None) -> None:
         raise RequestError(f"datasets.*.form: {one_of(form, [*FORMS])}")
 
 
-def _reported(facts: list[Fact], report: Report, source: str) -> tuple[list[Fact], Report]:
+def _reported(
+    placed: Sequence[PlacedFact], report: Report, source: str
+) -> tuple[list[Fact], Report]:
     """Facts with their report completed. Raises RequestError for none."""
+    facts = [fact for _, fact in placed]
     report.kept = len(facts)
     for fact in facts:
         report.prompts.update(prompts_of(fact))
@@ -163,60 +169,62 @@ def _nothing_left(report: Report, source: str) -> RequestError:
 
 
 def _read_renamed(
-    rows: Sequence[Any],
+    placed: Sequence[storage.Placed],
     where: str,
     form: str | None,
     columns: Mapping[str, str] | None,
     report: Report,
-) -> list[Fact]:
-    return _read(fields.renamed(rows, columns or {}, PLAIN_FIELDS, where), where, form, report)
+) -> list[PlacedFact]:
+    rows = fields.renamed([row for _, row in placed], columns or {}, PLAIN_FIELDS, where)
+    places = [place for place, _ in placed]
+    return _read(list(zip(places, rows, strict=True)), where, form, report)
 
 
-def _rows(source: str | Mapping[str, Any]) -> tuple[list[Any], str]:
-    """All records of a file or of the hub, and their source's name in errors."""
+def _rows(source: str | Mapping[str, Any]) -> tuple[list[storage.Placed], str]:
+    """All records of a file or of the hub with their places, and their source's name in errors."""
     if isinstance(source, str):
-        return storage.read(source, "datasets.*.source", values=True), source
+        return list(storage.placed(source, "datasets.*.source", values=True)), source
     key = "datasets.*.source.hub"
     streamed = hub.records(source, key)
-    rows = [storage.without_empty(record, parse=False) for record in streamed]
-    return rows, f"{source['hub']} ({key})"
+    rows = storage.numbered(storage.without_empty(record, parse=False) for record in streamed)
+    return list(rows), f"{source['hub']} ({key})"
 
 
-def _without_duplicates(facts: Sequence[Fact], report: Report) -> list[Fact]:
-    kept: dict[str, Fact] = {}
-    for fact in facts:
+def _without_duplicates(facts: Sequence[PlacedFact], report: Report) -> list[PlacedFact]:
+    kept: dict[str, PlacedFact] = {}
+    for place, fact in facts:
         if fact.id in kept:
-            report.refuse("duplicate id", fact.id)
+            report.refuse("duplicate id", place)
         else:
-            kept[fact.id] = fact
+            kept[fact.id] = place, fact
     return list(kept.values())
 
 
-def _without_conflicts(facts: Sequence[Fact], last: bool, report: Report) -> list[Fact]:
+def _without_conflicts(facts: Sequence[PlacedFact], last: bool, report: Report) -> list[PlacedFact]:
     def key(fact: Fact) -> tuple[str, str]:
         return fact.subject, fact.relation or fact.prompt
 
     # A dictionary keeps the last value of a key.
-    targets = {key(fact): fact.target_new for fact in (facts if last else reversed(facts))}
+    targets = {key(fact): fact.target_new for _, fact in (facts if last else reversed(facts))}
     kept = []
-    for fact in facts:
+    for place, fact in facts:
         if fact.target_new == targets[key(fact)]:
-            kept.append(fact)
+            kept.append((place, fact))
         else:
-            report.refuse("conflicts with another edit of its subject", fact.id)
+            report.refuse("conflicts with another edit of its subject", place)
     return kept
 
 
 def _without_objection(
-    facts: Sequence[Fact], objection: Callable[[Fact], str | None], report: Report
-) -> list[Fact]:
+    facts: Sequence[PlacedFact], objection: Callable[[Fact], str | None], report: Report
+) -> list[PlacedFact]:
     kept = []
-    for fact in facts:
+    for place, fact in facts:
         why = objection(fact)
         if why is None:
-            kept.append(fact)
+            kept.append((place, fact))
         else:
-            report.refuse(why, fact.id)
+            report.refuse(why, place)
     return kept
 
 
@@ -243,13 +251,15 @@ def _builtin() -> list[Fact]:
     return facts
 
 
-def _read(rows: Sequence[Any], source: str, form: str | None, report: Report) -> list[Fact]:
+def _read(
+    rows: Sequence[storage.Placed], source: str, form: str | None, report: Report
+) -> list[PlacedFact]:
     records = unroll(rows)
     report.read = len(records)
     facts = []
-    fallback_form = _first_form(records)
-    for number, (name, record) in enumerate(records):
-        where = f"record {number}"
+    fallback_form = _first_form([record for *_, record in records])
+    for number, (place, name, record) in enumerate(records):
+        where = place if name == str(number) else f"{place} (id {fields.shown(name)})"
         if not isinstance(record, Mapping):
             report.refuse("not an object of named fields", where)
             continue
@@ -260,20 +270,22 @@ def _read(rows: Sequence[Any], source: str, form: str | None, report: Report) ->
             report.ignored.update(fields.ignored(record, PLAIN_FIELDS, f"{source}, {where}"))
         try:
             fact, left_out = without_blanks(read_record(record_form, record, name))
-            facts.append(fact)
+            facts.append((where, fact))
             report.left_out += left_out
         except Refused as error:
             report.refuse(str(error), where)
-        except (KeyError, TypeError, AttributeError) as error:
-            report.refuse(f"missing or odd field {error}", where)
+        except KeyError as error:
+            report.refuse(f"missing or empty field {error}", where)
+        except (TypeError, AttributeError) as error:
+            report.refuse(f"a field of another kind than its form has ({error})", where)
         except RequestError:
             report.refuse("subject not in the prompt exactly once", where)
     return facts
 
 
-def _first_form(records: Sequence[tuple[str, Any]]) -> str:
+def _first_form(records: Sequence[Any]) -> str:
     """The form of the first record with a known form, or ""."""
-    forms = (forms_of(record) for _, record in records if isinstance(record, Mapping))
+    forms = (forms_of(record) for record in records if isinstance(record, Mapping))
     return next((names[0] for names in forms if names), "")
 
 

@@ -11,7 +11,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TextIO
@@ -24,8 +24,10 @@ JSON_SPACE = " \t\r\n"
 # A quoted CSV cell; quotation marks inside are doubled.
 QUOTED = re.compile(r'"(?:[^"]|"")*"')
 
-# A row: line number and cells.
+# A row: number of its first line, and cells.
 Row = tuple[int, list[str]]
+# A record and its place in the file, in words.
+Placed = tuple[str, Any]
 
 
 def is_records(path: str | Path) -> bool:
@@ -39,8 +41,16 @@ def read(path: str | Path, key: str, values: bool = False) -> list[Any]:
 
 
 def iterate(path: str | Path, key: str, values: bool = False) -> Iterator[Any]:
-    """Yield the records of a file: dictionaries, or whatever values a JSON file holds.
+    """Yield the records of a file; as `placed`, without their places."""
+    return (record for _, record in placed(path, key, values))
 
+
+def placed(path: str | Path, key: str, values: bool = False) -> Iterator[Placed]:
+    """Yield the records of a file, each with its place in words: dictionaries, or whatever values
+    a JSON file holds.
+
+    The place is the line that the record begins at in tables and JSON lines ("line 3"), and the
+    number of the record, from 0, in a JSON list or a Parquet file ("record 2").
     CSV, TSV and Parquet files are known by suffix. All others are JSON lists or JSON lines, known
     by their content. The separator of a CSV or TSV file is taken from its header.
     key: config key that names the file, for the error when it is missing.
@@ -55,8 +65,8 @@ def iterate(path: str | Path, key: str, values: bool = False) -> Iterator[Any]:
     if reader is None:
         yield from _json(path)
         return
-    for record in reader(path):
-        yield without_empty(record, reader is not _parquet) if values else record
+    for place, record in reader(path):
+        yield place, without_empty(record, reader is not _parquet) if values else record
 
 
 def check_exists(path: Path, key: str) -> None:
@@ -91,7 +101,7 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     if not Path(path).is_file():
         raise StoreError(f"{path}: no such file; run the stage that makes it")
     try:
-        return list(_json(Path(path)))
+        return [record for _, record in _json(Path(path))]
     except RequestError as error:
         raise StoreError(f"{error}; delete it and run again") from None
 
@@ -108,7 +118,12 @@ def opened(path: Path) -> Iterator[TextIO]:
         raise RequestError(f"{path}: cannot be read ({error.strerror})") from None
 
 
-def _json(path: Path) -> Iterator[Any]:
+def numbered(rows: Iterable[Any]) -> Iterator[Placed]:
+    """Records that have no lines, each with its number from 0 as its place."""
+    return ((f"record {number}", row) for number, row in enumerate(rows))
+
+
+def _json(path: Path) -> Iterator[Placed]:
     """Records of JSON lines, or of one JSON list if the text starts with "["."""
     with opened(path) as file:
         first = True
@@ -116,7 +131,7 @@ def _json(path: Path) -> Iterator[Any]:
             if not line.strip(JSON_SPACE):
                 continue
             if first and line.lstrip(JSON_SPACE).startswith("["):
-                yield from _loads(path, line + file.read(), number)
+                yield from numbered(_loads(path, line + file.read(), number))
                 return
             try:
                 record = _loads(path, line.rstrip(JSON_SPACE), number)
@@ -124,7 +139,7 @@ def _json(path: Path) -> Iterator[Any]:
                 if first:
                     _refuse_object(path, line + file.read())
                 raise
-            yield record
+            yield f"line {number}", record
             first = False
 
 
@@ -152,7 +167,7 @@ def _refuse_object(path: Path, text: str) -> None:
     )
 
 
-def _separated(path: Path) -> Iterator[dict[str, str]]:
+def _separated(path: Path) -> Iterator[tuple[str, dict[str, str]]]:
     """Rows of a CSV or TSV file as dictionaries by the names in its header."""
     with opened(path) as file:
         lines = itertools.dropwhile(lambda line: not line[1].strip(JSON_SPACE), enumerate(file, 1))
@@ -170,7 +185,7 @@ def _separated(path: Path) -> Iterator[dict[str, str]]:
                 f"holds {separator!r} needs quotation marks around it"
             )
         if any(cells):
-            yield dict(zip(names, cells, strict=False))
+            yield f"line {number}", dict(zip(names, cells, strict=False))
 
 
 def _separator(header: str, path: Path) -> str:
@@ -185,7 +200,12 @@ def _csv_rows(path: Path, lines: Sequence[str], separator: str, first: int) -> l
     limit = csv.field_size_limit(sys.maxsize)
     reader = csv.reader(lines, delimiter=separator, strict=True)
     try:
-        return [(first - 1 + reader.line_num, cells) for cells in reader if cells]
+        rows, begin = [], first
+        for cells in reader:
+            if cells:
+                rows.append((begin, cells))
+            begin = first + reader.line_num
+        return rows
     except csv.Error as error:
         raise RequestError(
             f"{path}, line {first - 1 + reader.line_num}: {error}; check its quotation marks"
@@ -234,7 +254,7 @@ def _columns(path: Path, number: int, names: list[str]) -> list[str]:
     return names
 
 
-def _parquet(path: Path) -> Iterator[dict[str, Any]]:
+def _parquet(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows of a Parquet file, with Arrow's types.
 
     pandas would turn lists into arrays, and integers with nulls into floats.
@@ -248,10 +268,10 @@ def _parquet(path: Path) -> Iterator[dict[str, Any]]:
     except (ValueError, OSError) as error:
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise RequestError(f"{path}: not a Parquet file that can be read ({reason})") from None
-    yield from (without_nulls(row) for row in rows)
+    yield from numbered(without_nulls(row) for row in rows)
 
 
-_TABLES: dict[str, Callable[[Path], Iterator[dict[str, Any]]]] = {
+_TABLES: dict[str, Callable[[Path], Iterator[tuple[str, dict[str, Any]]]]] = {
     ".csv": _separated,
     ".tsv": _separated,
     ".parquet": _parquet,

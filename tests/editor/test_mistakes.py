@@ -103,7 +103,8 @@ WRONG = {
         ["1 of 2 records", "record 1", "subject not in the prompt"],
     ),
     "a fact twice under one id": (
-        lambda e, _: e.edit([{**FACT, "id": "a"}] * 2), RequestError, ["duplicate id", "a first"],
+        lambda e, _: e.edit([{**FACT, "id": "a"}] * 2), RequestError,
+        ["duplicate id", "record 1 (id a) first"],
     ),
     "nothing to evaluate": (lambda e, _: e.evaluate(), RequestError, ["nothing is edited yet"]),
     "nothing to continue": (lambda e, _: e.ask(" "), RequestError, ["prompt", "give a text"]),

@@ -31,11 +31,13 @@ def test_a_subject_that_ends_within_a_token_is_refused_with_its_reason(tmp_path)
     facts, report = readers.read_facts_of(path, objection=OBJECTION)
     assert [fact.id for fact in facts] == ["whole"]
     assert report.as_dict()["refused"] == {REASON: 1}
-    assert report.as_dict()["examples"] == {REASON: ["cut"]}
+    assert report.as_dict()["examples"] == {REASON: ["record 1 (id cut)"]}
     assert (report.read, report.kept) == (2, 1)
 
 
 def test_where_no_fact_can_be_edited_the_error_says_why(tmp_path):
     path = records(tmp_path, ("cut", "The {}l of", "capita", "Rome"))
-    with pytest.raises(RequestError, match=rf"none of 1 records can be used: {REASON} \(1, cut"):
+    with pytest.raises(
+        RequestError, match=rf"none of 1 records can be used: {REASON} \(1, record 0"
+    ):
         readers.read_facts_of(path, objection=OBJECTION)

@@ -85,14 +85,14 @@ def test_a_concept_s_own_locality_prompt_comes_before_other_definitions(tmp_path
         ({"module_intra": {}}, "module_intra: no replace_def, the definition to put in place"),
         ({"module_intra": None}, "module_intra: no replace_def, the definition to put in place"),
         ({"module_intra": "text"}, "module_intra: no replace_def, the definition to put in place"),
-        ({"module_intra": {"replace_def": " "}}, "empty target_new"),
+        ({"module_intra": {"replace_def": " "}}, "empty module_intra.replace_def"),
         (
             {"module_intra": {"replace_def": "what a bird is "}},
             "module_intra: the new definition is the old one",
         ),
-        ({"concept_def": ["a", "b"]}, "a text field holds something else"),
-        ({"instances": [{"name": "x"}]}, "a text field holds something else"),
-        ({"concept_name": " "}, "empty target_new"),
+        ({"concept_def": ["a", "b"]}, "concept_def: found a list, expected text"),
+        ({"instances": [{"name": "x"}]}, "instances: found an object, expected text"),
+        ({"concept_name": " "}, "empty concept_name"),
     ],
 )
 def test_a_concept_that_does_not_fit_is_refused_with_the_reason(tmp_path, changed, reason):

@@ -52,7 +52,7 @@ def test_columns_may_swap_fields(tmp_path):
     assert facts == [
         Fact("0", "France", "The capital of {} is", target_new="Paris", target_true="Rome")
     ]
-    assert report.refused == {"missing or odd field 'target_new'": 1}
+    assert report.refused == {"missing or empty field 'target_new'": 1}
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_other_columns_are_answered_in_one_line(tmp_path, names, missing, hint):
     for separator in ",;":
         path = written(tmp_path / "own.csv", [dict.fromkeys(names, "x")], sep=separator)
         said = refusal(path)
-        expected = f", record 0: fields {', '.join(names)}; missing {missing}; {hint}"
+        expected = f", line 2: fields {', '.join(names)}; missing {missing}; {hint}"
         assert said == expected + "docs/data.md lists the forms"
         assert len(said) < 260
 
@@ -150,9 +150,52 @@ def test_a_row_without_an_object_is_refused_and_the_others_are_read(tmp_path):
     facts, report = readers.read_facts_of(written(tmp_path / "own.csv", rows))
     assert len(facts) == 1
     assert report.refused == {
-        "missing or odd field 'target_new'": 1,
-        "missing or odd field 'subject'": 1,
+        "missing or empty field 'target_new'": 1,
+        "missing or empty field 'subject'": 1,
     }
+
+
+LISTED = "expected a list of {prompt, target}, in a cell of a table as JSON"
+REFUSED = {
+    "missing or empty field 'target_new'": {"target_new": ""},
+    "subject not in the prompt": {"prompt": "It is"},
+    f"locality: found text, {LISTED}": {"locality": "Spain is"},
+    f"locality: found prompt in it, {LISTED}": {"locality": '[{"prompt": "Spain is"}]'},
+    "paraphrases: found a number, expected text": {"paraphrases": "[3]"},
+}
+
+
+@pytest.mark.parametrize(("end", "separator"), [("csv", ","), ("csv", ";"), ("tsv", "\t")])
+def test_a_refused_row_is_named_by_its_line_and_the_field(tmp_path, end, separator):
+    # The header is one line, the first record two.
+    rows = [{**PLAIN, "prompt": "The capital\nof {} is"}]
+    rows += [{**PLAIN, **changed} for changed in REFUSED.values()]
+    path = written(tmp_path / f"own.{end}", rows, sep=separator)
+    _, report = readers.read_facts_of(path)
+    assert report.examples == {why: [f"line {i}"] for i, why in enumerate(REFUSED, 4)}
+    misspelt = written(tmp_path / f"m.{end}", [PLAIN, {**PLAIN, "paraphrase": "x"}], sep=separator)
+    assert refusal(misspelt).startswith(", line 3: unknown field 'paraphrase'")
+
+
+def test_a_refused_line_of_json_is_named(tmp_path):
+    path = tmp_path / "own.jsonl"
+    rows = [PLAIN, {**PLAIN, "prompt": "It is"}, {**PLAIN, "target_new": 3}]
+    path.write_text("\n\n".join(json.dumps(row) for row in rows))
+    _, report = readers.read_facts_of(str(path))
+    assert report.examples == {
+        "subject not in the prompt": ["line 3"],
+        "target_new: found a number, expected text": ["line 5"],
+    }
+
+
+@pytest.mark.parametrize("subject", ["{}", "std::set<int>{}", "f{}{x}"])
+def test_a_subject_may_have_braces(tmp_path, subject):
+    for prompt in (f"The type of {subject} is", "The type of {} is"):
+        path = tmp_path / "own.json"
+        path.write_text(json.dumps([{**PLAIN, "subject": subject, "prompt": prompt}]))
+        ((fact,), _) = readers.read_facts_of(str(path))
+        assert fact.prompt == "The type of {} is"
+        assert fact.text == f"The type of {subject} is"
 
 
 def test_one_paraphrase_in_a_cell_is_one_paraphrase(tmp_path):

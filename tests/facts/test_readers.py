@@ -65,6 +65,25 @@ def test_knowedit_keeps_its_kinds_of_locality_and_portability(real_data, name):
     assert request.portability == next(f for f in facts if f.id == request.id).portability
 
 
+def test_knowedits_recent_facts_are_told_from_their_prompts_by_kind(tmp_path):
+    """They have no old object, so that their other fields are those of the form plain."""
+    record = {
+        "subject": "Ada", "prompt": "Ada lives in", "target_new": "London",
+        "locality": {"Relation_Specificity": [{"prompt": "Ada is", "ground_truth": [["a", "b"]]}]},
+        "portability": {"Reasoning": [{"prompt": "Ada's river is the", "ground_truth": "Thames"}]},
+    }  # fmt: skip
+    bare = {**PLAIN, "locality": [{"prompt": "Spain is", "target": "a country"}]}
+    path = write(tmp_path / "recent.json", [record, {**record, "locality": {}}, bare])
+    facts, report = readers.read_facts_of(path)
+    assert report.kept == 3
+    assert facts[0] == readers.read_facts_of(path, "knowedit")[0][0]
+    assert facts[0].locality == (Probe("Ada is", "a", "Relation_Specificity"),)
+    assert facts[1].portability == (Probe("Ada's river is the", "Thames", "Reasoning"),)
+    assert facts[2].locality == (Probe("Spain is", "a country"),)
+    with pytest.raises(RequestError, match=r"locality: found an object, .*; form knowedit reads"):
+        readers.read_facts_of(write(tmp_path / "r.json", [record]), "plain")
+
+
 def test_several_rewrites_of_one_record_are_several_edits(tmp_path):
     rewrites = [
         {
@@ -301,10 +320,10 @@ def test_hostile_records_are_clean_facts_or_refusals(tmp_path, form):
 
 @pytest.mark.parametrize("field", ["subject", "prompt", "target_new", "target_true", "id"])
 def test_half_a_surrogate_pair_is_refused(tmp_path, field):
-    record = {**PLAIN, "subject": "France", field: "France \ud800 {}"}
+    record = {**PLAIN, "subject": "France", field: "\ud800 {} \ud800"}
     facts, report = readers.read_facts_of(write_ascii(tmp_path / "f.json", [PLAIN, record]))
     assert len(facts) == 1
-    assert report.refused == {"a text field holds half a surrogate pair": 1}
+    assert report.refused == {f"{field}: holds half a surrogate pair": 1}
 
 
 def write_ascii(path, records):

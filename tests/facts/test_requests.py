@@ -301,8 +301,10 @@ def test_a_users_own_file_and_why_its_records_are_refused(tmp_path):
         "empty target_new": 1,
         "subject not in the prompt": 1,
         "subject more than once in the prompt": 1,
-        "subject not in the prompt exactly once": 1,
+        "{} more than once in the prompt": 1,
     }
+    assert report.examples["duplicate id"] == ["line 3 (id b)"]
+    assert report.examples["{} more than once in the prompt"] == ["line 7 (id f)"]
     assert report.read == 7
     assert "2 kept" in str(report)
 
