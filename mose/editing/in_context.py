@@ -23,7 +23,8 @@ from mose.methods.options import Variant
 def behind_fact(request: EditRequest, statement: str) -> EditRequest:
     """The request with the statement of its own fact before each of its prompts.
 
-    statement: with one {} for the fact, the edit prompt with the new object.
+    statement: with one {} for the fact, the edit prompt with the new object. A fact that has {} in
+    it makes all of the text the result's subject, so that its `text` is as for any other.
     """
     before = statement.replace("{}", f"{request.text} {request.target_new}")
 
@@ -33,9 +34,12 @@ def behind_fact(request: EditRequest, statement: str) -> EditRequest:
     def probes(given: Iterable[Probe]) -> tuple[Probe, ...]:
         return tuple(replace(probe, prompt=before + probe.prompt) for probe in given)
 
+    # The fact's own braces are no place for the subject.
+    braced = "{}" in before
     return replace(
         request,
-        prompt=before + request.prompt,
+        subject=before + request.text if braced else request.subject,
+        prompt="{}" if braced else before + request.prompt,
         paraphrases=texts(request.paraphrases),
         locality=probes(request.locality),
         portability=probes(request.portability),

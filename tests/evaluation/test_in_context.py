@@ -115,6 +115,22 @@ def test_all_texts_of_a_request_have_the_statement_once_and_nothing_else_changes
     assert as_asked(other, [full]) == [full]
 
 
+@pytest.mark.parametrize(
+    ("subject", "target"), [("{}", "Rome"), ("France", "{}"), ("set {}", "a {0} {x} {}")]
+)
+def test_a_fact_may_have_braces(requests, subject, target):
+    request = replace(requests[0], subject=subject, target_new=target)
+    (asked,) = as_asked(VARIANT, [request])
+    before = f"New Fact: {request.text} {target}\nPrompt: "
+    assert asked.text == before + request.text
+    assert asked.paraphrases == tuple(before + text for text in request.paraphrases)
+    # The statement as such may have single braces and names in them.
+    variant = parse_variant({**UNEDITED, "statement": "{x} {0} {}. "})
+    (asked,) = as_asked(variant, [request])
+    assert asked.text == f"{{x}} {{0}} {request.text} {target}. {request.text}"
+    segments.edit_segment(tiny.model(), chain_of([request, *requests]), 4, None, "r.jsonl")
+
+
 @pytest.mark.parametrize("statement", ["New Fact.", "{} and {}"])
 def test_a_statement_without_one_place_for_the_fact_is_refused(statement):
     with pytest.raises(ConfigError, match=r"m\.statement: found .*expected a text"):
