@@ -282,6 +282,15 @@ class NullSpaceOptions(AdditiveOptions, LedgerOptions):
         default=0.99, description="Share of the trace outside the null space (null_space: energy)."
     )
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.second_moment == "identity":
+            raise KeyRefused(
+                "second_moment",
+                "found identity, which has no null space to edit in (all of its eigenvalues are "
+                "1); set corpus",
+            )
+
 
 class AlphaEditOptions(NullSpaceOptions, LeastSquaresOptions):
     """AlphaEdit."""

@@ -2,10 +2,11 @@
 
 import pytest
 import torch
-from small_layer import D_IN, D_OUT, draw, make
+from small_layer import CLOSED_FORM, D_IN, D_OUT, draw, make
 
-from mose.errors import NumericalError
+from mose.errors import ConfigError, NumericalError
 from mose.methods.alphaedit import alphaedit_delta, null_share, protected_directions
+from mose.methods.register import parse_variant
 
 
 def projector(moment, threshold):
@@ -85,3 +86,15 @@ def test_an_empty_null_space_is_refused_with_the_smallest_eigenvalue(weight, mom
     key, residual = torch.ones(weight.shape[1], 1).double(), torch.ones(weight.shape[0], 1).double()
     with pytest.raises(NumericalError, match=r"null space is empty.*smallest 0\.00"):
         editor.update(key, residual)
+
+
+@pytest.mark.parametrize("name", ["alphaedit", "alphaedit-energy", "betaedit", "evoedit"])
+@pytest.mark.parametrize("wrapper", [None, "rect"])
+def test_statistics_without_a_null_space_are_refused_with_the_options(name, wrapper):
+    entry = {**CLOSED_FORM[name], "layers": [3], "learning_rate": 0.1, "second_moment": "identity"}
+    if name == "betaedit":
+        entry["lambda"] = 0.5
+    if wrapper:
+        entry = {**entry, "method": wrapper, "base": entry["method"]}
+    with pytest.raises(ConfigError, match=r"^m\.second_moment: found identity, .*; set corpus$"):
+        parse_variant(entry, "m")
