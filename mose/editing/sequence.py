@@ -77,7 +77,8 @@ def make_editors(
     weights: unedited (d_out, d_in) by layer; editors keep copies, so the model's own may be passed.
     moments: second moments by layer; may be empty for methods that use none.
     devices: where each layer is solved (`solve_devices`); None: on the host.
-    Raises ConfigError for a layer without a weight, or without a second moment that it needs.
+    Raises ConfigError for a layer without a weight, or without a second moment that it needs,
+    NumericalError for a weight that the method cannot edit.
     """
     editors = {}
     for layer in variant.edit.layers:
@@ -89,8 +90,8 @@ def make_editors(
         try:
             device = devices[layer] if devices else HOST
             editors[layer] = make_editor(weights[layer], moments.get(layer), variant, device)
-        except ConfigError as error:
-            raise ConfigError(f"layer {layer}: {error}") from None
+        except (ConfigError, NumericalError) as error:
+            raise type(error)(f"layer {layer}: {error}") from None
     return editors
 
 

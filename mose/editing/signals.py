@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from mose.errors import NumericalError
 from mose.facts.requests import EditRequest, check_requests
 from mose.methods.signal_options import SignalOptions
 from mose.models.causal_lm import CausalLM
@@ -55,6 +56,18 @@ def collect(lm: CausalLM, requests: Sequence[EditRequest], options: SignalOption
         {layer: torch.cat([part.gradients[layer] for part in parts]).mT for layer in layers},
         losses,
     )
+
+
+def check(found: Signals) -> None:
+    """Raise NumericalError, naming the layer, if a key or a gradient is not finite: it would stay
+    in the running means of all later batches."""
+    for what, by_layer in (("key", found.keys), ("gradient", found.gradients)):
+        for layer, columns in by_layer.items():
+            if not torch.isfinite(columns).all():
+                raise NumericalError(
+                    f"layer {layer}: a {what} is NaN or infinite; run the model in float32 "
+                    "(dtype), or lower minibatch"
+                )
 
 
 def _row(lm: CausalLM, request: EditRequest) -> ScoredRow:

@@ -51,7 +51,8 @@ class Group:
     ) -> None:
         """Write a layer's residuals into its editor and the model.
 
-        Raises NumericalError if a key or a residual is not finite.
+        Raises NumericalError, which names the layer, if a key, a residual or the new weight is not
+        finite, or the update cannot be computed.
         """
         for what, columns in (("key", keys), ("wanted change", residuals)):
             if not torch.isfinite(columns).all():
@@ -60,7 +61,12 @@ class Group:
                     "(dtype), or lower learning_rate or clamp"
                 )
         editor = self.editors[layer]
-        editor.update(keys, residuals, prompt_keys)
+        try:
+            editor.update(keys, residuals, prompt_keys)
+        except (NumericalError, torch.linalg.LinAlgError) as error:
+            # A second moment names its layer itself.
+            named = "" if f"layer {layer}" in str(error) else f"layer {layer}: "
+            raise NumericalError(named + " ".join(str(error).split())) from None
         self.lm.write(layer, editor.weight)
 
 

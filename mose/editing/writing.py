@@ -162,6 +162,7 @@ def _write_signals(
     """Write requests by the keys and gradients at their answers' tokens, all at once."""
     started = time.perf_counter()
     found = signals.collect(lm, requests, options)
+    signals.check(found)
     for layer in options.layers:
         for editor in editors.values():
             editor.observe(found.keys[layer], found.gradients[layer])

@@ -59,9 +59,40 @@ def nearest(matrix: Tensor, values: Tensor) -> Factors:
     U diag(s) V^T, at distance ||S - s|| (Mirsky 1960); unique if M's singular values are distinct.
     The singular vectors come from the eigenvectors of the smaller Gram matrix, in O(r^2 max(d, p)),
     and are orthonormal up to rounding times the squared condition number of M (`polished`).
-    Raises NumericalError if M is not finite, or of lower rank than r to working precision.
+    Raises NumericalError if M is not finite, or of lower rank than r to working precision
+    (`check_rank`).
     """
     return _nearest(matrix, values)[0]
+
+
+def check_rank(values: Tensor) -> None:
+    """Raise NumericalError if an unedited matrix has no unique nearest points of its spectrum.
+
+    values: its singular values (r,), descending, r = min(d, p): the last one is zero, or so small
+    that its square is lost beside that of the first.
+    """
+    squares = values.square()
+    if _deficient(squares):
+        rank = int((squares > _floor(squares)).sum())
+        raise NumericalError(
+            f"the unedited matrix has rank {rank} of {len(values)} to working precision (singular "
+            f"values from {float(values[0]):.3g} to {float(values[-1]):.3g}), and points of a "
+            "spectrum are unique at full rank only; edit other layers (layers), or take a method "
+            "that does not keep the spectrum"
+        )
+
+
+def _floor(squares: Tensor) -> Tensor:
+    """The squared singular value at which rank is lost, of those of a matrix, descending."""
+    return squares[0] * len(squares) * torch.finfo(squares.dtype).eps
+
+
+def _deficient(squares: Tensor) -> bool:
+    return bool(squares[-1] <= _floor(squares))
+
+
+def _root(square: Tensor) -> float:
+    return float(square.clamp(min=0).sqrt())
 
 
 def _nearest(matrix: Tensor, values: Tensor) -> tuple[Factors, Tensor]:
@@ -76,10 +107,14 @@ def _nearest(matrix: Tensor, values: Tensor) -> tuple[Factors, Tensor]:
         )
     squares, left = torch.linalg.eigh(matrix @ matrix.mT)
     squares, left = squares.flip(0), left.flip(1)
-    if squares[-1] <= squares[0] * len(squares) * torch.finfo(squares.dtype).eps:
+    if _deficient(squares):
+        check_rank(values)
         raise NumericalError(
-            "the matrix to project onto a spectrum has lost rank, so that its nearest point is not "
-            "unique; write fewer or smaller edits at once (batch, clamp), or raise lambda"
+            f"the edited matrix has singular values from {_root(squares[0]):.3g} to "
+            f"{_root(squares[-1]):.3g} (unedited: {float(values[0]):.3g} to "
+            f"{float(values[-1]):.3g}), too far apart for a unique nearest matrix of the unedited "
+            "spectrum: the edits are too large; write fewer or smaller edits at once (batch, "
+            "clamp), or raise lambda"
         )
     own = squares.sqrt()
     return Factors(left, values, (matrix.mT @ left) / own), own

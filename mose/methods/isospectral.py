@@ -11,7 +11,7 @@ Options: IsospectralOptions.
 import torch
 from torch import Tensor
 
-from mose.linalg.isospectral import nearest
+from mose.linalg.isospectral import check_rank, nearest
 from mose.methods.base import AdditiveEditor, WrappedEditor
 from mose.methods.wrapper_options import IsospectralOptions
 
@@ -20,8 +20,10 @@ class IsospectralEditor(WrappedEditor):
     """Projects the weight on the unedited spectrum after each update of its base."""
 
     def __init__(self, base: AdditiveEditor, options: IsospectralOptions) -> None:
+        """Raises NumericalError for an unedited weight that lacks rank."""
         super().__init__(base)
         self._values = torch.linalg.svdvals(base.weight.to(torch.float64))
+        check_rank(self._values)
 
     def update(self, keys: Tensor, residuals: Tensor, prompt_keys: Tensor | None = None) -> None:
         super().update(keys, residuals, prompt_keys)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from mose.errors import ConfigError, ModelError, shortened
+from mose.errors import ConfigError, ModelError, NumericalError, shortened
 from mose.models.architectures import Architecture, architecture_of
 from mose.models.hooks import PassComplete, hidden_of, hooked, keep_call, keep_input
 from mose.models.ragged import Layout, Prefix, UpperBlocks, packed_attention
@@ -119,7 +119,7 @@ class CausalLM:
     def write(self, layer: int, weight: Tensor) -> None:
         """Overwrite the edited projection's weight with `weight` (d_out, d_in), cast to its dtype.
 
-        Raises ConfigError for another shape.
+        Raises ConfigError for another shape, NumericalError if an entry is not finite.
         """
         current = self.weight(layer)
         if weight.shape != current.shape:
@@ -127,7 +127,13 @@ class CausalLM:
                 f"weight of layer {layer}: found {tuple(weight.shape)}, expected "
                 f"{tuple(current.shape)}; give it as (d_out, d_in)"
             )
-        current.copy_(weight)
+        cast = weight.to(current.dtype)
+        if not torch.isfinite(cast).all():
+            raise NumericalError(
+                f"weight of layer {layer}: NaN or infinite in {current.dtype}, so it is not written"
+                "; write smaller edits (learning_rate, clamp, batch), or run in float32 (dtype)"
+            )
+        current.copy_(cast)
 
     @property
     def head_size(self) -> int:

@@ -8,8 +8,8 @@ import tiny
 import torch
 from sequences import parse, second_moments_of
 
-from mose.editing import layer_choice, sequence, targets, training, writing
-from mose.errors import ConfigError, MoseError, RequestError
+from mose.editing import layer_choice, sequence, signals, targets, training, writing
+from mose.errors import ConfigError, MoseError, NumericalError, RequestError
 from mose.facts.requests import EditRequest, check_requests, check_templates
 from mose.methods.editors import make_editor
 from mose.statistics import keys, second_moments
@@ -224,3 +224,66 @@ def test_methods_that_are_trained_need_neither_templates_nor_second_moments(meth
     state = sequence.State(sequence.make_editors(weights, {}, variant))
     sequence.run(lm, state, variant, requests, [], 2, 2)
     assert state.edits == 2
+
+
+NOT_FINITE = {
+    "nan": float("nan"),
+    "an infinity": float("inf"),
+    "more than the number format holds": 1e39,
+}
+
+
+@pytest.mark.parametrize("entry", NOT_FINITE)
+def test_a_weight_that_is_not_finite_is_not_written(entry):
+    lm = tiny.model()
+    before = lm.weight(1).clone()
+    weight = before.double()
+    weight[2, 3] = NOT_FINITE[entry]
+    with pytest.raises(
+        NumericalError, match=r"weight of layer 1: NaN or infinite in torch\.float32"
+    ):
+        lm.write(1, weight)
+    assert torch.equal(lm.weight(1), before)
+
+
+@pytest.mark.parametrize("method", ["memit", "ultraedit"])
+def test_an_update_that_is_not_finite_names_its_layer_and_is_not_written(
+    requests, method, monkeypatch
+):
+    world = World(requests, method)
+    layer = world.layers[0]
+    before = world.lm.weight(layer).clone()
+    editor = world.editors[layer]
+    spoilt = torch.full_like(before, torch.nan)
+    monkeypatch.setattr(type(editor), "weight", property(lambda _: spoilt))
+    with pytest.raises(NumericalError, match=rf"edits 1 to 2 .*weight of layer {layer}: NaN"):
+        world.run()
+    assert torch.equal(world.lm.weight(layer), before)
+
+
+def test_a_system_that_cannot_be_solved_names_its_layer(requests, monkeypatch):
+    world = World(requests)
+    layer = world.layers[0]
+
+    def fail(*_):
+        raise torch.linalg.LinAlgError("the matrix\nis singular")
+
+    monkeypatch.setattr(type(world.editors[layer]), "delta", fail)
+    with pytest.raises(NumericalError, match=rf"edits 1 to 2 .*layer {layer}: the matrix is sing"):
+        world.run()
+
+
+@pytest.mark.parametrize("what", ["keys", "gradients"])
+def test_signals_that_are_not_finite_enter_no_running_mean(requests, what, monkeypatch):
+    world = World(requests, "ultraedit")
+    collect, layer = signals.collect, world.layers[-1]
+
+    def spoilt(*arguments):
+        found = collect(*arguments)
+        getattr(found, what)[layer][0, 0] = torch.nan
+        return found
+
+    monkeypatch.setattr(signals, "collect", spoilt)
+    with pytest.raises(NumericalError, match=rf"layer {layer}: a {what[:3]}.* is NaN or infinite"):
+        world.run()
+    assert all(int(editor.state()["count"]) == 0 for editor in world.editors.values())

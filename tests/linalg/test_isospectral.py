@@ -82,8 +82,14 @@ def test_the_spectrum_is_exact_for_ill_conditioned_matrices():
 
 def test_what_has_no_nearest_point_is_refused_with_the_cure():
     low = draw(12, 3) @ draw(3, 30, seed=1)
-    with pytest.raises(NumericalError, match=r"lost rank.*raise lambda"):
+    with pytest.raises(NumericalError, match=r"edited matrix .* too large.*raise lambda"):
         nearest(low, torch.ones(12))
+    values = spectrum(low)
+    with pytest.raises(NumericalError, match=r"unedited matrix has rank 3 of 12 .*\(layers\)"):
+        nearest(low, values)
+    # The edit need not be small: the cause is what it started from.
+    with pytest.raises(NumericalError, match="unedited matrix has rank 3 of 12 "):
+        nearest(low + 1e3 * draw(12, 1) @ draw(1, 30, seed=1), values)
     with pytest.raises(NumericalError, match=r"not finite.*learning_rate"):
         nearest(torch.full((3, 4), float("nan")), torch.ones(3))
 

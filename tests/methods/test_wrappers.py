@@ -8,7 +8,7 @@ import torch
 from small_layer import CLOSED_FORM, D_IN, D_OUT, batch, draw, make
 
 from mose.editing import sequence, targets, writing
-from mose.errors import ConfigError
+from mose.errors import ConfigError, NumericalError
 from mose.linalg.second_moment import SecondMoment
 from mose.methods.editors import make_editor
 from mose.methods.prune import reduce_spectrum
@@ -181,3 +181,15 @@ def test_only_additive_closed_forms_can_be_wrapped():
         parse_variant(entry)
     with pytest.raises(ConfigError, match="unknown key 'ridge' for method sphere of memit"):
         parse_variant({**entry, "base": "memit", "ridge": 1.0})
+
+
+def test_isospectral_refuses_an_unedited_matrix_without_full_rank_at_once(weight, moment):
+    weight[3] = 0
+    said = rf"unedited matrix has rank {D_OUT - 1} of {D_OUT} .* other layers \(layers\)"
+    with pytest.raises(NumericalError, match=said):
+        make("isospectral", weight, moment)
+    variant = parse_variant(
+        {"method": "isospectral", "layers": [3], "learning_rate": 0.1, "lambda": 1}
+    )
+    with pytest.raises(NumericalError, match=r"^layer 3: the unedited matrix has rank"):
+        sequence.make_editors({3: weight}, {3: moment}, variant)
