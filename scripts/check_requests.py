@@ -1,4 +1,4 @@
-"""Check that there are at least as many requests as edits; exit with an error if not."""
+"""Check that there are enough requests and, if asked, reference texts; exit with an error if not."""
 
 import argparse
 
@@ -12,6 +12,14 @@ def program(args: argparse.Namespace) -> None:
     count = len(requests.read_requests(args.requests))
     set_aside = files.read_json(args.report).get("set_aside")
     drawing.check_enough(count, args.at_least, args.requests, set_aside)
+    if args.facts:
+        from collections import Counter
+
+        from mose.facts import readers
+
+        found = files.read_json(args.facts)
+        report = readers.Report(kept=found["kept"], prompts=Counter(found["prompts"]))
+        readers.check_references(report, f"datasets.{args.dataset}")
     files.write_text(args.out, f"{count} requests for {args.at_least} edits\n")
 
 
@@ -20,5 +28,7 @@ if __name__ == "__main__":
     parser.add_argument("--requests", required=True, help="requests.jsonl")
     parser.add_argument("--report", required=True, help="requests_report.json")
     parser.add_argument("--at-least", type=int, required=True, help="number of edits")
+    parser.add_argument("--facts", help="facts_report.json; refuse facts without reference texts")
+    parser.add_argument("--dataset", help="label of the data set in that error")
     parser.add_argument("--out", required=True, help="text file to write on success")
     programs.run(program, parser)

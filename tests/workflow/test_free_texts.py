@@ -128,3 +128,23 @@ def test_data_without_reference_texts_are_refused_before_anything_is_edited(tmp_
     (log,) = tmp_path.glob("results/logs/facts/*.log")
     assert "error: facts.json: measure.consistency compares with reference texts" in log.read_text()
     assert not list(tmp_path.glob("results/texts/**/*.h5"))
+
+
+def test_comparing_with_references_or_not_is_no_reason_to_edit_again(finished):
+    project = Project(finished.parents[1])
+    planned = project.planned(**CHANGED, measure={**MEASURED, "consistency": False})
+    assert planned.pop("total") == sum(planned.values())
+    assert planned == dict.fromkeys(
+        ("enough_requests", "tables", "figures", "report_page", "all"), 1
+    )
+
+
+def test_data_that_were_read_before_they_had_to_have_reference_texts_are_refused(tmp_path):
+    project = Project(tmp_path)
+    enough = "results/texts/tiny/capitals/seed0/enough_requests4.txt"
+    check(project.run("--", enough, **CHANGED))
+    done = project.run("--", enough, **CHANGED, measure=MEASURED)
+    assert done.returncode != 0
+    (log,) = tmp_path.glob("results/logs/requests/*.enough4.log")
+    expected = "error: datasets.capitals: measure.consistency compares with reference texts"
+    assert expected in log.read_text()

@@ -135,6 +135,17 @@ def data_of(*names):
     return data_digests(names, CODE)
 
 
+class Unrecorded(str):
+    """A parameter that Snakemake records as empty, so that another value makes nothing again.
+
+    It may only decide whether a job is refused. A params function has to return it: Snakemake makes
+    plain texts of other values.
+    """
+
+    def __repr__(self):
+        return repr("")
+
+
 ABSENT = set()
 
 

@@ -51,7 +51,7 @@ def portability_folders():
 
 def request_files():
     """The requests, if texts are compared with their references, or requests conflict."""
-    if not (config["measure"]["consistency"] or EDITS["conflicts"]):
+    if not (CONSISTENCY or EDITS["conflicts"]):
         return []
     return expand(paths.requests, model=MODELS, dataset=DATASETS, seed=SEEDS)
 
@@ -71,7 +71,7 @@ FIGURES_CODE = code_of(
 TABLES_PARAMS = {
     "runs": runs_json(CHECKPOINTS),
     "batch": EDITS["batch"],
-    "consistency": "--consistency" if config["measure"]["consistency"] else "",
+    "consistency": "--consistency" if CONSISTENCY else "",
     "conflicts": "--conflicts" if EDITS["conflicts"] else "",
 }
 TABLES_COMMAND = (

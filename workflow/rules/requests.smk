@@ -9,6 +9,7 @@ OUTPUTS: results/<experiment>/<model>/<dataset>/facts.jsonl, facts_report.json
 """
 
 BUILTIN_FACTS = ["mose/data/facts.csv", "mose/data/relations.yaml"]
+CONSISTENCY = config["measure"]["consistency"]
 
 
 def dataset_option(key):
@@ -40,6 +41,11 @@ def form_option(wildcards):
     """A params function: the option for the form of the records, if the config states it."""
     form = DATASETS[wildcards.dataset].get("form")
     return "" if form is None else f"--form {form}"
+
+
+def references_option(wildcards):
+    """A params function: the option to refuse a data set without reference texts."""
+    return Unrecorded("--references" if CONSISTENCY else "")
 
 
 rule facts:
@@ -74,7 +80,7 @@ rule facts:
         ask=lambda wildcards: (
             "--ask-model" if DATASETS[wildcards.dataset]["known_only"] else ""
         ),
-        references="--references" if config["measure"]["consistency"] else "",
+        references=references_option,
     shell:
         "python {PROGRAMS:q}/read_facts.py"
         + MODEL_OPTIONS
@@ -132,11 +138,19 @@ rule requests:
         " --report {output.report:q} > {log:q} 2>&1"
 
 
+# Facts that were read without being asked for reference texts are asked here.
+REFERENCES_CODE = ["mose/facts/readers.py"] if CONSISTENCY else []
+REFERENCES_OPTIONS = (
+    " --facts {input.facts:q} --dataset {wildcards.dataset}" if CONSISTENCY else ""
+)
+
+
 rule enough_requests:
-    """Stop the run early if there are fewer requests than `edits.total`."""
+    """Stop the run early for fewer requests than `edits.total`, or without reference texts."""
     input:
         requests=paths.requests,
         report=paths.requests_report,
+        facts=paths.facts_report if CONSISTENCY else [],
     output:
         paths.enough_requests,
     log:
@@ -147,13 +161,16 @@ rule enough_requests:
     resources:
         **LIGHT_RESOURCES,
     params:
-        code=code_of("mose/facts/drawing.py", "mose/facts/requests.py"),
+        code=code_of(
+            "mose/facts/drawing.py", "mose/facts/requests.py", *REFERENCES_CODE
+        ),
     shell:
         "python {PROGRAMS:q}/check_requests.py"
         " --requests {input.requests:q}"
         " --report {input.report:q}"
         " --at-least {wildcards.n}"
-        " --out {output:q} > {log:q} 2>&1"
+        + REFERENCES_OPTIONS
+        + " --out {output:q} > {log:q} 2>&1"
 
 
 def enough_requests_files():
