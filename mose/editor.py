@@ -359,7 +359,8 @@ class Editor:
     def save_adapter(self, folder: str | Path) -> None:
         """Write the change as an adapter of PEFT, to rounding, where it has low rank.
 
-        Raises ConfigError for a change of another kind, StoreError for a folder that is not empty.
+        Low is a rank at which the adapter holds fewer numbers than the edited matrices. Raises
+        ConfigError for a change of a higher one, StoreError for a folder that is not empty.
         """
         session = self._edited()
         export.save_adapter(session.lm, folder, session.base, session.weights, self._record())

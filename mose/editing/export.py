@@ -1,6 +1,7 @@
 """An edited model to take home: a plain directory of transformers, or an adapter of PEFT."""
 
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,11 +18,13 @@ from torch import Tensor
 from mose.editing.patches import by_name, digest_of_weights
 from mose.errors import ConfigError, StoreError
 from mose.facts.requests import EditRequest, records_of
-from mose.linalg.compact import change_of
+from mose.linalg.compact import factors_of_change
 from mose.methods.options import Variant
 from mose.models.causal_lm import CausalLM
 from mose.models.loading import DTYPES
 from mose.storage import files
+
+logger = logging.getLogger(__name__)
 
 RECORD = "mose.json"
 LISTED = 50  # facts in a model card; all are in RECORD
@@ -117,25 +120,29 @@ def save_adapter(
     edited: Mapping[int, Tensor],
     record: Record,
 ) -> None:
-    """Write the change as an adapter of PEFT (LoRA), to rounding.
+    """Write the change as an adapter of PEFT (LoRA), to rounding (`factors_of_change`).
 
-    base, edited: matrices (d_out, d_in) by layer. Raises ConfigError for a change that is not of
-    low rank, StoreError as `save_directory`.
+    base, edited: matrices (d_out, d_in) by layer. All layers have the rank of the one that needs
+    most. Raises ConfigError if the factors of that rank hold as many numbers as the matrices,
+    StoreError as `save_directory`.
     """
     modules = {id(module): name for name, module in lm.model.named_modules()}
-    factors = {}
-    for layer, weight in edited.items():
-        change = change_of(base[layer], weight)
-        if change.left is None or change.right is None:
-            raise ConfigError(
-                f"layer {layer}: its change is not of low rank, which an adapter needs; use "
-                "save_patch or save_pretrained"
-            )
-        up, down = (torch.from_numpy(side.values) for side in (change.left, change.right))
-        if weight.shape[0] > weight.shape[1]:
-            up, down = down.mT, up.mT
-        factors[modules[id(lm.projection(layer))]] = up.float(), down.float()
-    rank = max(up.shape[1] for up, _ in factors.values())
+    by_layer = {layer: factors_of_change(base[layer], weight) for layer, weight in edited.items()}
+    widest = max(by_layer, key=lambda layer: by_layer[layer][0].shape[1])
+    # PEFT refuses rank 0, which is that of no change.
+    rank = max(1, by_layer[widest][0].shape[1])
+    rows, columns = edited[widest].shape
+    if rank * (rows + columns) >= rows * columns:
+        raise ConfigError(
+            f"layer {widest}: its change is not of low rank: to rounding it has rank {rank} of "
+            f"{min(rows, columns)}, whose factors hold {rank * (rows + columns):,} numbers, and "
+            f"the matrix holds {rows * columns:,}; use save_patch or save_pretrained"
+        )
+    factors = {modules[id(lm.projection(layer))]: pair for layer, pair in by_layer.items()}
+    logger.info(
+        "adapter: rank %d, %s numbers, in place of %s of the matrices",
+        rank, f"{rank * (rows + columns) * len(edited):,}", f"{rows * columns * len(edited):,}",
+    )  # fmt: skip
     tensors = {}
     for name, (up, down) in factors.items():
         missing = rank - up.shape[1]

@@ -37,6 +37,9 @@ MOST_WEIGHT = 1e4
 # Weighted least squares for larger ranks take longer than they save.
 WEIGHTED_RANK = 64
 ROUNDS = 6
+# What `factors_of_change` leaves out of a change: twice the energy of one rounding, or this share
+# of its norm, which is more than the roundings of hundreds of batches in float32.
+ROUNDINGS, LEFT_OUT = 2.0, 1e-4
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,31 @@ def change_of(base: Tensor, edited: Tensor) -> Change:
         changes.append(_change(base, edited, None, None))
         changes += [_change(base, edited, left, None) for left in _rotation(change, before)]
     return min(changes, key=size_of)
+
+
+def factors_of_change(base: Tensor, edited: Tensor) -> tuple[Tensor, Tensor]:
+    """Factors A (m, r) and B (r, n) float32 of the change A B from `base` to `edited`, of (m, n).
+
+    Of the lowest rank at which what is left out is no more than rounding: in norm, that of the
+    matrices' number format, or LEFT_OUT of the change. r is 0 without a change, and m or n for a
+    change of full rank.
+    """
+    if base.shape[0] > base.shape[1]:
+        right, left = factors_of_change(base.mT, edited.mT)
+        return left.mT, right.mT
+    change = edited.to(torch.float64).numpy() - base.to(torch.float64).numpy()
+    directions = np.linalg.eigh(change @ change.T)[1][:, ::-1]
+    along = directions.T @ change
+    energies = np.square(along).sum(1)
+    total = energies.sum()
+    left_over = total - np.cumsum([0.0, *energies])
+    rounding = np.square(ROUNDING * _last_digits(edited)[change != 0]).sum()
+    rank = int((left_over > max(ROUNDINGS * rounding, LEFT_OUT**2 * total)).sum())
+    # Each factor has the root of the singular values, so that both are of one size.
+    roots = np.sqrt(np.sqrt(energies[:rank]))
+    sides = directions[:, :rank] * roots, along[:rank] / roots[:, None]
+    left, right = (torch.from_numpy(side).float() for side in sides)
+    return left, right
 
 
 def _change(base: Tensor, edited: Tensor, left: Fixed | None, right: Fixed | None) -> Change:

@@ -1,6 +1,7 @@
 """What is exported is what was measured: directories, patches and adapters of edited models."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -245,6 +246,31 @@ def test_peft_loads_an_adapter_of_the_same_change(kind, tmp_path):
 def test_an_adapter_of_another_kind_of_change_is_refused(tmp_path):
     editor = editor_of("rect")
     editor.edit(FACTS[:3])
-    with pytest.raises(ConfigError, match="layer 1: its change is not of low rank"):
+    said = r"layer 1: its change is not of low rank: to rounding it has rank (\d+) of 32, "
+    with pytest.raises(ConfigError, match=rf"{said}whose factors hold .* save_patch") as refusal:
         editor.save_adapter(tmp_path / "adapter")
     assert not (tmp_path / "adapter").exists()
+    change = editor.session.weights[1] - editor.session.base[1]
+    rank = int(re.search(said, str(refusal.value))[1])
+    assert rank == torch.linalg.matrix_rank(change)
+
+
+def test_an_adapter_is_judged_by_its_rank_and_not_by_the_size_of_a_patch(tmp_path):
+    """In bfloat16 a patch stores differences where factors in float32 would take more bytes."""
+    lm = tiny.model()
+    editor = mose.Editor(lm.model.bfloat16(), lm.tokenizer, **{**options_of("memit"), "batch": 6})
+    editor.edit(FACTS)
+    editor.save_patch(tmp_path / "edit.safetensors")
+    stated = patches.read_patch(tmp_path / "edit.safetensors").tensors.values()
+    assert "differences" in {one["form"] for one in stated}
+    editor.save_adapter(tmp_path / "adapter")
+    stored = load_file(tmp_path / "adapter" / "adapter_model.safetensors")
+    rank = json.loads((tmp_path / "adapter" / "adapter_config.json").read_text())["r"]
+    assert rank <= len(FACTS)
+    for layer, weight in editor.session.weights.items():
+        down, up = (tensor.double() for name, tensor in stored.items() if f".{layer}." in name)
+        base = editor.session.base[layer].double()
+        missed = torch.linalg.matrix_norm(base + up @ down - weight.double())
+        change = torch.linalg.matrix_norm(weight.double() - base)
+        assert missed < 2**-9 * torch.linalg.matrix_norm(weight.double())
+        assert missed < 0.1 * change

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from mose.linalg.compact import change_of, size_of
+from mose.linalg.compact import change_of, factors_of_change, size_of
 from mose.linalg.exact import exact_product, fixed
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
@@ -97,3 +97,32 @@ def test_a_product_is_that_of_the_rounded_factors_and_its_order_does_not_matter(
     assert rounded.max() < 1e-3 * 4 * 2.0**-30
     with pytest.raises(ValueError, match="not finite"):
         fixed(np.array([[np.inf]]), "left")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("shape", [(30, 50), (50, 30)])
+@pytest.mark.parametrize("rank", [0, 1, 7, 20])
+def test_the_low_rank_is_that_of_the_change_and_leaves_out_its_rounding(dtype, shape, rank):
+    generator = torch.Generator().manual_seed(rank)
+    base = torch.randn(shape, generator=generator).to(dtype)
+    change = torch.randn(shape[0], rank, generator=generator).double() @ torch.randn(
+        rank, shape[1], generator=generator
+    ).double()  # fmt: skip
+    edited = (base.double() + change).to(dtype)
+    left, right = factors_of_change(base, edited)
+    assert (left.shape, right.shape) == ((shape[0], rank), (rank, shape[1]))
+    missed = base.double() + left.double() @ right.double() - edited.double()
+    assert missed.norm() <= 1.5 * (base.double() + change - edited.double()).norm()
+
+
+def test_the_low_rank_of_many_batches_is_not_that_of_their_roundings():
+    generator = torch.Generator().manual_seed(0)
+    edited = base = torch.randn(60, 90, generator=generator)
+    for batch in range(300):
+        column = torch.zeros(60, 1)
+        column[batch % 5] = 1e-2
+        edited = edited + column @ torch.randn(1, 90, generator=generator)
+    left, right = factors_of_change(base, edited)
+    assert left.shape[1] == right.shape[0] == 5
+    change = edited.double() - base.double()
+    assert (left.double() @ right.double() - change).norm() < 1e-4 * change.norm()
