@@ -1,4 +1,4 @@
-"""Check that there are enough requests and, if asked, reference texts; exit with an error if not."""
+"""Check that there are enough requests and, if asked, reference texts; else exit with an error."""
 
 import argparse
 

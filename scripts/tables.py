@@ -20,7 +20,12 @@ def program(args: argparse.Namespace) -> None:
         programs.write_table(paths.at(table=name).table, table)
     text = latex.summary_table(tables["summary"], tables["summary_intervals"])
     files.write_text(paths.summary_latex, text)
-    files.write_text(paths.summary_text, f"{pages.format_summary(tables['summary'])}\n")
+    lines = [pages.format_summary(tables["summary"])]
+    if args.so_far:
+        from mose.experiment import unfinished
+
+        lines += [f"left out: {line}" for line in unfinished.left_out(runs)]
+    files.write_text(paths.summary_text, "\n".join([*lines, ""]))
 
 
 if __name__ == "__main__":

@@ -1,8 +1,6 @@
 """Gathers the measurements of all runs of an experiment into its tables."""
 
 from collections.abc import Mapping, Sequence
-from itertools import takewhile
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -11,6 +9,7 @@ from mose.errors import StoreError
 from mose.evaluation import fluency
 from mose.experiment.paths import Paths
 from mose.experiment.runs import Runs
+from mose.experiment.unfinished import progress
 from mose.facts import requests
 from mose.facts.conflicts import conflicting_pairs
 from mose.report import (
@@ -29,25 +28,6 @@ from mose.storage import hdf5
 Frames = dict[str, list[pd.DataFrame]]
 
 
-def finished_checkpoints(paths: Paths, checkpoints: Sequence[int]) -> list[int]:
-    """The checkpoints of a run with all measurements, those of the unedited model included.
-
-    paths: of the run. The unedited model needs its perplexity, and its scores on all requests up
-    to the checkpoint.
-    """
-    if not Path(paths.unedited_perplexity).exists():
-        return []
-    reached = takewhile(lambda n: Path(paths.at(n=n).unedited_scores).exists(), checkpoints)
-    return [n for n in reached if all(map(Path.exists, _measured(paths.at(n=n))))]
-
-
-def _measured(at: Paths) -> list[Path]:
-    """The files of one checkpoint that the tables read."""
-    return [
-        Path(path) for path in (at.checkpoint, at.immediate, at.scores, at.stability, at.perplexity)
-    ]
-
-
 def experiment_tables(
     runs: Runs,
     batch: int,
@@ -58,15 +38,16 @@ def experiment_tables(
     """The tables of an experiment, by name (`catalog.TABLES`).
 
     batch: requests per update. consistency: whether texts are compared with references.
-    finished: leave out checkpoints without all measurements. conflicting: whether requests conflict
-    on purpose. Raises StoreError if nothing is finished.
+    finished: leave out checkpoints without all measurements, and those of an earlier run
+    (`mose.experiment.unfinished`). conflicting: whether requests conflict on purpose.
+    Raises StoreError if nothing is finished.
     """
     frames: Frames = {"metrics": [], "stability": [], "perplexity": [], "edit_records": []}
     for identity in runs.identities():
         paths = runs.paths.at(**identity)
         checkpoints = runs.checkpoints_of(identity["method"])
         if finished:
-            checkpoints = finished_checkpoints(paths, checkpoints)
+            checkpoints = progress(paths, checkpoints).finished
         if checkpoints:
             segments = [n for n in runs.checkpoints if n <= checkpoints[-1]]
             pairs = _pairs(paths.requests) if conflicting else []

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 import pandas as pd
 from project import METHODS, check
 
+NEW = ("scores2.csv", "stability2.csv", "perplexity2.csv")
+
 
 @contextmanager
 def hidden(path):
@@ -41,6 +43,20 @@ def test_what_is_finished_has_its_tables_while_the_rest_is_not(whole, tmp_path):
     fewer = pd.read_csv(results / "so_far" / "summary.csv")
     left_out = (so_far.method == "memit") & (so_far.edits == 2)
     pd.testing.assert_frame_equal(fewer, so_far[~left_out].reset_index(drop=True))
+
+    # A chain that is made anew: its second checkpoint is still of the earlier run.
+    again = ["results/small/tiny/capitals/memit/seed0/" + name for name in NEW]
+    check(project.run("--", *again, methods={**METHODS, "memit": later}))
+    project.run("--", "so_far", **changed)
+    fewer = pd.read_csv(results / "so_far" / "summary.csv")
+    assert sorted(fewer[fewer.method == "memit"].edits) == [0, 2]
+    assert sorted(fewer[fewer.method == "mose-input"].edits) == [0, 2, 4]
+    (line,) = [
+        line
+        for line in (results / "so_far" / "summary.txt").read_text().splitlines()
+        if line.startswith("left out: ")
+    ]
+    assert line.endswith("memit/seed0/edits4.h5: it does not continue edits2.h5")
 
     # Without the unedited model's perplexity there is nothing to compare with.
     with hidden(results / "tiny" / "unedited" / "perplexity.csv"):
