@@ -32,24 +32,39 @@ WITHIN = ("figures", "captions", "so_far", "task_items")
 
 
 def expand_scan(label: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """One entry per combination of the values in `scan:`, by label."""
+    """One entry per combination of the values in `scan:`, by label.
+
+    Raises KeyRefused for combinations whose labels would be the same.
+    """
     entry = dict(entry)
     scan = entry.pop("scan", None)
     if scan is None:
         return {label: entry}
-    entries = {}
+    entries: dict[str, dict[str, Any]] = {}
     for values in itertools.product(*scan.values()):
         chosen = dict(zip(scan, values, strict=True))
         parts = [f"{key}{_in_label(value)}" for key, value in chosen.items() if len(scan[key]) > 1]
-        entries["_".join([label, *parts])] = {**entry, **chosen}
+        name = "_".join([label, *parts])
+        other = entries.setdefault(name, {**entry, **chosen})
+        for key, value in chosen.items():
+            if other[key] != value:
+                raise KeyRefused(
+                    "scan",
+                    f"{shown(other[key])} and {shown(value)} of {key} would both have the label "
+                    f"{name!r}; make an entry of its own for one of them",
+                )
     return entries
 
 
 def _in_label(value: Any) -> str:
-    """A value as part of a label, without dots, signs and brackets."""
+    """A value as part of a label: letters, digits, '-' and '_', without dots, signs and brackets.
+
+    Numbers of one type have labels of their own; texts that differ in other characters do not.
+    """
     if isinstance(value, list):
-        return "-".join(map(str, value))
-    return str(value).replace(".", "p").replace("-", "m").replace("+", "")
+        return "-".join(map(_in_label, value))
+    text = str(value).replace(".", "p").replace("-", "m").replace("+", "")
+    return re.sub("[^A-Za-z0-9_]", "-", text)
 
 
 def variants(
@@ -75,7 +90,11 @@ def variants(
             named = settings[wanted]
             if "scan" in named:
                 raise ConfigError(f"{model}: methods.{wanted}: scan belongs to an experiment")
-        for variant, options in expand_scan(label, {**named, **own}).items():
+        try:
+            expanded = expand_scan(label, {**named, **own})
+        except KeyRefused as error:
+            raise error.within(where) from None
+        for variant, options in expanded.items():
             if variant in parsed:
                 raise ConfigError(f"{where}: {variant!r} is the label of another variant as well")
             try:

@@ -1,5 +1,6 @@
 """Entries of `methods:`: scans, settings of a model's file, labels and ends."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from experiments import GOOD, changed
 from mose.errors import ConfigError
 from mose.experiment import config
 from mose.methods.register import METHODS, files_of, parse_variant
+from mose.validation.strict import NAME
 
 ROOT = Path(__file__).parents[2]
 
@@ -125,6 +127,33 @@ def test_labels_of_a_scan_can_be_names_of_files():
     entry = {"scan": {"lambda": [1e20, 1e-7, -0.5, 2]}}
     labels = list(config.expand_scan("a", entry))
     assert labels == ["a_lambda1e20", "a_lambda1em07", "a_lambdam0p5", "a_lambda2"]
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        (["nearest", "weighted"], ["a_xnearest", "a_xweighted"]),
+        (["two-step", "x y", "../data/f.json"], ["a_xtwomstep", "a_xx-y", "a_xpp-data-fpjson"]),
+        ([[0.5, -1], [2]], ["a_x0p5-m1", "a_x2"]),
+        ([True, None, {"of": 1}], ["a_xTrue", "a_xNone", "a_x--of---1-"]),
+        ([1, 1, 2], ["a_x1", "a_x2"]),
+    ],
+)
+def test_labels_of_texts_are_valid_and_one_for_each(values, labels):
+    found = config.expand_scan("a", {"scan": {"x": values}})
+    assert list(found) == labels
+    for label in labels:
+        assert re.fullmatch(NAME, label)
+
+
+def test_values_that_a_label_does_not_tell_apart_are_refused():
+    entry = {**GOOD["methods"]["a"], "scan": {"side": ["x/y", "x y"]}}
+    with pytest.raises(ConfigError) as error:
+        config.read_experiment(changed("methods", {"a": entry}))
+    assert str(error.value) == (
+        "config: methods.a.scan: 'x/y' and 'x y' of side would both have the label 'a_sidex-y'; "
+        "make an entry of its own for one of them"
+    )
 
 
 def test_a_variant_names_the_files_that_define_it():
