@@ -1,6 +1,7 @@
 """What `mose inspect`, `check`, `methods`, `models` and `cache` say."""
 
-from dataclasses import MISSING, fields
+from collections.abc import Sequence
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from mose.errors import ConfigError, RequestError, StoreError
 from mose.experiment.model_files import model_files, read_model_file
 from mose.experiment.settings import FORMS
 from mose.facts.requests import replaced_by
+from mose.methods.descriptions import DESCRIPTIONS, Description
 from mose.methods.options import RESERVED
 from mose.methods.register import BASE, METHODS
 from mose.storage import cache, files
@@ -129,17 +131,29 @@ def check(given: Records) -> tuple[Row, bool]:
     }, True
 
 
-def methods() -> list[Row]:
-    """Every method that an editor can be asked for: name, what it is, options to give."""
+def methods(names: Sequence[str] = ()) -> list[Row]:
+    """Methods that an editor can be asked for: name, what it does, source, cost, use, and options
+    that have no default.
+
+    names: of those wanted; all if empty. Source, cost and use are "" for methods of other packages.
+    Raises ConfigError for a name that is none.
+    """
+    known = [*dict.fromkeys([*METHODS, *FORMS])]
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"methods: {one_of(name, known)}")
     rows = []
-    for name in dict.fromkeys([*METHODS, *FORMS]):
+    for name in names or known:
         form = FORMS.get(name)
         method = METHODS[form.method if form else name]
         needed = _required(method.options)
         if "base" in needed:  # a wrapper needs what its base needs, by default MEMIT
             needed = [one for one in needed if one != "base"] + _required(METHODS[BASE].options)
-        what = form.what if form else (method.options.__doc__ or "").partition("\n")[0]
-        rows.append({"method": name, "what": what, "needs": needed})
+        about = DESCRIPTIONS.get(name)
+        if about is None:
+            what = form.what if form else (method.options.__doc__ or "").partition("\n")[0]
+            about = Description(what, "", "", "")
+        rows.append({"method": name, **asdict(about), "needs": needed})
     return rows
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import sys
+import textwrap
 from typing import Annotated, Any
 
 import typer
@@ -210,12 +211,25 @@ def check(
         raise typer.Exit(1)
 
 
-@app.command(epilog="Example: mose methods --json")
-def methods(as_json: AsJson = False) -> None:
-    """List the methods, and what they do."""
+@app.command(epilog="Example: mose methods mose memit-memory")
+def methods(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAMES", help="Methods; all if omitted.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the methods: what they do, their source, what they cost, and when to take them.
+
+    What a method needs stands in the model's file for many models (mose models); else give it by
+    -o KEY=VALUE, or let mose tune find it.
+    """
     from mose.cli import inspection
 
-    _show_rows(inspection.methods(), as_json)
+    rows = inspection.methods(names or ())
+    if as_json:
+        _echo_json(rows)
+    else:
+        typer.echo("\n\n".join(map(_paragraph, rows)))
 
 
 @app.command(epilog="Example: mose models")
@@ -303,6 +317,21 @@ def _show_rows(rows: list[dict[str, Any]], as_json: bool) -> None:
     for row in cells:
         padded = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
         typer.echo("  ".join(padded).rstrip())
+
+
+def _paragraph(row: dict[str, Any]) -> str:
+    """A row as its first value, and a line for each of the others that is not empty."""
+    (_, head), *others = row.items()
+    width = max(len(name) for name, _ in others)
+    lines = [head]
+    for name, value in others:
+        if value:
+            first, rest = f"    {name.ljust(width)}  ", " " * (width + 6)
+            lines += textwrap.wrap(
+                _cell(value), 100, initial_indent=first, subsequent_indent=rest,
+                break_long_words=False, break_on_hyphens=False,
+            )  # fmt: skip
+    return "\n".join(lines)
 
 
 def _show_mapping(values: dict[str, Any], as_json: bool) -> None:

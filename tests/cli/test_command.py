@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import mose
 from mose.cli import workflow
 from mose.editing import patches
 from mose.errors import StoreError
+from mose.methods.register import OWN
 from mose.models import loading
 from mose.storage import cache
 from mose.storage.yaml_files import read_yaml
@@ -237,7 +239,7 @@ def test_methods_models_and_cache_are_listed():
     assert needs["memit"] == needs["rect"] == ["layers", "learning_rate", "lambda"]
     assert needs["ft"] == ["layers"]
     what = {row["method"]: row["what"] for row in listed}
-    assert what["mose-published"] == "W <- R W as published"
+    assert "W <- R W," in what["mose-published"]
     assert needs["memit-memory"] == needs["memit"]
     known = {row["model"]: row for row in json.loads(run("models", "--json")[1])}
     assert known["smollm2-135m"]["blocks"] == 30
@@ -249,6 +251,26 @@ def test_methods_models_and_cache_are_listed():
     assert Path(entry["path"]).is_dir()
     assert run("cache", "clear", "--kind", "models")[1] == "nothing\n"
     assert Path(entry["path"]).is_dir()
+
+
+def test_every_method_is_described_from_what_the_documentation_has():
+    documented = (ROOT / "docs" / "methods.md").read_text()
+    rows = {row["method"]: row for row in json.loads(run("methods", "--json")[1])}
+    assert {*rows} >= {*OWN, "mose-published", "memit-memory"}
+    for name, row in rows.items():
+        assert all(len(row[key]) > 10 for key in ("what", "source", "cost", "use")), name
+        assert row["what"].endswith("."), name
+        papers = re.findall(r"\d{4}\.\d{5}", row["source"])
+        assert papers or "this project" in row["source"]
+        # A paper is named beside its method.
+        for paper in papers:
+            assert paper in documented, name
+    out = run("methods")[1]
+    assert max(map(len, out.splitlines())) <= 100
+    assert [line for line in out.splitlines() if line and line[0] != " "] == [*rows]
+    some = run("methods", "memit", "rect")[1]
+    assert [line for line in some.splitlines() if line and line[0] != " "] == ["memit", "rect"]
+    assert "    needs   layers, learning_rate, lambda" in some.splitlines()
 
 
 def test_run_is_snakemake_on_the_packaged_workflow(folder, tmp_path, monkeypatch):

@@ -74,6 +74,7 @@ WRONG = {
     ),
     "nothing to continue": (("ask", "base", " "), "found nothing to continue; give a text"),
     "facts as a configuration": (("run", "facts.json"), "expected an experiment's configuration"),
+    "a method to list that is none": (("methods", "memti"), "did you mean 'memit'?"),
     "a model that is not there": (("ask", "bas", "So"), "known are"),
     "a patch of another base": (
         ("ask", "edited", "So", "--patch", "edit.safetensors"), "in this model already",
