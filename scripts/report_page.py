@@ -37,6 +37,7 @@ def program(args: argparse.Namespace) -> None:
         **{"experiment": [runs.experiment], "model": runs.models, "dataset": runs.datasets},
         **{"method": runs.methods, "seed": runs.seeds, "n": runs.checkpoints},
         **{"corpus": [args.corpus], "task": list(config["tasks"])},
+        **{"targets": settings["targets"]},
     }
     times = job_times.per_edit(known, config["edits"]["total"], runs.ends)
     _, png = drawing.save(costs.seconds_per_edit(times), runs.paths.times_figure)
@@ -108,6 +109,8 @@ if __name__ == "__main__":
     parser.add_argument("--runs", required=True, help="the runs of the experiment, as JSON")
     parser.add_argument("--corpus", required=True, help="name of the corpus in results/models/")
     parser.add_argument(
-        "--settings", required=True, help="configuration, and options by model and label, as JSON"
+        "--settings",
+        required=True,
+        help="configuration, options by model and label, and names of shared targets, as JSON",
     )
     programs.run(program, parser)

@@ -42,8 +42,9 @@ def per_edit(
 ) -> pd.DataFrame:
     """Seconds an edit of what methods do, by method and stage.
 
-    known: as in `job_times`, with models, data sets, methods and seeds. edits: of each of them, but
-    for the methods in `ends`, which stop at that number.
+    known: as in `job_times`, with models, data sets, methods, seeds, and the names of targets that
+    methods share: there may be files of others, of options that no method has any more. edits: of
+    each method, but for those in `ends`, which stop at that number.
     Columns: method, stage, seconds (by the clock: of a processor's time Snakemake misses up to the
     last 30 s). Targets that methods share have the label "shared".
     """

@@ -8,7 +8,7 @@ from mose.experiment.paths import BENCHMARKS
 HEAD = "s\th:m:s\tmax_rss\tmax_vms\tmax_uss\tmax_pss\tio_in\tio_out\tmean_load\tcpu_time\n"
 KNOWN = {
     "experiment": ["a"], "model": ["m"], "dataset": ["d"], "method": ["memit"], "seed": [0],
-    "n": [2, 4], "corpus": ["sampled"],
+    "n": [2, 4], "corpus": ["sampled"], "targets": ["layer8-01234567"],
 }  # fmt: skip
 
 
@@ -55,6 +55,7 @@ def test_seconds_an_edit_of_two_seeds_are_told_by_method(ran):
         ran(f"measure/a.m.d.unedited.{seed}.4", 1000)
         ran(f"targets/a.m.d.layer8-01234567.{seed}.4", 16)
     ran("targets/b.m.d.layer8-01234567.0.4", 1000)  # of another experiment
+    ran("targets/a.m.d.layer8-76543210.0.4", 1000)  # of options that no method has any more
     table = job_times.per_edit(known, 4, {})
     assert list(table.itertuples(index=False, name=None)) == [
         ("shared", "targets", 4.0),

@@ -13,7 +13,8 @@ def report_settings(wildcards):
         name: {label: variant.as_dict() for label, variant in model.variants.items()}
         for name, model in MODELS.items()
     }
-    return as_json({"configuration": config, "methods": methods})
+    targets = sorted({label for model in MODELS.values() for label in model.seekers})
+    return as_json({"configuration": config, "methods": methods, "targets": targets})
 
 
 rule report_page:
