@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, overload
@@ -16,7 +16,7 @@ from mose.editing import export, patches
 from mose.editing.arguments import Arguments, absolute, split_arguments
 from mose.editing.session import Session, read_saved
 from mose.errors import ConfigError, RequestError, StoreError, shortened
-from mose.evaluation import prompt_scores, stability
+from mose.evaluation import neighbours, prompt_scores, stability
 from mose.experiment.model_files import NamedModel, find_model, with_hub_id
 from mose.experiment.settings import Settings, choose
 from mose.facts.given import requests_of
@@ -203,16 +203,20 @@ class Editor:
         taken back first, as by `remove`; keep: both are written; refuse: RequestError. None:
         replace for methods with a ledger, keep for others.
         Ctrl-C leaves the model as after the last whole batch. Facts that the model does not tell
-        afterwards are named in a warning.
+        afterwards are named in a warning, and so are neighbour prompts (`locality`) that get
+        another answer than of the unedited model, of as many as there are facts (32 for fewer).
         Raises RequestError for facts that cannot be used, before any is written.
         """
         requests = requests_of(facts, self.session.ids, form, columns)
         self.session.edit(requests, repeated)
-        self._warn_of_unwritten({request.id for request in requests})
-
-    def _warn_of_unwritten(self, ids: Collection[str]) -> None:
-        """Log which of these edits the model does not tell."""
+        ids = {request.id for request in requests}
         written = [request for request in self.session.requests if request.id in ids]
+        self._warn_of_unwritten(written)
+        if said := neighbours.notice(self.session.lm, self.session.unedited, written):
+            logger.warning("%s", said)
+
+    def _warn_of_unwritten(self, written: Sequence[EditRequest]) -> None:
+        """Log which of these edits the model does not tell."""
         unwritten = [
             request.subject
             for request, told in zip(written, self._told(written), strict=True)

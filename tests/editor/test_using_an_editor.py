@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -13,8 +14,10 @@ from front_door import FACTS, all_weights, editor_of, options_of, same
 
 import mose
 from mose.errors import StoreError
+from mose.evaluation import neighbours
 from mose.experiment import settings
 from mose.facts.given import requests_of
+from mose.facts.requests import Probe
 from mose.statistics import corpus, second_moments
 from mose.storage import cache
 
@@ -85,9 +88,55 @@ def test_facts_that_the_model_does_not_tell_are_named(caplog):
 
 def test_facts_that_the_model_tells_are_not(edited, caplog):
     told = edited.edits.still_there
-    edited._warn_of_unwritten(set(edited.edits.request[told]))
+    requests = zip(edited.session.requests, told, strict=True)
+    edited._warn_of_unwritten([request for request, there in requests if there])
     assert told.any()
     assert not caplog.records
+
+
+def likeliest(model, prompt, target):
+    """The likeliest token at each place of the target, by one plain pass."""
+    start = len(tiny.tokenizer()(prompt)["input_ids"])
+    ids = tiny.tokenizer()(f"{prompt} {target}")["input_ids"]
+    with torch.no_grad():
+        return model(torch.tensor([ids])).logits[0, start - 1 : -1].argmax(-1).tolist()
+
+
+WRITES_MUCH = options_of("ft", steps=40, learning_rate=0.05, stop_loss=1e-4)
+WRITES_NOTHING = {**options_of("memit"), "retention_weight": 1e12}
+
+
+@pytest.mark.parametrize("options", [WRITES_MUCH, WRITES_NOTHING], ids=["much", "nothing"])
+def test_neighbours_that_get_another_answer_are_named(options, caplog):
+    """By plain passes of the model and of a fresh one."""
+    pairs = [(f"The river of {name} is", target) for name, target in tiny.FACTS]
+    locality = [{"prompt": prompt, "target": target} for prompt, target in pairs]
+    facts = [{**FACTS[0], "locality": locality[:7]}, {**FACTS[1], "locality": locality[5:]}]
+    lm, fresh = tiny.model(), tiny.model().model
+    editor = mose.Editor(lm.model, lm.tokenizer, **options)
+    editor.edit(facts)
+    said = [one.getMessage() for one in caplog.records if "neighbour" in one.getMessage()]
+    changed = [pair for pair in pairs if likeliest(editor.model, *pair) != likeliest(fresh, *pair)]
+    assert bool(changed) == (options is WRITES_MUCH)
+    named = f"{len(changed)} of {len(pairs)} neighbour prompts asked have another answer"
+    assert [line[: len(named)] for line in said] == [named] * bool(changed)
+    # Asking changes nothing: weights and table are those of the same edits without neighbours.
+    lm = tiny.model()
+    other = mose.Editor(lm.model, lm.tokenizer, **options)
+    other.edit([{k: v for k, v in fact.items() if k != "locality"} for fact in facts])
+    assert same(all_weights(editor.model), all_weights(other.model))
+    assert editor.edits.drop(columns="seconds").equals(other.edits.drop(columns="seconds"))
+
+
+def test_no_more_neighbours_are_asked_than_edits_but_for_few_edits():
+    probes = [Probe(f"{i}", "x") for i in range(200)]
+    request = requests_of(FACTS[:1])[0]
+    one = replace(request, locality=tuple(probes[:50]))
+    assert neighbours.asked_of([one]) == probes[:32]
+    many = [replace(request, locality=tuple(probes[i : i + 2])) for i in range(0, 200, 2)]
+    assert neighbours.asked_of(many) == probes[::2]
+    assert neighbours.asked_of([request]) == []
+    assert neighbours.asked_of([one, one]) == probes[:32]
 
 
 def test_metrics_are_means_of_what_plain_passes_give(edited):
