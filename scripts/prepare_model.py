@@ -16,8 +16,13 @@ def program(args: argparse.Namespace) -> None:
     architecture = (
         None if args.architecture is None else Architecture(**json.loads(args.architecture))
     )
-    manifest = sources.obtain(json.loads(args.source), out.parent / "weights", architecture)
-    files.write_json(out, manifest)
+    source = json.loads(args.source)
+    local = Path(source.get("local", "")).expanduser()
+    # Before it is read: what replaces it meanwhile is then another file. A directory is used in
+    # place, and every job compares it with its fingerprint.
+    file = {"file": files.identity_of(local)} if local.is_file() else {}
+    manifest = sources.obtain(source, out.parent / "weights", architecture)
+    files.write_json(out, {**manifest, **file})
 
 
 if __name__ == "__main__":

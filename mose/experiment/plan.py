@@ -134,7 +134,7 @@ class Plan:
         )  # fmt: skip
 
     def check(self) -> None:
-        """Refuse a missing local model, a layer that its model lacks, a wrong stated shape.
+        """Refuse a missing or replaced local model, a layer that a model lacks, a wrong shape.
 
         Models of unknown shape pass. Raises ConfigError.
         """
@@ -146,6 +146,8 @@ class Plan:
                     f"{model.file}: source.local: {local}: no such file or directory; put the "
                     "model there, or name where it is"
                 )
+            if local is not None and _manifest(name).exists():
+                _check_not_replaced(model, _manifest(name))
             shape = self.shape(name)
             if shape is not None:
                 _check_layers(name, model, shape)
@@ -194,6 +196,22 @@ def _check_layers(name: str, model: Model, shape: Shape) -> None:
                 f"config: methods.{label}.layers: found {last}, expected 0 to {shape.blocks - 1}: "
                 f"{name} has {shape.blocks} blocks"
             )
+
+
+def _check_not_replaced(model: Model, manifest: Path) -> None:
+    """Refuse a .gguf file that is another than the one that was converted.
+
+    A directory is compared with its fingerprint by the jobs that load it.
+    """
+    local = model.source["local"]
+    converted = files.read_json(manifest).get("file")
+    if converted is None or converted["path"] != str(_path(local).resolve()):
+        return
+    if files.is_replaced(converted):
+        raise ConfigError(
+            f"{model.file}: source.local: {local} is another file than the one that {manifest} was "
+            "made of; restore that one, or delete the manifest to begin anew with this one"
+        )
 
 
 def _manifest(model: str) -> Path:

@@ -10,7 +10,7 @@ import os
 import re
 import socket
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -146,6 +146,32 @@ def sha256_of_file(path: str | Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def identity_of(path: str | Path) -> dict[str, Any]:
+    """What tells a file from one that replaces it: path, bytes, time of change, SHA-256."""
+    path = Path(path).resolve()
+    stat = path.stat()
+    return {
+        "path": str(path),
+        "bytes": stat.st_size,
+        "changed_ns": stat.st_mtime_ns,
+        "sha256": sha256_of_file(path),
+    }
+
+
+def is_replaced(identity: Mapping[str, Any]) -> bool:
+    """Whether the path of an `identity_of` has another content now; False if it is not there.
+
+    The file is read only if its size is the same and its time of change is not.
+    """
+    path = Path(identity["path"])
+    if not path.exists():
+        return False
+    stat = path.stat()
+    if stat.st_size != identity["bytes"]:
+        return True
+    return stat.st_mtime_ns != identity["changed_ns"] and sha256_of_file(path) != identity["sha256"]
 
 
 def digest_of(value: Any) -> str:

@@ -1,12 +1,25 @@
 """A GGUF file as safetensors: the numbers it holds, read once."""
 
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
 import gguf
 import numpy as np
 import pytest
+import yaml
+from experiments import changed
 from safetensors.torch import load_file
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
+from mose.errors import ConfigError
+from mose.experiment import config
+from mose.experiment.plan import Plan
 from mose.models import sources
+
+ROOT = Path(__file__).parents[2]
 
 WIDTH, MLP, HEADS, BLOCKS = 16, 32, 2, 2
 
@@ -91,3 +104,32 @@ def test_a_conversion_reads_the_metadata_once(written, tmp_path, monkeypatch):
     assert opened == [str(path)]
     assert gguf.GGUFReader is Reader
     assert gguf.get_tensor_name_map is names
+
+
+def test_a_file_that_replaces_the_one_converted_is_refused(written, tmp_path, monkeypatch):
+    path, _ = written
+    monkeypatch.chdir(tmp_path)
+    source = {"local": path.name}
+    manifest = Path("results/models/mine/manifest.json")
+    program = [sys.executable, str(ROOT / "scripts/prepare_model.py")]
+    subprocess.run([*program, "--source", json.dumps(source), "--out", str(manifest)], check=True)
+    Path("mine.yaml").write_text(yaml.safe_dump({"source": source}))
+    made = changed("methods", {"a": {"method": "ft", "layers": [1]}})
+    plan = Plan(*config.read_experiment({**made, "models": ["mine.yaml"]}))
+    plan.check()
+    os.utime(path, (0, 0))
+    plan.check()  # of another time, with the same content
+
+    content = path.read_bytes()
+    path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    message = "mine.yaml: source.local: model.gguf is another file than the one that"
+    with pytest.raises(ConfigError, match=message):
+        plan.check()
+    path.write_bytes(content + b"0")
+    with pytest.raises(ConfigError, match=message):
+        plan.check()
+    path.unlink()  # what was made of it stays usable without it
+    plan.check()
+    path.write_bytes(content + b"0")
+    manifest.unlink()
+    plan.check()  # the one that is there is to be converted
