@@ -43,7 +43,8 @@ editors with a YAML language server complete the keys from `workflow/schemas/`.
 
 An experiment is a file in `config/`, passed with `--configfile`. With several files, a later one
 overrides the keys of an earlier one (`config/overlays/`), and `--config 'seeds=[0, 1]'
-'edits={total: 200}'` those of all files.
+'edits={total: 200}'` those of all files. A `source` that says where its data are (`hub`, `file`,
+`builtin`) replaces the earlier one with all of its keys.
 """
 
 

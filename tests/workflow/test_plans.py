@@ -35,6 +35,20 @@ def test_the_command_line_overrides_keys_within_lists_and_mappings(plan):
     assert re.search(r"^requests +2$", shown, re.MULTILINE)
 
 
+def test_another_source_of_an_overlay_keeps_nothing_of_the_first(plan, tmp_path):
+    (tmp_path / "hub.yaml").write_text(
+        "corpus: {source: {hub: a/b, subset: s, revision: '1'}}\n"
+        "datasets: {facts: {source: {hub: a/b, subset: s, revision: '1'}, part: all}}\n"
+    )
+    (tmp_path / "other.yaml").write_text(
+        "corpus: {source: {file: hub.yaml}}\n"
+        "datasets: {facts: {source: {hub: c/d, revision: '2'}}}\n"
+    )
+    shown = plan("-p", "--configfile", "config/demo.yaml", "hub.yaml", "other.yaml")
+    assert '--source \'{"hub": "c/d", "revision": "2"}\'' in shown
+    assert '"source": {"file": "hub.yaml"}' in shown
+
+
 @pytest.mark.parametrize("option", ["--profile", "--workflow-profile"])
 def test_a_site_overrides_what_is_counted(plan, option):
     """`--workflow-profile` takes the place of profiles/default, `--profile` adds to it."""

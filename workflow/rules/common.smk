@@ -23,6 +23,7 @@ from mose.experiment.config import (
 )
 from mose.errors import MoseError
 from mose.experiment.locations import CODE
+from mose.experiment.overlays import merged
 from mose.experiment.paths import BENCHMARKS, LOGS, RESULTS, Paths, numbers_of, spans
 from mose.experiment.resources import LIGHT
 from mose.experiment.plan import Plan
@@ -31,8 +32,8 @@ from mose.methods.register import files_of
 from mose.report import catalog
 from mose.storage.files import check_writable, digest_of
 from mose.storage.yaml_files import read_yaml, typed
+from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
-from snakemake.utils import update_config
 from snakemake_interface_logger_plugins.common import LogEvent
 
 # A plan is many small objects and no garbage. Collecting it would take an eighth of the time of
@@ -47,9 +48,12 @@ try:
     for path in workflow.configfiles:
         if Path(path).suffix in (".yaml", ".yml"):
             read_yaml(os.path.relpath(path))
-    # Of `--config seeds=[0]` Snakemake makes a list of texts.
-    update_config(config, typed(workflow.config_settings.config))
-    config, MODELS = read_experiment(config)
+    # Snakemake merges every mapping, also sources of different data. And of `--config seeds=[0]` it
+    # makes a list of texts.
+    layers = [load_configfile(path) for path in workflow.configfiles]
+    config, MODELS = read_experiment(
+        merged([*layers, typed(workflow.config_settings.config)])
+    )
     PLAN = Plan(config, MODELS)
     PLAN.check()
 except MoseError as error:
