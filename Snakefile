@@ -65,6 +65,7 @@ rule all:
 
 onstart:
     check_folders()
+    write_options()
 
 
 onsuccess:

@@ -26,7 +26,9 @@ def program(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = programs.parser(__doc__)
-    parser.add_argument("--runs", required=True, help="the runs of the experiment, as JSON")
+    parser.add_argument(
+        "--runs", required=True, help="the runs of the experiment, as JSON or a file"
+    )
     parser.add_argument(
         "--so-far", action="store_true", help="read tables from and write figures to so_far/"
     )

@@ -15,6 +15,8 @@ def program(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = programs.parser(__doc__)
-    parser.add_argument("--runs", required=True, help="the runs of the experiment, as JSON")
+    parser.add_argument(
+        "--runs", required=True, help="the runs of the experiment, as JSON or a file"
+    )
     parser.add_argument("--out", required=True, help="CSV to write")
     programs.run(program, parser)

@@ -1,7 +1,6 @@
 """Write an experiment's page: overview, figures with captions, tables to sort and search."""
 
 import argparse
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ def program(args: argparse.Namespace) -> None:
     from mose.report.figures import costs, drawing
     from mose.storage import files
 
-    runs, settings = Runs.parse(args.runs), json.loads(args.settings)
+    runs, settings = Runs.parse(args.runs), files.read_option(args.settings)
     config = settings["configuration"]
     read = {name: tables.read(runs.paths.at(table=name).table) for name in table_names(config)}
     methods = [
@@ -106,11 +105,13 @@ def content(runs: Any, config: dict[str, Any], read: dict[str, Any]) -> Iterator
 
 if __name__ == "__main__":
     parser = programs.parser(__doc__)
-    parser.add_argument("--runs", required=True, help="the runs of the experiment, as JSON")
+    parser.add_argument(
+        "--runs", required=True, help="the runs of the experiment, as JSON or a file"
+    )
     parser.add_argument("--corpus", required=True, help="name of the corpus in results/models/")
     parser.add_argument(
         "--settings",
         required=True,
-        help="configuration, options by model and label, and names of shared targets, as JSON",
+        help="configuration, options by model and label, shared targets, as JSON or a file",
     )
     programs.run(program, parser)

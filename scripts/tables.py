@@ -30,7 +30,9 @@ def program(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = programs.parser(__doc__)
-    parser.add_argument("--runs", required=True, help="the runs of the experiment, as JSON")
+    parser.add_argument(
+        "--runs", required=True, help="the runs of the experiment, as JSON or a file"
+    )
     parser.add_argument("--batch", type=int, required=True, help="requests per update")
     parser.add_argument("--consistency", action="store_true", help="compare with reference texts")
     parser.add_argument(

@@ -22,7 +22,9 @@ def program(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = programs.parser(__doc__)
-    parser.add_argument("--runs", required=True, help="the runs of the experiment, as JSON")
+    parser.add_argument(
+        "--runs", required=True, help="the runs of the experiment, as JSON or a file"
+    )
     parser.add_argument(
         "--headlines", required=True, help="pairs of task and headline metric, as JSON"
     )

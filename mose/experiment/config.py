@@ -28,7 +28,7 @@ MODEL_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 # Folders of the workflow's own under results/.
 TAKEN = ("models", "logs", "benchmarks")
 # And under results/<experiment>/, beside the models'.
-WITHIN = ("figures", "captions", "so_far", "task_items")
+WITHIN = ("figures", "captions", "so_far", "task_items", "options")
 
 
 def expand_scan(label: str, entry: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

@@ -16,6 +16,7 @@ results/
     captions/<entry>.rst                   captions, for `snakemake --report`
     so_far/                                tables and figures of an unfinished experiment
     task_items/<task>.json                 a downstream task and its items
+    options/<digest>.json                  options of programs that are too long for a command
     <model>/
       templates/seed<seed>.json            context templates
       null_space/<method>.csv
@@ -146,6 +147,7 @@ class Paths:
     templates = _OF_MODEL + "/templates/seed{seed}.json"
     layer_scores = _OF_DATASET + "/layer_scores.csv"
     task_items = _EXPERIMENT + "/task_items/{task}.json"
+    options = _EXPERIMENT + "/options/{digest}.json"
 
     checkpoint = _RUN + "/edits{n}.h5"
     immediate = _RUN + "/immediate{n}.csv"

@@ -1,10 +1,10 @@
 """The runs of an experiment, as an option of the programs for tables and figures."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mose.experiment.paths import Paths
+from mose.storage.files import read_option
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Runs:
 
     @classmethod
     def parse(cls, text: str) -> "Runs":
-        """Parse a program's option: the fields as JSON."""
-        return cls(**json.loads(text))
+        """Parse a program's option: the fields as JSON, or a file with them."""
+        return cls(**read_option(text))
 
     @property
     def paths(self) -> Paths:

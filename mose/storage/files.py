@@ -142,6 +142,14 @@ def read_json(path: str | Path) -> Any:
         raise StoreError(f"{path}: not valid JSON ({error}); delete it and run again") from None
 
 
+def read_option(text: str) -> Any:
+    """The value of a program's option: JSON of a mapping or list, or the name of a file with it.
+
+    Raises StoreError as `read_json`.
+    """
+    return json.loads(text) if text.startswith(("{", "[")) else read_json(text)
+
+
 def sha256_of_file(path: str | Path) -> str:
     """SHA-256 (hex) of a file's bytes."""
     with Path(path).open("rb") as file:

@@ -28,7 +28,7 @@ def test_no_two_files_of_an_experiment_share_a_path():
     known = {
         **RUN, "experiment": "e", "corpus": "c", "part": "windows1", "shard": 0, "layers": "1",
         "n": 2, "targets": "g", "task": "t", "table": "x", "figure": "f", "kind": "pdf",
-        "entry": "y",
+        "entry": "y", "digest": "0",
     }  # fmt: skip
     filled = [fill(pattern, **known) for _, pattern in paths.patterns()]
     assert len(filled) > 30

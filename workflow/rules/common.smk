@@ -30,7 +30,7 @@ from mose.experiment.plan import Plan
 from mose.experiment.provenance import code_digests, data_digests
 from mose.methods.register import files_of
 from mose.report import catalog
-from mose.storage.files import check_writable, digest_of
+from mose.storage.files import check_writable, digest_of, write_text
 from mose.storage.yaml_files import read_yaml, typed
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import WorkflowError
@@ -111,6 +111,33 @@ MODEL_OPTIONS = (
 def as_json(value):
     """A value as JSON, for a program's option."""
     return json.dumps(value, sort_keys=True)
+
+
+# By name: contents of the files of `as_option`.
+OPTIONS = {}
+# Linux takes no argument of more than 128 KiB, and a command is one of Bash; some have two options.
+LONGEST_OPTION = 16_000
+
+
+def as_option(value):
+    """A value as JSON, for a program's option; if it is long, the name of a file with the JSON.
+
+    The name has the value's digest, so that it changes with the value. The files are written when
+    a run begins: call this while the rules are read, and not in a params function.
+    """
+    text = as_json(value)
+    if len(text) <= LONGEST_OPTION:
+        return text
+    path = paths.at(digest=digest_of(value)[:16]).options
+    OPTIONS[path] = text
+    return path
+
+
+def write_options():
+    """Write the options that are too long for a command."""
+    for path, text in OPTIONS.items():
+        if not Path(path).exists():
+            write_text(path, text)
 
 
 def variant_of(wildcards):
@@ -195,8 +222,8 @@ LIGHT_RESOURCES = {"mem_mb": LIGHT.mem_mb(), "runtime": LIGHT.runtime()}
 
 
 def runs_json(checkpoints):
-    """The runs of the experiment as JSON (`mose.experiment.runs.Runs`)."""
-    return as_json(
+    """The runs of the experiment as an option (`mose.experiment.runs.Runs`)."""
+    return as_option(
         {
             "experiment": EXPERIMENT,
             "models": list(MODELS),

@@ -7,14 +7,14 @@ OUTPUTS: results/<experiment>/report.html
 """
 
 
-def report_settings(wildcards):
-    """A params function: what the page says of the experiment."""
+def report_settings():
+    """What the page says of the experiment, as an option."""
     methods = {
         name: {label: variant.as_dict() for label, variant in model.variants.items()}
         for name, model in MODELS.items()
     }
     targets = sorted({label for model in MODELS.values() for label in model.seekers})
-    return as_json({"configuration": config, "methods": methods, "targets": targets})
+    return as_option({"configuration": config, "methods": methods, "targets": targets})
 
 
 rule report_page:
@@ -51,7 +51,7 @@ rule report_page:
         page=data_of("mose/report/html_page.html"),
         runs=TABLES_PARAMS["runs"],
         corpus=CORPUS_LABEL,
-        settings=report_settings,
+        settings=report_settings(),
     shell:
         "python {PROGRAMS:q}/report_page.py"
         " --runs {params.runs:q}"

@@ -39,8 +39,8 @@ rule choose_settings:
         **LIGHT_RESOURCES,
     params:
         code=code_of("mose/report/ranking.py", "mose/report/tables.py"),
-        entries=as_json(scan_entries()),
-        options=as_json(scan_options()),
+        entries=as_option(scan_entries()),
+        options=as_option(scan_options()),
     shell:
         "python {PROGRAMS:q}/choose_settings.py"
         " --entries {params.entries:q}"
