@@ -14,6 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from mose.editing import export, patches
 from mose.editing.arguments import Arguments, absolute, split_arguments
+from mose.editing.in_context import refuse_unedited
 from mose.editing.session import Session, read_saved
 from mose.errors import ConfigError, RequestError, StoreError, shortened
 from mose.evaluation import neighbours, prompt_scores, stability
@@ -107,6 +108,7 @@ class Editor:
         check_dtype(dtype)
         named = find_model(name, revision)
         settings = choose(method, rest, named.settings, named.file)
+        refuse_unedited(settings.variant(1, 1))  # of any size
         return cls._open(named, settings, arguments, device, dtype)
 
     @classmethod

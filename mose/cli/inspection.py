@@ -14,6 +14,7 @@ from mose.methods.descriptions import DESCRIPTIONS, Description
 from mose.methods.options import RESERVED
 from mose.methods.register import BASE, METHODS
 from mose.storage import cache, files
+from mose.storage.records import is_records
 from mose.storage.yaml_files import read_yaml
 from mose.validation.refusals import one_of
 
@@ -43,6 +44,8 @@ def describe(path: str) -> Row:
         }  # fmt: skip
         about = {"kind": "patch", "size": _size(place), "dtype": patch.dtype, **_record(stated)}
         return {**about, "matrices": matrices}
+    if place.is_file() and is_records(path):
+        raise StoreError(f"{path}: a file of records, which mose check looks into")
     return _hdf5(path)
 
 

@@ -27,6 +27,8 @@ cache_app = typer.Typer(
 )
 app.add_typer(cache_app, name="cache")
 
+LINE = 100  # letters of a line of text
+
 Model = Annotated[
     str,
     typer.Argument(
@@ -328,7 +330,7 @@ def _paragraph(row: dict[str, Any]) -> str:
         if value:
             first, rest = f"    {name.ljust(width)}  ", " " * (width + 6)
             lines += textwrap.wrap(
-                _cell(value), 100, initial_indent=first, subsequent_indent=rest,
+                _cell(value), LINE, initial_indent=first, subsequent_indent=rest,
                 break_long_words=False, break_on_hyphens=False,
             )  # fmt: skip
     return "\n".join(lines)
@@ -343,6 +345,9 @@ def _show_mapping(values: dict[str, Any], as_json: bool) -> None:
         if isinstance(value, list) and value and isinstance(value[0], dict):
             typer.echo(f"{name}:")
             _show_rows(value, as_json)
+        elif isinstance(value, dict) and len(_cell(value)) > LINE:
+            for place, (key, one) in enumerate(value.items()):
+                typer.echo(f"{('' if place else name).ljust(width)}  {_cell({key: one})}")
         else:
             typer.echo(f"{name.ljust(width)}  {_cell(value)}")
 

@@ -81,6 +81,8 @@ def with_placeholder(prompt: Any, subject: Any, name: str = "prompt") -> str:
     """
     prompt, subject = text(prompt, name), filled(subject, "subject")
     if prompt.count(subject) == 0:
+        if "{}" in prompt:
+            raise Refused("{} in the prompt, where this form has the subject itself")
         raise Refused("subject not in the prompt")
     if prompt.count(subject) > 1:
         raise Refused("subject more than once in the prompt")

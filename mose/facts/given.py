@@ -14,6 +14,8 @@ from mose.storage.records import without_empty
 EXPECTED = (
     f"expected a list of records with {', '.join(REQUIRED)}, a data frame, or the path of a file"
 )
+# Refused records that an error names.
+NAMED = 3
 SHARED = [field.name for field in fields(EditRequest)]
 
 
@@ -77,10 +79,14 @@ def _rows(facts: Any) -> list[Any]:
 def _check(report: Report, where: str) -> None:
     """Raise RequestError if a record was refused: an editor writes all of what it is given."""
     if report.refused:
-        reason = next(iter(report.refused))
+        named = [
+            f"{place}: {reason}" for reason, places in report.examples.items() for place in places
+        ]
+        count = sum(report.refused.values())
+        more = "" if count <= NAMED else f" and {count - NAMED} more (mose check FILE counts them)"
         raise RequestError(
-            f"{where}: {sum(report.refused.values())} of {report.read} records cannot be used, "
-            f"{report.examples[reason][0]} first: {reason}; correct them or leave them out"
+            f"{where}: {count} of {report.read} records cannot be used ("
+            f"{'; '.join(named[:NAMED])}){more}; correct them or leave them out"
         )
 
 

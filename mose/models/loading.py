@@ -199,6 +199,8 @@ def load_directory(
     directory = Path(directory)
     for pattern, name in (("*.safetensors", ".safetensors file"), ("config.json", "config.json")):
         if not any(directory.glob(pattern)):
+            if any((directory / "weights").glob(pattern)):  # a model of the workflow
+                raise ModelError(f"{directory}: has its model inside; give {directory / 'weights'}")
             raise ModelError(
                 f"{directory}: no {name}, so not a model; give a folder with config.json, weights "
                 "in .safetensors and a tokenizer (if the workflow made it: delete its "

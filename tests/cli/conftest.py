@@ -21,6 +21,9 @@ def folder(tmp_path_factory):
     (place / "facts.json").write_text(json.dumps(FACTS[:3]))
     (place / "more.json").write_text(json.dumps(FACTS[3:5]))
     (place / "none.json").write_text("[]")
+    (place / "other.h5").write_text("text")
+    (place / "flow" / "weights").mkdir(parents=True)
+    (place / "flow" / "weights" / "model.safetensors").touch()
     (place / "elsewhere.json").write_text(json.dumps([{**FACTS[0], "prompt": "It is"}]))
     pairs = [f"--option={key}={json.dumps(value)}" for key, value in OPTIONS.items()]
     status, out, _ = run(

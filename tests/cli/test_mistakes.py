@@ -66,6 +66,9 @@ WRONG = {
         ("check", "facts.json", "--columns", "{target_new: answer}"), "has no field 'answer'",
     ),
     "a folder that is no model": (("ask", ".", "So"), "not a model; give a folder with config"),
+    "a model's folder of the workflow": (
+        ("ask", "flow", "So"), "flow: has its model inside; give /",
+    ),
     "a state that is not there": (
         ("export", "gone.h5", "--out", "new"), "gone.h5: no such file; give what mose edit --state",
     ),
@@ -79,7 +82,8 @@ WRONG = {
     "a patch of another base": (
         ("ask", "edited", "So", "--patch", "edit.safetensors"), "in this model already",
     ),
-    "a file of another program": (("inspect", "facts.json"), "not an HDF5 file"),
+    "a file of facts": (("inspect", "facts.json"), "a file of records, which mose check looks"),
+    "a file of another program": (("inspect", "other.h5"), "not an HDF5 file"),
     "no such file": (("inspect", "gone.h5"), "gone.h5: no such file"),
     "no configuration": (("run", "gone.yaml"), "gone.yaml: no such file"),
     "a kind that is none": (

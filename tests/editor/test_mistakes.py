@@ -22,6 +22,10 @@ WRONG = {
     "an option that is none": (
         lambda e, _: editor_of(lamda=3), ConfigError, ["unknown key 'lamda'", "'lambda'"],
     ),
+    "a method that edits nothing": (
+        lambda e, _: mose.Editor.from_pretrained("smollm2-135m", "in-context", layers=[1]),
+        ConfigError, ["in-context changes no weights", "take a method that edits"],
+    ),
     "an argument that is none": (
         lambda e, _: editor_of(batch_sizes=3), ConfigError, ["'batch_sizes'", "mean 'batch'"],
     ),
@@ -104,7 +108,7 @@ WRONG = {
     ),
     "a fact twice under one id": (
         lambda e, _: e.edit([{**FACT, "id": "a"}] * 2), RequestError,
-        ["duplicate id", "record 1 (id a) first"],
+        ["1 of 2 records", "(record 1 (id a): duplicate id)"],
     ),
     "nothing to evaluate": (lambda e, _: e.evaluate(), RequestError, ["nothing is edited yet"]),
     "nothing to continue": (lambda e, _: e.ask(" "), RequestError, ["prompt", "give a text"]),

@@ -80,6 +80,9 @@ def test_knowedits_recent_facts_are_told_from_their_prompts_by_kind(tmp_path):
     assert facts[0].locality == (Probe("Ada is", "a", "Relation_Specificity"),)
     assert facts[1].portability == (Probe("Ada's river is the", "Thames", "Reasoning"),)
     assert facts[2].locality == (Probe("Spain is", "a country"),)
+    braces = {**record, "prompt": "{} lives in"}
+    with pytest.raises(RequestError, match=r"\{\} in the prompt, where this form has the subject"):
+        readers.read_facts_of(write(tmp_path / "b.json", [braces]))
     with pytest.raises(RequestError, match=r"locality: found an object, .*; form knowedit reads"):
         readers.read_facts_of(write(tmp_path / "r.json", [record]), "plain")
 
