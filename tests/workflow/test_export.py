@@ -6,7 +6,7 @@ import h5py
 import pandas as pd
 import pytest
 import torch
-from project import check
+from project import METHODS, check
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 RUN = "results/small/tiny/capitals"
@@ -54,3 +54,10 @@ def test_another_checkpoint_is_made_by_its_name(project):
     name = f"{RUN}/memit/seed0/exported2"
     assert project.planned("--", "export") == {}
     assert project.planned("--", name) == {"exported": 1, "total": 1}
+
+
+def test_a_row_that_changes_no_weights_is_left_out(project):
+    shown = {"method": "in-context", "layers": [1]}
+    assert project.planned("--", "export", methods={**METHODS, "shown": shown}) == {}
+    more = {**METHODS, "more": {**METHODS["memit"], "lambda": 0.2}}
+    assert project.planned("--", "export", methods=more)["exported"] == 1

@@ -155,3 +155,18 @@ def test_a_changed_pass_of_the_model_makes_all_again_that_runs_it(longer, checko
     assert planned["measure_unedited"] == 3
     # The model's rule checks the passes against the whole model: it checks the changed one, too.
     assert {"model", "templates", "perplexity_unedited"} <= set(planned)
+
+
+def test_a_changed_template_of_the_report_writes_the_report_again_and_nothing_else(
+    whole, checkout, tmp_path
+):
+    project = whole.copy(tmp_path)
+    assert project.planned(checkout=checkout) == {}
+    template = checkout / "mose/report/html_page.html"
+    before = template.read_text()
+    template.write_text(before.replace("</body>", "<p>More.</p></body>"))
+    try:
+        assert template.read_text() != before
+        assert project.planned(checkout=checkout) == {"report_page": 1, "all": 1, "total": 2}
+    finally:
+        template.write_text(before)

@@ -150,3 +150,27 @@ def test_what_only_the_file_can_tell_is_one_line(finished):
     refused = finished.run("--", "results/wrong/task_items/cities.json", **changed)
     assert refused.returncode != 0
     assert "error: tasks.cities, record 0: no field 'town'" in refused.stdout + refused.stderr
+
+
+def test_a_changed_file_in_the_folder_of_a_harness_task_makes_its_items_again(tmp_path):
+    project = Project(tmp_path)
+    folder = tmp_path / "theirs"
+    (folder / "data").mkdir(parents=True)
+    (folder / "ours.yaml").write_text("task: ours\n")
+    (folder / "data" / "items.jsonl").write_text("{}\n")
+    task = {
+        "kind": "harness",
+        "harness": {"task": "ours", "folder": "theirs"},
+        "headline": "acc",
+    }
+    target = ("--", "results/small/task_items/theirs.json")
+    changed = {**CHANGED, "tasks": {"theirs": task}}
+    check(project.run(*target, **changed))
+    assert project.planned(*target, **changed) == {}
+    again = {"task_items": 1, "total": 1}
+    (folder / "data" / "items.jsonl").write_text('{"other": 1}\n')
+    assert project.planned(*target, **changed) == again
+    check(project.run(*target, **changed))
+    assert project.planned(*target, **changed) == {}
+    (folder / "utils.py").write_text("")
+    assert project.planned(*target, **changed) == again
