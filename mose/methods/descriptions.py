@@ -26,7 +26,8 @@ DESCRIPTIONS = {
         "norm and singular values stay the unedited ones. Options side, memory and "
         "targets give its other forms.",
         "this project's form of MOSE, arXiv 2601.07873",
-        f"{TARGET}; an update takes up to 20 times MEMIT's, and grows with the edits held",
+        f"{TARGET}; an update takes 20 to 90 times MEMIT's (less with solver: nearest), and grows "
+        "with the edits held",
         "The default, for sequences of edits that are to keep the spectrum.",
     ),
     "mose-published": Description(
