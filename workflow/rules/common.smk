@@ -120,17 +120,18 @@ LONGEST_OPTION = 16_000
 
 
 def as_option(value):
-    """A value as JSON, for a program's option; if it is long, the name of a file with the JSON.
+    """A params function: a value as JSON; if that is long, the name of a file with it.
 
-    The name has the value's digest, so that it changes with the value. The files are written when
-    a run begins: call this while the rules are read, and not in a params function.
+    A function, since Snakemake takes "{text}" in a plain parameter for a wildcard. The name has the
+    value's digest, so that it changes with the value. The files are written when a run begins: call
+    this while the rules are read.
     """
-    text = as_json(value)
-    if len(text) <= LONGEST_OPTION:
-        return text
-    path = paths.at(digest=digest_of(value)[:16]).options
-    OPTIONS[path] = text
-    return path
+    option = as_json(value)
+    if len(option) > LONGEST_OPTION:
+        path = paths.at(digest=digest_of(value)[:16]).options
+        OPTIONS[path] = option
+        option = path
+    return lambda wildcards: option
 
 
 def write_options():
@@ -222,7 +223,7 @@ LIGHT_RESOURCES = {"mem_mb": LIGHT.mem_mb(), "runtime": LIGHT.runtime()}
 
 
 def runs_json(checkpoints):
-    """The runs of the experiment as an option (`mose.experiment.runs.Runs`)."""
+    """A params function: the runs of the experiment (`mose.experiment.runs.Runs`)."""
     return as_option(
         {
             "experiment": EXPERIMENT,

@@ -8,7 +8,7 @@ OUTPUTS: results/<experiment>/report.html
 
 
 def report_settings():
-    """What the page says of the experiment, as an option."""
+    """A params function: what the page says of the experiment."""
     methods = {
         name: {label: variant.as_dict() for label, variant in model.variants.items()}
         for name, model in MODELS.items()
