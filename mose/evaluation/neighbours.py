@@ -32,7 +32,7 @@ def notice(
     requests: Sequence[EditRequest],
 ) -> str:
     """A line that names the neighbours (`asked_of`) whose predicted tokens are not those of the
-    unedited model; "" if there is none, or one that has no tokens.
+    unedited model, or why they could not be asked; "" if there is nothing to say.
 
     unedited: a context with the unedited model.
     """
@@ -43,8 +43,8 @@ def notice(
         now = prompt_scores.score_targets(lm, pairs)
         with unedited() as before_edits:
             before = prompt_scores.score_targets(before_edits, pairs)
-    except RequestError:  # for `Editor.evaluate` to refuse: the edits are written
-        return ""
+    except RequestError as error:  # no reason to fail: the edits are written
+        return f"neighbour prompts were not asked: {error}"
     changed = [
         prompt
         for (prompt, _), edited, own in zip(pairs, now, before, strict=True)

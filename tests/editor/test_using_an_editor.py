@@ -128,6 +128,12 @@ def test_neighbours_that_get_another_answer_are_named(options, caplog):
     assert editor.edits.drop(columns="seconds").equals(other.edits.drop(columns="seconds"))
 
 
+def test_neighbours_that_cannot_be_asked_are_said(edited):
+    request = replace(edited.session.requests[0], locality=(Probe("", "Japan"),))
+    said = neighbours.notice(edited.session.lm, edited.session.unedited, [request])
+    assert said.startswith("neighbour prompts were not asked: ' Japan': prompt or target is empty")
+
+
 def test_no_more_neighbours_are_asked_than_edits_but_for_few_edits():
     probes = [Probe(f"{i}", "x") for i in range(200)]
     request = requests_of(FACTS[:1])[0]
